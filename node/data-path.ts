@@ -1,0 +1,85 @@
+/**
+ * The port between what decides per connection (this folder) and what decides per packet (a data path).
+ *
+ * Declared once, implemented by `EbpfDataPath` (data-path-ebpf.ts); `test/data-path.contract.ts` is the suite that
+ * every implementation passes.
+ */
+import type { Socket } from 'node:net';
+import type { Family, IpAddress, Prefix } from '../core/address.js';
+
+/** One row of the take-or-pass table the data path evaluates per SYN; rows are tried in order, first match wins. */
+export interface PolicyRow {
+  readonly source: Prefix | undefined;
+  readonly destination: Prefix | undefined;
+  readonly portFrom: number;
+  readonly portTo: number;
+  readonly take: boolean;
+}
+
+export interface DataPathOptions {
+  readonly name: string;
+  /** Announced in replies and the end of the tunnels towards this node. At least one of the two. */
+  readonly addresses: Partial<Record<Family, IpAddress>>;
+  /** Interface names; undefined means every non-loopback interface, those that appear later included. */
+  readonly interfaces: readonly string[] | undefined;
+  readonly policy: readonly PolicyRow[];
+  readonly trust: readonly Prefix[];
+  readonly edge: boolean;
+  readonly maxConnections: number;
+}
+
+/** How an accepted connection came to this node (protocol rule 8). */
+export interface TakenInfo {
+  readonly via: 'tunnel' | 'edge' | 'reply-stripped';
+  /** How many more nodes may take the connection, as the request said; undefined when there was no request. */
+  readonly hops: number | undefined;
+  readonly capabilities: number;
+}
+
+/** What is known of a connection this node opened. */
+export interface LegInfo {
+  /** The node whose reply pinned this connection; undefined while unknown or when it is plain TCP. */
+  readonly nextHop: IpAddress | undefined;
+  /** Stable reason code, e.g. `tunnelled`, `plain-no-reply`, `plain-no-request`, `plain-black-hole`. */
+  readonly reason: string;
+}
+
+export interface LegOptions {
+  readonly address: IpAddress;
+  readonly port: number;
+  /** Hops to put in the request; 0 sends no request. */
+  readonly hops: number;
+  readonly capabilities: number;
+}
+
+export interface DataPathEvents {
+  /** A taken connection has been accepted. `socket.localAddress/localPort` is the original destination. */
+  connection(socket: Socket, info: TakenInfo): void;
+}
+
+export interface BlackHole {
+  readonly destination: IpAddress;
+  readonly secondsLeft: number;
+}
+
+export interface DataPath {
+  readonly kind: 'ebpf' | 'tun';
+  /** Begins to take connections; resolves once a SYN that arrives would be taken. */
+  start(events: DataPathEvents): Promise<void>;
+  /** Stops taking SYNs; existing connections go on. */
+  drain(): void;
+  /** Opens the next leg. The socket is connecting; it emits `connect`, or `error` like any net.Socket. */
+  connect(options: LegOptions): Socket;
+  /** What became of a leg opened by {@link connect}; call after its `connect` event. */
+  legInfo(socket: Socket): LegInfo;
+  /** Replaces the take-or-pass table in one step. */
+  setPolicy(rows: readonly PolicyRow[]): void;
+  /** Monotonic counters by reason code: every drop and every decision. */
+  counters(): Record<string, number>;
+  /** Facts for `status`: program and map ids, attached interfaces, kernel release, table fill. */
+  kernelStatus(): Record<string, unknown>;
+  /** Destinations whose path drops SYNs with a request. */
+  blackHoles(): BlackHole[];
+  /** Detaches and removes everything this data path put into the kernel. Idempotent. */
+  close(): Promise<void>;
+}
