@@ -6,15 +6,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Family, IpAddress, Prefix } from '../core/address.js';
-
-/** One row of the take-or-pass table the data path evaluates per SYN; rows are tried in order, first match wins. */
-export interface PolicyRow {
-  readonly source: Prefix | undefined;
-  readonly destination: Prefix | undefined;
-  readonly portFrom: number;
-  readonly portTo: number;
-  readonly take: boolean;
-}
+import type { PolicyRow } from '../tpot/policy.js';
 
 export interface DataPathOptions {
   readonly name: string;
@@ -81,5 +73,5 @@ export interface DataPath {
   /** Destinations whose path drops SYNs with a request. */
   blackHoles(): BlackHole[];
   /** Detaches and removes everything this data path put into the kernel. Idempotent. */
-  close(): Promise<void>;
+  close(): void;
 }

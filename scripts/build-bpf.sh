@@ -13,6 +13,6 @@ for source in bpf/*.bpf.c; do
   done
   [ "$stale" = no ] && continue
   clang -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -I"$multiarch" -c "$source" -o "$object.tmp"
-  llvm-strip -g --strip-unneeded "$object.tmp" 2>/dev/null || llvm-strip-14 -g "$object.tmp"
+  llvm-strip -g "$object.tmp" # DWARF only: libbpf needs BTF and the symbols of static functions
   mv "$object.tmp" "$object"
 done

@@ -1,0 +1,399 @@
+// Generated from the BTF of tpot.bpf.o by scripts/generate-maps.ts. Do not edit.
+// Byte order: host fields are little-endian (x86-64, aarch64), __be fields big-endian, arrays are raw bytes.
+
+export interface Codec<T> {
+  readonly size: number;
+  read(view: DataView, at?: number): T;
+  write(view: DataView, value: T, at?: number): void;
+}
+
+const bytesAt = (view: DataView, at: number, length: number): Uint8Array =>
+  new Uint8Array(view.buffer, view.byteOffset + at, length).slice();
+const putBytes = (view: DataView, at: number, length: number, bytes: Uint8Array): void => {
+  if (bytes.length !== length) throw new RangeError(`expected ${length} bytes, got ${bytes.length}`);
+  new Uint8Array(view.buffer, view.byteOffset + at, length).set(bytes);
+};
+
+const u32Codec: Codec<number> = {
+  size: 4,
+  read: (view, at = 0) => view.getUint32(at, true),
+  write: (view, value, at = 0) => view.setUint32(at, value, true),
+};
+const u64Codec: Codec<bigint> = {
+  size: 8,
+  read: (view, at = 0) => view.getBigUint64(at, true),
+  write: (view, value, at = 0) => view.setBigUint64(at, value, true),
+};
+
+
+/** `struct tpot_policy_row`, 72 bytes. */
+export interface TpotPolicyRow {
+  source: Uint8Array;
+  sourceMask: Uint8Array;
+  destination: Uint8Array;
+  destinationMask: Uint8Array;
+  portFrom: number;
+  portTo: number;
+  take: number;
+}
+export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
+  size: 72,
+  read: (view, at = 0) => ({
+    source: bytesAt(view, at + 0, 16),
+    sourceMask: bytesAt(view, at + 16, 16),
+    destination: bytesAt(view, at + 32, 16),
+    destinationMask: bytesAt(view, at + 48, 16),
+    portFrom: view.getUint16(at + 64, true),
+    portTo: view.getUint16(at + 66, true),
+    take: view.getUint32(at + 68, true),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.source);
+    putBytes(view, at + 16, 16, value.sourceMask);
+    putBytes(view, at + 32, 16, value.destination);
+    putBytes(view, at + 48, 16, value.destinationMask);
+    view.setUint16(at + 64, value.portFrom, true);
+    view.setUint16(at + 66, value.portTo, true);
+    view.setUint32(at + 68, value.take, true);
+  },
+};
+
+/** `struct tpot_config`, 68 bytes. */
+export interface TpotConfig {
+  layoutVersion: number;
+  flags: number;
+  address4: number;
+  mark: number;
+  address6: Uint8Array;
+  listenerPort4: number;
+  listenerPort6: number;
+  exid: number;
+  exid6: number;
+  capabilities: number;
+  optionKind: number;
+  hops: number;
+  synsWithRequest: number;
+  maxConnections: number;
+  maxTunnels: number;
+  policy: number;
+  blackHoleFirstSeconds: number;
+  blackHoleMaxSeconds: number;
+}
+export const TpotConfigCodec: Codec<TpotConfig> = {
+  size: 68,
+  read: (view, at = 0) => ({
+    layoutVersion: view.getUint32(at + 0, true),
+    flags: view.getUint32(at + 4, true),
+    address4: view.getUint32(at + 8, false),
+    mark: view.getUint32(at + 12, true),
+    address6: bytesAt(view, at + 16, 16),
+    listenerPort4: view.getUint16(at + 32, true),
+    listenerPort6: view.getUint16(at + 34, true),
+    exid: view.getUint16(at + 36, false),
+    exid6: view.getUint16(at + 38, false),
+    capabilities: view.getUint16(at + 40, true),
+    optionKind: view.getUint8(at + 42),
+    hops: view.getUint8(at + 43),
+    synsWithRequest: view.getUint32(at + 44, true),
+    maxConnections: view.getUint32(at + 48, true),
+    maxTunnels: view.getUint32(at + 52, true),
+    policy: view.getUint32(at + 56, true),
+    blackHoleFirstSeconds: view.getUint32(at + 60, true),
+    blackHoleMaxSeconds: view.getUint32(at + 64, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at + 0, value.layoutVersion, true);
+    view.setUint32(at + 4, value.flags, true);
+    view.setUint32(at + 8, value.address4, false);
+    view.setUint32(at + 12, value.mark, true);
+    putBytes(view, at + 16, 16, value.address6);
+    view.setUint16(at + 32, value.listenerPort4, true);
+    view.setUint16(at + 34, value.listenerPort6, true);
+    view.setUint16(at + 36, value.exid, false);
+    view.setUint16(at + 38, value.exid6, false);
+    view.setUint16(at + 40, value.capabilities, true);
+    view.setUint8(at + 42, value.optionKind);
+    view.setUint8(at + 43, value.hops);
+    view.setUint32(at + 44, value.synsWithRequest, true);
+    view.setUint32(at + 48, value.maxConnections, true);
+    view.setUint32(at + 52, value.maxTunnels, true);
+    view.setUint32(at + 56, value.policy, true);
+    view.setUint32(at + 60, value.blackHoleFirstSeconds, true);
+    view.setUint32(at + 64, value.blackHoleMaxSeconds, true);
+  },
+};
+
+/** `struct tpot_gauges`, 16 bytes. */
+export interface TpotGauges {
+  taken: bigint;
+  tunnels: bigint;
+}
+export const TpotGaugesCodec: Codec<TpotGauges> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    taken: view.getBigUint64(at + 0, true),
+    tunnels: view.getBigUint64(at + 8, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setBigUint64(at + 0, value.taken, true);
+    view.setBigUint64(at + 8, value.tunnels, true);
+  },
+};
+
+/** `struct tpot_prefix`, 20 bytes. */
+export interface TpotPrefix {
+  length: number;
+  address: Uint8Array;
+}
+export const TpotPrefixCodec: Codec<TpotPrefix> = {
+  size: 20,
+  read: (view, at = 0) => ({
+    length: view.getUint32(at + 0, true),
+    address: bytesAt(view, at + 4, 16),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at + 0, value.length, true);
+    putBytes(view, at + 4, 16, value.address);
+  },
+};
+
+/** `struct tpot_address`, 16 bytes. */
+export interface TpotAddress {
+  address: Uint8Array;
+}
+export const TpotAddressCodec: Codec<TpotAddress> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    address: bytesAt(view, at + 0, 16),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.address);
+  },
+};
+
+/** `struct tpot_flow`, 36 bytes. */
+export interface TpotFlow {
+  source: Uint8Array;
+  destination: Uint8Array;
+  sourcePort: number;
+  destinationPort: number;
+}
+export const TpotFlowCodec: Codec<TpotFlow> = {
+  size: 36,
+  read: (view, at = 0) => ({
+    source: bytesAt(view, at + 0, 16),
+    destination: bytesAt(view, at + 16, 16),
+    sourcePort: view.getUint16(at + 32, false),
+    destinationPort: view.getUint16(at + 34, false),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.source);
+    putBytes(view, at + 16, 16, value.destination);
+    view.setUint16(at + 32, value.sourcePort, false);
+    view.setUint16(at + 34, value.destinationPort, false);
+  },
+};
+
+/** `struct tpot_taken`, 28 bytes. */
+export interface TpotTaken {
+  outerSource: Uint8Array;
+  isn: number;
+  state: number;
+  capabilities: number;
+  hops: number;
+  unused: number;
+}
+export const TpotTakenCodec: Codec<TpotTaken> = {
+  size: 28,
+  read: (view, at = 0) => ({
+    outerSource: bytesAt(view, at + 0, 16),
+    isn: view.getUint32(at + 16, true),
+    state: view.getUint32(at + 20, true),
+    capabilities: view.getUint16(at + 24, true),
+    hops: view.getUint8(at + 26),
+    unused: view.getUint8(at + 27),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.outerSource);
+    view.setUint32(at + 16, value.isn, true);
+    view.setUint32(at + 20, value.state, true);
+    view.setUint16(at + 24, value.capabilities, true);
+    view.setUint8(at + 26, value.hops);
+    view.setUint8(at + 27, value.unused);
+  },
+};
+
+/** `struct tpot_tunnel`, 20 bytes. */
+export interface TpotTunnel {
+  remote: Uint8Array;
+  udpPort: number;
+  capabilities: number;
+}
+export const TpotTunnelCodec: Codec<TpotTunnel> = {
+  size: 20,
+  read: (view, at = 0) => ({
+    remote: bytesAt(view, at + 0, 16),
+    udpPort: view.getUint16(at + 16, false),
+    capabilities: view.getUint16(at + 18, true),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.remote);
+    view.setUint16(at + 16, value.udpPort, false);
+    view.setUint16(at + 18, value.capabilities, true);
+  },
+};
+
+/** `struct tpot_pending`, 4 bytes. */
+export interface TpotPending {
+  plain: number;
+}
+export const TpotPendingCodec: Codec<TpotPending> = {
+  size: 4,
+  read: (view, at = 0) => ({
+    plain: view.getUint32(at + 0, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at + 0, value.plain, true);
+  },
+};
+
+/** `struct tpot_black_hole`, 16 bytes. */
+export interface TpotBlackHole {
+  untilNs: bigint;
+  seconds: number;
+  times: number;
+}
+export const TpotBlackHoleCodec: Codec<TpotBlackHole> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    untilNs: view.getBigUint64(at + 0, true),
+    seconds: view.getUint32(at + 8, true),
+    times: view.getUint32(at + 12, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setBigUint64(at + 0, value.untilNs, true);
+    view.setUint32(at + 8, value.seconds, true);
+    view.setUint32(at + 12, value.times, true);
+  },
+};
+
+/** `struct tpot_socket`, 32 bytes. */
+export interface TpotSocket {
+  nextHop: Uint8Array;
+  legReason: number;
+  origin: number;
+  requestCapabilities: number;
+  replyCapabilities: number;
+  requestHops: number;
+  syns: number;
+  requests: number;
+  unused: number;
+}
+export const TpotSocketCodec: Codec<TpotSocket> = {
+  size: 32,
+  read: (view, at = 0) => ({
+    nextHop: bytesAt(view, at + 0, 16),
+    legReason: view.getUint32(at + 16, true),
+    origin: view.getUint32(at + 20, true),
+    requestCapabilities: view.getUint16(at + 24, true),
+    replyCapabilities: view.getUint16(at + 26, true),
+    requestHops: view.getUint8(at + 28),
+    syns: view.getUint8(at + 29),
+    requests: view.getUint8(at + 30),
+    unused: view.getUint8(at + 31),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.nextHop);
+    view.setUint32(at + 16, value.legReason, true);
+    view.setUint32(at + 20, value.origin, true);
+    view.setUint16(at + 24, value.requestCapabilities, true);
+    view.setUint16(at + 26, value.replyCapabilities, true);
+    view.setUint8(at + 28, value.requestHops);
+    view.setUint8(at + 29, value.syns);
+    view.setUint8(at + 30, value.requests);
+    view.setUint8(at + 31, value.unused);
+  },
+};
+
+/** `enum tpot_flag`. */
+export const TpotFlag = {
+  NODE: 1,
+  SOURCE: 2,
+  DRAINING: 4,
+  EDGE: 8,
+} as const;
+
+/** `enum tpot_state`. */
+export const TpotState = {
+  SYN_RECEIVED: 1,
+  SYN_ANSWERED: 2,
+  TUNNELLED: 3,
+  PLAIN: 4,
+  EDGE: 5,
+} as const;
+
+/** `enum tpot_reason`. */
+export const TpotReason = {
+  NONE: 0,
+  TAKEN: 1,
+  TAKEN_EDGE: 2,
+  TAKEN_REPLY_STRIPPED: 3,
+  PASS_HOPS: 4,
+  PASS_POLICY: 5,
+  PASS_DRAINING: 6,
+  PASS_LIMIT: 7,
+  PASS_NO_LISTENER: 8,
+  PASS_LOOP: 9,
+  PASS_MP_JOIN: 10,
+  PASS_LOCAL: 11,
+  PASS_PLAIN_OF_TUNNELLED: 12,
+  DECAP_OK: 13,
+  DROP_DECAP_UNKNOWN: 14,
+  DROP_DECAP_SOURCE: 15,
+  DROP_DECAP_MALFORMED: 16,
+  DROP_DECAP_OPTIONS: 17,
+  DROP_DECAP_NOT_TCP: 18,
+  SYNACK_REPLY: 19,
+  ESTABLISHED: 20,
+  TABLE_FULL: 21,
+  REQUEST_SENT: 22,
+  REQUEST_OMITTED_BLACK_HOLE: 23,
+  REQUEST_OMITTED_RETRIES: 24,
+  REQUEST_OMITTED_LOCAL: 25,
+  REQUEST_OMITTED_LIMIT: 26,
+  REQUEST_OMITTED_UNTRUSTED: 27,
+  REQUEST_NO_SPACE: 28,
+  REPLY_ACCEPTED: 29,
+  REPLY_NONE: 30,
+  DROP_REPLY_UNTRUSTED: 31,
+  DROP_REPLY_NOT_UNICAST: 32,
+  DROP_REPLY_OWN: 33,
+  BLACK_HOLE_LEARNED: 34,
+  ENCAP_OK: 35,
+  ENCAP_FAILED: 36,
+  COUNT: 37,
+} as const;
+
+/** `enum tpot_origin`. */
+export const TpotOrigin = {
+  NONE: 0,
+  TUNNEL: 1,
+  EDGE: 2,
+  STRIPPED: 3,
+} as const;
+
+export const maps = {
+  tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 37, type: 6 },
+  tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
+  tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 1024, type: 11 },
+  tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
+  tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
+  tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
+  tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
+  tpotTunnelsClosed: { name: 'tpot_tunnels_closed', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 16384, type: 9 },
+  tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
+  tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
+  tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
+} as const;

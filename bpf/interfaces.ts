@@ -1,0 +1,72 @@
+/** Keeps the programs attached to the interfaces that are wanted, those that appear later included. */
+import type { Logger } from '../core/log.js';
+import { messageOf } from '../core/errors.js';
+import { watchLinks } from '../host/link-watch.js';
+import { listInterfaces, type NetworkInterface } from '../host/interfaces.js';
+import type { Attachment } from './attach.js';
+import type { TpotPrograms } from './programs.js';
+
+interface Attached {
+  readonly name: string;
+  readonly attachments: readonly Attachment[];
+}
+
+export class InterfaceSet {
+  readonly #programs: TpotPrograms;
+  readonly #wanted: readonly string[] | undefined;
+  readonly #logger: Logger;
+  readonly #attached = new Map<number, Attached>();
+  readonly #watch: { stop(): void };
+
+  /** `wanted` undefined means every non-loopback interface. Attaches at once. */
+  constructor(programs: TpotPrograms, wanted: readonly string[] | undefined, logger: Logger) {
+    this.#programs = programs;
+    this.#wanted = wanted;
+    this.#logger = logger;
+    this.refresh();
+    this.#watch = watchLinks(() => {
+      try {
+        this.refresh();
+      } catch (error) {
+        logger.warn('interfaces-not-refreshed', { error: messageOf(error) });
+      }
+    });
+  }
+
+  names(): string[] {
+    return [...this.#attached.values()].map((entry) => entry.name);
+  }
+
+  refresh(): void {
+    const present = listInterfaces();
+    this.#programs.setOwnAddresses(present.flatMap((entry) => entry.addresses));
+    for (const [index, entry] of this.#attached) {
+      if (!present.some((candidate) => candidate.index === index)) this.#detach(index, entry);
+    }
+    for (const candidate of present) {
+      if (this.#wants(candidate) && !this.#attached.has(candidate.index)) this.#attach(candidate);
+    }
+  }
+
+  close(): void {
+    this.#watch.stop();
+    for (const [index, entry] of this.#attached) this.#detach(index, entry);
+  }
+
+  #wants(candidate: NetworkInterface): boolean {
+    return !candidate.loopback && (this.#wanted === undefined || this.#wanted.includes(candidate.name));
+  }
+
+  #attach(target: NetworkInterface): void {
+    const attachments = this.#programs.attachInterface(target);
+    if (attachments.length === 0) return;
+    this.#attached.set(target.index, { name: target.name, attachments });
+    this.#logger.info('interface-attached', { interface: target.name, link: attachments[0]?.kind });
+  }
+
+  #detach(index: number, entry: Attached): void {
+    for (const attachment of entry.attachments) attachment.detach();
+    this.#attached.delete(index);
+    this.#logger.info('interface-detached', { interface: entry.name });
+  }
+}

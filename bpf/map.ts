@@ -1,0 +1,97 @@
+/** Typed access to one BPF map: the layouts come from `generated/maps.ts`, so a key is never a loose buffer. */
+import koffi from 'koffi';
+import { BpfError, checkBpf, lib } from './libbpf.js';
+import type { Codec } from './generated/maps.js';
+
+export interface MapSpec<K, V> {
+  readonly name: string;
+  readonly key: Codec<K>;
+  readonly value: Codec<V>;
+  readonly maxEntries: number;
+  readonly type: number;
+}
+
+const ENOENT = koffi.os.errno.ENOENT ?? 2;
+const PERCPU_ARRAY = 6;
+
+function viewOf(buffer: Buffer): DataView {
+  return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+}
+
+/** One buffer and one view per map, reused for every call: the calls are synchronous. */
+export class TypedMap<K, V> {
+  readonly fd: number;
+  readonly #spec: MapSpec<K, V>;
+  readonly #key: Buffer;
+  readonly #next: Buffer;
+  readonly #value: Buffer;
+  readonly #keyView: DataView;
+  readonly #nextView: DataView;
+  readonly #valueView: DataView;
+  readonly #cpus: number;
+
+  constructor(fd: number, spec: MapSpec<K, V>) {
+    this.fd = fd;
+    this.#spec = spec;
+    this.#cpus = spec.type === PERCPU_ARRAY ? checkBpf('count processors', lib.possibleCpus()) : 1;
+    this.#key = Buffer.alloc(spec.key.size);
+    this.#next = Buffer.alloc(spec.key.size);
+    this.#value = Buffer.alloc(spec.value.size * this.#cpus);
+    this.#keyView = viewOf(this.#key);
+    this.#nextView = viewOf(this.#next);
+    this.#valueView = viewOf(this.#value);
+  }
+
+  /** Throws BpfError; `errno` E2BIG when the map is full. */
+  set(key: K, value: V): void {
+    this.#spec.key.write(this.#keyView, key);
+    this.#spec.value.write(this.#valueView, value);
+    checkBpf(`update ${this.#spec.name}`, lib.mapUpdate(this.fd, this.#key, this.#value, 0));
+  }
+
+  get(key: K): V | undefined {
+    return this.#lookup(key) ? this.#spec.value.read(this.#valueView) : undefined;
+  }
+
+  /** The values of all processors of a per-CPU array. */
+  getPerCpu(key: K): V[] {
+    if (!this.#lookup(key)) return [];
+    return Array.from({ length: this.#cpus }, (_, cpu) =>
+      this.#spec.value.read(this.#valueView, cpu * this.#spec.value.size),
+    );
+  }
+
+  /** Whether there was something to delete. */
+  delete(key: K): boolean {
+    this.#spec.key.write(this.#keyView, key);
+    return this.#absentOrChecked('delete from', lib.mapDelete(this.fd, this.#key));
+  }
+
+  /** A walk over a live hash may miss or repeat entries that change meanwhile; it always ends. */
+  *keys(): Generator<K> {
+    let previous: Buffer | null = null;
+    for (let left = this.#spec.maxEntries * 2; left > 0; left--) {
+      if (!this.#absentOrChecked('walk', lib.mapNextKey(this.fd, previous, this.#next))) return;
+      previous = Buffer.from(this.#next);
+      yield this.#spec.key.read(this.#nextView);
+    }
+  }
+
+  *entries(): Generator<[K, V]> {
+    for (const key of this.keys()) {
+      const value = this.get(key);
+      if (value !== undefined) yield [key, value];
+    }
+  }
+
+  #lookup(key: K): boolean {
+    this.#spec.key.write(this.#keyView, key);
+    return this.#absentOrChecked('look up in', lib.mapLookup(this.fd, this.#key, this.#value));
+  }
+
+  #absentOrChecked(what: string, result: number): boolean {
+    if (result >= 0) return true;
+    if (-result === ENOENT) return false;
+    throw new BpfError(`${what} ${this.#spec.name}`, -result);
+  }
+}

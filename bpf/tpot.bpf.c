@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The per-packet half of tpot-node. User space decides per connection; the two meet in the maps of tpot_maps.h.
+ *
+ *            tc ingress                                        tc egress
+ *   frame ─▶ parse ─┬─ SYN            ─▶ handle_syn        segment ─▶ parse ─┬─ our SYN-ACK ─▶ finish_syn_ack
+ *                   ├─ SYN-ACK        ─▶ check_syn_ack                       └─ pinned      ─▶ send_tunnelled
+ *                   ├─ other segment  ─▶ handle_plain
+ *                   └─ protocol 4/41  ─▶ handle_tunnelled  sockops: options in and out, life of the entries
+ *
+ * Everything that is not ours leaves with TC_ACT_UNSPEC: untouched, and seen by whatever filter comes next.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "tpot_consts.h"
+#include "tpot_structs.h"
+#include "tpot_maps.h"
+#include "tpot_packet.h"
+#include "tpot_option.h"
+#include "tpot_take.h"
+#include "tpot_tunnel.h"
+#include "tpot_source.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* Whether a packet that is not TCP is addressed to our end of a tunnel. */
+static __always_inline int is_tunnel_to_us(const struct packet *p, const struct tpot_config *config)
+{
+	if (p->family == 4)
+		return p->protocol == IPPROTO_IPIP_ && config->address4 != 0 && p->flow.destination[3] == config->address4;
+	return p->protocol == IPPROTO_IPV6_ && (config->address6[0] | config->address6[3]) != 0 &&
+	       same_address(p->flow.destination, config->address6);
+}
+
+static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
+{
+	struct tpot_config *config = config_get();
+
+	if (!config || !p)
+		return TC_ACT_UNSPEC;
+	if ((p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+		return check_syn_ack(skb, p);
+	if (!(config->flags & TPOT_FLAG_NODE))
+		return TC_ACT_UNSPEC;
+	return p->flags & TCP_SYN ? handle_syn(skb, p) : handle_plain(skb, p, config);
+}
+
+static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
+{
+	struct tpot_config *config = config_get();
+	struct packet p = {};
+
+	if (!config || !parse_ip(skb, l3, &p))
+		return TC_ACT_UNSPEC;
+	if (p.protocol == IPPROTO_TCP_)
+		return parse_tcp(skb, &p) ? ingress_tcp(skb, &p) : TC_ACT_UNSPEC;
+	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(&p, config))
+		return handle_tunnelled(skb, &p);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
+{
+	struct packet p = {};
+
+	if (!parse_ip(skb, l3, &p) || p.protocol != IPPROTO_TCP_ || !parse_tcp(skb, &p))
+		return TC_ACT_UNSPEC;
+	if ((p.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
+		finish_syn_ack(skb, &p);
+		return TC_ACT_UNSPEC;
+	}
+	return send_tunnelled(skb, &p);
+}
+
+/* Interfaces with an Ethernet header, and those without (tun, wireguard, ppp). */
+SEC("tc") int tpot_ingress(struct __sk_buff *skb) { return ingress(skb, ETH_HLEN); }
+SEC("tc") int tpot_egress(struct __sk_buff *skb) { return egress(skb, ETH_HLEN); }
+SEC("tc") int tpot_ingress_l3(struct __sk_buff *skb) { return ingress(skb, 0); }
+SEC("tc") int tpot_egress_l3(struct __sk_buff *skb) { return egress(skb, 0); }
+
+/* The flow of a request socket or child of our listener, from its source; null when we have not taken it. */
+static __always_inline struct tpot_taken *transient_of(struct bpf_sock_ops *ops, struct tpot_flow *flow)
+{
+	struct tpot_flow ours = {};
+
+	if (!flow_of_socket(ops, &ours))
+		return 0;
+	flow_reverse(flow, &ours);
+	return bpf_map_lookup_elem(&tpot_transient, flow);
+}
+
+static __noinline int reserve_reply(struct bpf_sock_ops *ops)
+{
+	struct tpot_flow flow = {};
+	struct tpot_taken *taken = transient_of(ops, &flow);
+
+	if (taken && taken->state != TPOT_STATE_EDGE)
+		bpf_reserve_hdr_opt(ops, is_mapped_ipv4(flow.source) ? TPOT_REPLY4_LEN : TPOT_REPLY6_LEN, 0);
+	return 0;
+}
+
+static __always_inline void put_be32(__u8 *to, __be32 value)
+{
+	__builtin_memcpy(to, &value, sizeof(value));
+}
+
+static __noinline int write_reply(struct bpf_sock_ops *ops)
+{
+	struct tpot_config *config = config_get();
+	__u8 option[TPOT_REPLY6_LEN] = {};
+	struct tpot_flow flow = {};
+	struct tpot_taken *taken = transient_of(ops, &flow);
+
+	if (!config || !taken || taken->state == TPOT_STATE_EDGE)
+		return 0;
+	int four = is_mapped_ipv4(flow.source);
+	__u16 exid = bpf_ntohs(four ? config->exid : config->exid6);
+	__u16 accepted = taken->capabilities & config->capabilities;
+
+	option[0] = config->option_kind;
+	option[2] = exid >> 8;
+	option[3] = exid & 0xff;
+	if (four) {
+		option[1] = TPOT_REPLY4_LEN;
+		option[4] = TPOT_VERSION << 4 | TPOT_TYPE_REPLY;
+		option[6] = accepted >> 8;
+		option[7] = accepted & 0xff;
+		put_be32(option + 8, config->address4);
+		bpf_store_hdr_opt(ops, option, TPOT_REPLY4_LEN, 0);
+	} else {
+		option[1] = TPOT_REPLY6_LEN;
+		put_be32(option + 4, config->address6[0]);
+		put_be32(option + 8, config->address6[1]);
+		put_be32(option + 12, config->address6[2]);
+		put_be32(option + 16, config->address6[3]);
+		bpf_store_hdr_opt(ops, option, TPOT_REPLY6_LEN, 0);
+	}
+	count(TPOT_R_SYNACK_REPLY);
+	return 0;
+}
+
+static __always_inline __u8 origin_of(__u8 state)
+{
+	if (state == TPOT_STATE_EDGE)
+		return TPOT_ORIGIN_EDGE;
+	return state == TPOT_STATE_PLAIN ? TPOT_ORIGIN_STRIPPED : TPOT_ORIGIN_TUNNEL;
+}
+
+/* The handshake is over: the entry moves to the table that is never evicted, and the socket learns what it is. */
+static __noinline int on_passive_established(struct bpf_sock_ops *ops)
+{
+	struct tpot_flow flow = {};
+	struct tpot_taken *found = transient_of(ops, &flow), taken;
+	struct tpot_socket *socket;
+
+	if (!found)
+		return 0;
+	taken = *found;
+	bpf_sock_ops_cb_flags_set(ops, (ops->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) |
+					       BPF_SOCK_OPS_STATE_CB_FLAG);
+	if (bpf_map_update_elem(&tpot_taken, &flow, &taken, BPF_ANY)) {
+		count(TPOT_R_TABLE_FULL); /* stays where the least recently used go first */
+	} else {
+		add_taken(1);
+		bpf_map_delete_elem(&tpot_transient, &flow);
+	}
+	socket = storage_of(ops, BPF_SK_STORAGE_GET_F_CREATE);
+	if (socket) {
+		socket->origin = origin_of(taken.state);
+		socket->request_hops = taken.hops;
+		socket->request_capabilities = taken.capabilities;
+	}
+	count(TPOT_R_ESTABLISHED);
+	return 0;
+}
+
+/* The socket is gone or has become a TIME_WAIT one: its entries move to where they may be evicted. */
+static __noinline int on_closed(struct bpf_sock_ops *ops)
+{
+	struct tpot_flow ours = {}, theirs;
+	struct tpot_tunnel *tunnel;
+	struct tpot_taken *taken;
+
+	if (!flow_of_socket(ops, &ours))
+		return 0;
+	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &ours);
+	if (tunnel) {
+		struct tpot_tunnel copy = *tunnel;
+
+		bpf_map_update_elem(&tpot_tunnels_closed, &ours, &copy, BPF_ANY);
+		if (bpf_map_delete_elem(&tpot_tunnels, &ours) == 0)
+			add_tunnels(-1);
+		return 0;
+	}
+	flow_reverse(&theirs, &ours);
+	taken = bpf_map_lookup_elem(&tpot_taken, &theirs);
+	if (taken) {
+		struct tpot_taken copy = *taken;
+
+		bpf_map_update_elem(&tpot_transient, &theirs, &copy, BPF_ANY);
+		if (bpf_map_delete_elem(&tpot_taken, &theirs) == 0)
+			add_taken(-1);
+	}
+	return 0;
+}
+
+static __always_inline int is_syn_ack(struct bpf_sock_ops *ops)
+{
+	return (ops->skb_tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+}
+
+static __always_inline int is_syn(struct bpf_sock_ops *ops)
+{
+	return (ops->skb_tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+SEC("sockops") int tpot_sockops(struct bpf_sock_ops *ops)
+{
+	switch (ops->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		on_connect(ops);
+		break;
+	case BPF_SOCK_OPS_TCP_LISTEN_CB: {
+		struct tpot_config *config = config_get();
+
+		if (config && (config->flags & TPOT_FLAG_NODE))
+			bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+		break;
+	}
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+		if (is_syn(ops))
+			reserve_request(ops);
+		else if (is_syn_ack(ops))
+			reserve_reply(ops);
+		break;
+	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+		if (is_syn(ops))
+			write_request(ops);
+		else if (is_syn_ack(ops))
+			write_reply(ops);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		on_active_established(ops);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		on_passive_established(ops);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ops->args[1] == BPF_TCP_CLOSE)
+			on_closed(ops);
+		break;
+	}
+	return 1;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Numbers of the wire formats and of the tables: named once, used everywhere. */
+#ifndef TPOT_CONSTS_H
+#define TPOT_CONSTS_H
+
+#define ETH_HLEN 14
+#define ETH_P_IPV4 0x0800
+#define ETH_P_IPV6_ 0x86DD
+#define IPV4_HLEN 20
+#define IPV6_HLEN 40
+#define TCP_HLEN 20
+#define TCP_MAX_OPTIONS 40
+#define IPPROTO_IPIP_ 4
+#define IPPROTO_TCP_ 6
+#define IPPROTO_IPV6_ 41
+
+#define IPV4_DF 0x4000
+#define IPV4_FRAGMENT_MASK 0x3fff /* MF and the offset: anything set is a fragment */
+#define ECN_MASK 3
+#define ECN_CE 3
+#define OUTER_TTL 64
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+#define OPT_EOL 0
+#define OPT_NOP 1
+#define OPT_MSS 2
+#define OPT_MSS_LEN 4
+#define OPT_MPTCP 30
+#define MPTCP_SUBTYPE_JOIN 1
+
+/* The TPOT option, RFC 6994 layout: kind, length, ExID, then version and type in one byte. */
+#define TPOT_VERSION 1
+#define TPOT_TYPE_REQUEST 1
+#define TPOT_TYPE_REPLY 2
+#define TPOT_REQUEST_LEN 8
+#define TPOT_REPLY4_LEN 12
+#define TPOT_REPLY4_UDP_LEN 14
+#define TPOT_REPLY6_LEN 20
+
+/* Changes whenever a map's layout does: a restarted node adopts pinned maps of its own version only. */
+#define TPOT_LAYOUT_VERSION 1
+
+#define TPOT_POLICY_ROWS 256 /* per bank; two banks, so that a new table replaces the old in one store */
+#define TPOT_MAX_TRANSIENT 65536
+#define TPOT_MAX_PENDING 16384
+#define TPOT_MAX_TAKEN 131072
+#define TPOT_MAX_TUNNELS 131072
+#define TPOT_MAX_TUNNELS_CLOSED 16384
+#define TPOT_MAX_BLACK_HOLES 4096
+#define TPOT_MAX_TRUST 1024
+#define TPOT_MAX_OWN 1024
+
+#endif

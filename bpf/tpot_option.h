@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The option area of a TCP header and the TPOT option in it. */
+#ifndef TPOT_OPTION_H
+#define TPOT_OPTION_H
+
+/* Twice the largest area, zero filled: an offset masked to 63 is in bounds, and reading past the end meets EOL. */
+struct option_area {
+	__u8 bytes[64];
+	__u32 length;
+};
+
+struct option_scan {
+	__u8 legal;       /* every length fits */
+	__u8 has_request;
+	__u8 has_reply;
+	__u8 mp_join;
+	__u8 mss_at;      /* offset of the MSS value in the area; 0: none */
+	__u8 hops;
+	__u16 request_capabilities;
+	__be32 reply_address[4];
+	__be16 reply_udp_port;
+	__u16 reply_capabilities;
+};
+
+static __always_inline int load_options(struct __sk_buff *skb, const struct packet *p, struct option_area *area)
+{
+	__u32 length = p->tcp_header_len - TCP_HLEN;
+
+	__builtin_memset(area, 0, sizeof(*area));
+	area->length = length;
+	if (length == 0)
+		return 1;
+	if (length > TCP_MAX_OPTIONS)
+		return 0;
+	return bpf_skb_load_bytes(skb, p->l4 + TCP_HLEN, area->bytes, length) == 0;
+}
+
+static __always_inline __u16 read_u16(const struct option_area *area, __u32 at)
+{
+	return (area->bytes[at & 63] << 8) | area->bytes[(at + 1) & 63];
+}
+
+static __always_inline __be32 read_be32(const struct option_area *area, __u32 at)
+{
+	return bpf_htonl(((__u32)read_u16(area, at) << 16) | read_u16(area, at + 2));
+}
+
+static __always_inline void scan_reply(const struct option_area *area, __u32 at, __u32 length, struct option_scan *scan)
+{
+	scan->reply_capabilities = read_u16(area, at + 6);
+	map_ipv4(scan->reply_address, read_be32(area, at + 8));
+	scan->reply_udp_port = length == TPOT_REPLY4_UDP_LEN ? bpf_htons(read_u16(area, at + 12)) : 0;
+	scan->has_reply = 4;
+}
+
+/* One experimental option (RFC 6994): takes it in when it is ours, ignores it otherwise. The first one counts. */
+static __always_inline void scan_experiment(const struct option_area *area, __u32 at, __u32 length,
+					    __be16 exid, __be16 exid6, struct option_scan *scan)
+{
+	__be16 id = bpf_htons(read_u16(area, at + 2));
+
+	if (id == exid6 && length == TPOT_REPLY6_LEN && !scan->has_reply) {
+		scan->has_reply = 6;
+		scan->reply_address[0] = read_be32(area, at + 4);
+		scan->reply_address[1] = read_be32(area, at + 8);
+		scan->reply_address[2] = read_be32(area, at + 12);
+		scan->reply_address[3] = read_be32(area, at + 16);
+		return;
+	}
+	if (id != exid || length < 5)
+		return;
+	__u8 version_type = area->bytes[(at + 4) & 63];
+
+	if (version_type == (TPOT_VERSION << 4 | TPOT_TYPE_REQUEST) && length == TPOT_REQUEST_LEN && !scan->has_request) {
+		scan->has_request = 1;
+		scan->hops = area->bytes[(at + 5) & 63];
+		scan->request_capabilities = read_u16(area, at + 6);
+	} else if (version_type == (TPOT_VERSION << 4 | TPOT_TYPE_REPLY) && !scan->has_reply &&
+		   (length == TPOT_REPLY4_LEN || length == TPOT_REPLY4_UDP_LEN)) {
+		scan_reply(area, at, length, scan);
+	}
+}
+
+/*
+ * Walks the area once. Stops at EOL and at the first illegal length, which makes the area not `legal`.
+ *
+ * A global function, so that the verifier checks it once and not per caller. The cursor lives in one volatile byte:
+ * the verifier does not follow the value of a stored byte, so all paths of one step look the same to it and the
+ * walk costs it 40 steps instead of a tree of them.
+ */
+__noinline int scan_options(const struct option_area *area, struct option_scan *scan, __u32 kind, __u32 exids)
+{
+	volatile __u8 cursor = 0;
+
+	if (!area || !scan)
+		return 0;
+	__builtin_memset(scan, 0, sizeof(*scan));
+	scan->legal = 1;
+	for (int step = 0; step < TCP_MAX_OPTIONS; step++) {
+		__u32 at = cursor;
+
+		if (at >= area->length || at >= TCP_MAX_OPTIONS)
+			break;
+		__u8 this_kind = area->bytes[at & 63];
+
+		if (this_kind == OPT_EOL)
+			break;
+		__u32 length = this_kind == OPT_NOP ? 1 : area->bytes[(at + 1) & 63];
+
+		cursor = at + length;
+		if (this_kind == OPT_NOP)
+			continue;
+		if (length < 2 || at + length > area->length) {
+			scan->legal = 0;
+			break;
+		}
+		if (this_kind == OPT_MSS && length == OPT_MSS_LEN && scan->mss_at == 0)
+			scan->mss_at = at + 2;
+		else if (this_kind == OPT_MPTCP && length >= 3 && area->bytes[(at + 2) & 63] >> 4 == MPTCP_SUBTYPE_JOIN)
+			scan->mp_join = 1;
+		else if (this_kind == kind && length >= 4)
+			scan_experiment(area, at, length, exids >> 16, exids & 0xffff, scan);
+	}
+	return 1;
+}
+
+static __always_inline int read_options(struct __sk_buff *skb, const struct packet *p,
+					const struct tpot_config *config, struct option_scan *scan)
+{
+	struct option_area area;
+
+	if (!load_options(skb, p, &area))
+		return 0;
+	return scan_options(&area, scan, config->option_kind, ((__u32)config->exid << 16) | config->exid6);
+}
+
+/* Lowers the MSS option to `ceiling` where it is higher (RFC 9293 section 3.7.1; protocol rule 9). */
+static __always_inline void lower_mss(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan,
+				      __u32 by, __u32 ceiling)
+{
+	__u32 at = p->l4 + TCP_HLEN + scan->mss_at;
+	__be16 old, new;
+
+	if (scan->mss_at == 0 || bpf_skb_load_bytes(skb, at, &old, sizeof(old)))
+		return;
+	__u32 value = bpf_ntohs(old);
+
+	value = value > by ? value - by : value;
+	if (value > ceiling)
+		value = ceiling;
+	new = bpf_htons(value);
+	if (new == old)
+		return;
+	/* An MSS at an odd offset straddles two checksum words: swapping both operands' bytes keeps the sum right. */
+	__u16 from = scan->mss_at & 1 ? __builtin_bswap16(old) : old;
+	__u16 to = scan->mss_at & 1 ? __builtin_bswap16(new) : new;
+
+	bpf_l4_csum_replace(skb, p->l4 + 16, from, to, 2);
+	bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0);
+}
+
+#endif

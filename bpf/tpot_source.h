@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The source's side of the handshake (protocol rules 1 to 3): the shim's applications, and a node's next leg. */
+#ifndef TPOT_SOURCE_H
+#define TPOT_SOURCE_H
+
+#define NS_PER_SECOND 1000000000ULL
+
+/* A context field, loaded here and now: a load the compiler moves goes through a computed pointer, which is rejected. */
+#define CONTEXT(field) ({ __u32 value = (field); asm volatile("" : "+r"(value)); value; })
+
+/* The flow that leaves this socket. Returns the family of its packets, 0 when it is neither. */
+static __always_inline int flow_of_socket(struct bpf_sock_ops *ops, struct tpot_flow *flow)
+{
+	__u32 family = CONTEXT(ops->family), local = CONTEXT(ops->local_ip4), remote = CONTEXT(ops->remote_ip4);
+
+	flow->source_port = bpf_htons(CONTEXT(ops->local_port)); /* host order, */
+	flow->destination_port = bpf_htons(bpf_ntohl(CONTEXT(ops->remote_port))); /* network order in 32 bits */
+	if (family == 10) {
+		flow->destination[0] = CONTEXT(ops->remote_ip6[0]);
+		flow->destination[1] = CONTEXT(ops->remote_ip6[1]);
+		flow->destination[2] = CONTEXT(ops->remote_ip6[2]);
+		flow->destination[3] = CONTEXT(ops->remote_ip6[3]);
+		flow->source[0] = CONTEXT(ops->local_ip6[0]);
+		flow->source[1] = CONTEXT(ops->local_ip6[1]);
+		flow->source[2] = CONTEXT(ops->local_ip6[2]);
+		flow->source[3] = CONTEXT(ops->local_ip6[3]);
+		if (!is_mapped_ipv4(flow->destination))
+			return 6;
+		/* a dual-stack socket that speaks IPv4 */
+	} else if (family != 2) {
+		return 0;
+	}
+	map_ipv4(flow->source, local);
+	map_ipv4(flow->destination, remote);
+	return 4;
+}
+
+static __always_inline int is_loopback(const __be32 *address)
+{
+	if (is_mapped_ipv4(address))
+		return (address[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return (address[0] | address[1] | address[2]) == 0 && address[3] == bpf_htonl(1);
+}
+
+static __always_inline int is_unicast(const __be32 *address)
+{
+	if (is_mapped_ipv4(address)) {
+		__u32 first = bpf_ntohl(address[3]) >> 24;
+
+		return first != 0 && first != 127 && first < 224;
+	}
+	if ((address[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000))
+		return 0;
+	return (address[0] | address[1] | address[2]) != 0 || bpf_ntohl(address[3]) > 1;
+}
+
+/* Rule 2: whose reply may pin a connection. TPOT_R_REPLY_ACCEPTED, or why not. */
+static __always_inline __u32 judge_reply(const struct option_scan *scan, const struct tpot_flow *flow, int family)
+{
+	struct tpot_prefix key = { .length = 128 };
+
+	/* A reply of the other family could not be reached by a header that repeats the inner source. */
+	if (scan->has_reply != family || !is_unicast(scan->reply_address) ||
+	    (family == 6 && is_mapped_ipv4(scan->reply_address)))
+		return TPOT_R_DROP_REPLY_NOT_UNICAST;
+	if (same_address(scan->reply_address, flow->source) || is_own(scan->reply_address))
+		return TPOT_R_DROP_REPLY_OWN;
+	copy_address(key.address, scan->reply_address);
+	return bpf_map_lookup_elem(&tpot_trust, &key) ? TPOT_R_REPLY_ACCEPTED : TPOT_R_DROP_REPLY_UNTRUSTED;
+}
+
+/*
+ * A SYN-ACK arrives for a SYN that carried a request. An invalid reply is dropped before TCP sees it, and the
+ * next SYN goes plain; a valid one is left to TCP, with an MSS that leaves room on this interface too.
+ */
+static __noinline int check_syn_ack(struct __sk_buff *skb, const struct packet *p)
+{
+	struct tpot_config *config = config_get();
+	struct option_scan scan;
+	struct tpot_flow flow;
+	__u32 mtu = 0, reason;
+
+	if (!config || !p)
+		return TC_ACT_UNSPEC;
+	flow_reverse(&flow, &p->flow);
+	struct tpot_pending *pending = bpf_map_lookup_elem(&tpot_pending, &flow);
+
+	if (!pending || !read_options(skb, p, config, &scan) || !scan.has_reply)
+		return TC_ACT_UNSPEC;
+	reason = judge_reply(&scan, &flow, p->family);
+	if (reason != TPOT_R_REPLY_ACCEPTED) {
+		pending->plain = 1;
+		count(reason);
+		return TC_ACT_SHOT;
+	}
+	bpf_check_mtu(skb, 0, &mtu, 0, 0);
+	__u32 overhead = (p->family == 4 ? 2 * IPV4_HLEN : 2 * IPV6_HLEN) + TCP_HLEN;
+
+	if (mtu > overhead + 8)
+		lower_mss(skb, p, &scan, 0, mtu - overhead);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int in_black_hole(const struct tpot_flow *flow)
+{
+	struct tpot_address key;
+
+	copy_address(key.address, flow->destination);
+	struct tpot_black_hole *hole = bpf_map_lookup_elem(&tpot_black_holes, &key);
+
+	return hole && hole->until_ns > bpf_ktime_get_ns();
+}
+
+/* Rule 1: a SYN without the request was answered after SYNs with it were not. 10 minutes, doubling to 24 hours. */
+static __always_inline void learn_black_hole(const struct tpot_flow *flow, const struct tpot_config *config)
+{
+	struct tpot_black_hole hole = { .seconds = config->black_hole_first_seconds, .times = 1 };
+	struct tpot_address key;
+
+	copy_address(key.address, flow->destination);
+	struct tpot_black_hole *known = bpf_map_lookup_elem(&tpot_black_holes, &key);
+
+	if (known) {
+		hole.seconds = known->seconds * 2;
+		hole.times = known->times + 1;
+		if (hole.seconds > config->black_hole_max_seconds)
+			hole.seconds = config->black_hole_max_seconds;
+	}
+	hole.until_ns = bpf_ktime_get_ns() + hole.seconds * NS_PER_SECOND;
+	bpf_map_update_elem(&tpot_black_holes, &key, &hole, BPF_ANY);
+	count(TPOT_R_BLACK_HOLE_LEARNED);
+}
+
+static __always_inline void forget_black_hole(const struct tpot_flow *flow)
+{
+	struct tpot_address key;
+
+	copy_address(key.address, flow->destination);
+	if (bpf_map_lookup_elem(&tpot_black_holes, &key))
+		bpf_map_delete_elem(&tpot_black_holes, &key);
+}
+
+/* What is stored with a full socket; null where there is nothing, or (request sockets) cannot be. */
+static __always_inline struct tpot_socket *storage_of(struct bpf_sock_ops *ops, __u64 flags)
+{
+	struct bpf_sock *sk = ops->sk;
+
+	return sk ? bpf_sk_storage_get(&tpot_sockets, sk, 0, flags) : 0;
+}
+
+/* The storage of a socket that is to send requests; null for one that is not. */
+static __always_inline struct tpot_socket *source_storage(struct bpf_sock_ops *ops, const struct tpot_config *config)
+{
+	struct tpot_socket *socket = storage_of(ops, 0);
+
+	if (socket || !(config->flags & TPOT_FLAG_SOURCE))
+		return socket;
+	socket = storage_of(ops, BPF_SK_STORAGE_GET_F_CREATE);
+	if (socket) {
+		socket->request_hops = config->hops;
+		socket->request_capabilities = config->capabilities;
+	}
+	return socket;
+}
+
+static __always_inline __u32 judge_connect(const struct tpot_flow *flow, const struct tpot_config *config)
+{
+	if (is_loopback(flow->destination) || is_own(flow->destination))
+		return TPOT_R_REQUEST_OMITTED_LOCAL;
+	if (in_black_hole(flow))
+		return TPOT_R_REQUEST_OMITTED_BLACK_HOLE;
+	struct tpot_gauges *gauges = gauges_get();
+
+	if (!gauges || gauges->tunnels >= config->max_tunnels)
+		return TPOT_R_REQUEST_OMITTED_LIMIT;
+	return TPOT_R_NONE;
+}
+
+static __noinline int on_connect(struct bpf_sock_ops *ops)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_socket *socket;
+	struct tpot_flow flow = {};
+	__u32 reason;
+
+	if (!config || !flow_of_socket(ops, &flow))
+		return 0;
+	socket = source_storage(ops, config);
+	if (!socket || socket->request_hops == 0)
+		return 0;
+	reason = judge_connect(&flow, config);
+	if (reason != TPOT_R_NONE) {
+		socket->leg_reason = reason;
+		count(reason);
+		return 0;
+	}
+	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+	return 0;
+}
+
+/* Whether the SYN that is being built carries the request; called once per transmission. */
+static __noinline int reserve_request(struct bpf_sock_ops *ops)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_socket *socket;
+	struct tpot_pending *pending;
+	struct tpot_flow flow = {};
+
+	if (!config || !flow_of_socket(ops, &flow))
+		return 0;
+	socket = storage_of(ops, 0);
+	if (!socket)
+		return 0;
+	socket->syns++;
+	pending = bpf_map_lookup_elem(&tpot_pending, &flow);
+	if (pending && pending->plain) {
+		socket->leg_reason = TPOT_R_REQUEST_OMITTED_UNTRUSTED;
+		return 0;
+	}
+	if (socket->syns > config->syns_with_request) {
+		if (socket->leg_reason != TPOT_R_REQUEST_OMITTED_RETRIES)
+			count(TPOT_R_REQUEST_OMITTED_RETRIES);
+		socket->leg_reason = TPOT_R_REQUEST_OMITTED_RETRIES;
+		return 0;
+	}
+	if (bpf_reserve_hdr_opt(ops, TPOT_REQUEST_LEN, 0)) {
+		socket->leg_reason = TPOT_R_REQUEST_NO_SPACE;
+		count(TPOT_R_REQUEST_NO_SPACE);
+	}
+	return 0;
+}
+
+static __noinline int write_request(struct bpf_sock_ops *ops)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_pending pending = {};
+	struct tpot_socket *socket;
+	struct tpot_flow flow = {};
+
+	if (!config || !flow_of_socket(ops, &flow))
+		return 0;
+	socket = storage_of(ops, 0);
+	if (!socket)
+		return 0;
+	__u8 option[TPOT_REQUEST_LEN] = {
+		config->option_kind, TPOT_REQUEST_LEN, bpf_ntohs(config->exid) >> 8, bpf_ntohs(config->exid) & 0xff,
+		TPOT_VERSION << 4 | TPOT_TYPE_REQUEST, socket->request_hops,
+		socket->request_capabilities >> 8, socket->request_capabilities & 0xff,
+	};
+
+	if (bpf_store_hdr_opt(ops, option, sizeof(option), 0))
+		return 0;
+	socket->requests++;
+	bpf_map_update_elem(&tpot_pending, &flow, &pending, BPF_NOEXIST);
+	count(TPOT_R_REQUEST_SENT);
+	return 0;
+}
+
+/* The reply in the SYN-ACK that TCP has just accepted. */
+static __always_inline int load_reply(struct bpf_sock_ops *ops, const struct tpot_config *config, int family,
+				      struct option_scan *scan)
+{
+	struct option_area area = {};
+	__u16 exid = bpf_ntohs(family == 4 ? config->exid : config->exid6);
+
+	area.bytes[0] = config->option_kind;
+	area.bytes[1] = 4;
+	area.bytes[2] = exid >> 8;
+	area.bytes[3] = exid & 0xff;
+	long length = bpf_load_hdr_opt(ops, area.bytes, TCP_MAX_OPTIONS, 0);
+
+	if (length < 4 || length > TCP_MAX_OPTIONS)
+		return 0;
+	area.length = length;
+	scan_options(&area, scan, config->option_kind, ((__u32)config->exid << 16) | config->exid6);
+	return scan->has_reply;
+}
+
+static __always_inline void pin(struct tpot_socket *socket, const struct tpot_flow *flow, const struct option_scan *scan)
+{
+	struct tpot_tunnel tunnel = { .udp_port = scan->reply_udp_port, .capabilities = scan->reply_capabilities };
+
+	copy_address(tunnel.remote, scan->reply_address);
+	if (bpf_map_update_elem(&tpot_tunnels, flow, &tunnel, BPF_ANY)) {
+		socket->leg_reason = TPOT_R_TABLE_FULL; /* the node sees plain segments and carries on (rule 8) */
+		count(TPOT_R_TABLE_FULL);
+		return;
+	}
+	add_tunnels(1);
+	copy_address(socket->next_hop, scan->reply_address);
+	socket->reply_capabilities = scan->reply_capabilities;
+	socket->leg_reason = TPOT_R_REPLY_ACCEPTED;
+	count(TPOT_R_REPLY_ACCEPTED);
+}
+
+/* Runs before the handshake's ACK is sent, so that even this ACK finds its tunnel. */
+static __noinline int on_active_established(struct bpf_sock_ops *ops)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_socket *socket;
+	struct option_scan scan = {};
+	struct tpot_flow flow = {};
+	int family;
+
+	if (!config || !(ops->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG))
+		return 0;
+	family = flow_of_socket(ops, &flow);
+	socket = storage_of(ops, 0);
+	if (!family || !socket)
+		return 0;
+	bpf_map_delete_elem(&tpot_pending, &flow);
+	bpf_sock_ops_cb_flags_set(ops, (ops->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) |
+					       BPF_SOCK_OPS_STATE_CB_FLAG);
+	if (socket->requests == 0)
+		return 0;
+	if (load_reply(ops, config, family, &scan) && judge_reply(&scan, &flow, family) == TPOT_R_REPLY_ACCEPTED) {
+		pin(socket, &flow, &scan);
+		forget_black_hole(&flow);
+	} else if (socket->leg_reason == TPOT_R_REQUEST_OMITTED_RETRIES) {
+		learn_black_hole(&flow, config);
+	} else if (socket->leg_reason != TPOT_R_REQUEST_OMITTED_UNTRUSTED) {
+		socket->leg_reason = TPOT_R_REPLY_NONE;
+		count(TPOT_R_REPLY_NONE);
+		forget_black_hole(&flow);
+	}
+	return 0;
+}
+
+#endif

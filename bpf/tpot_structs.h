@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Layouts shared with user space. The TypeScript side is generated from this object's BTF, never kept by hand. */
+#ifndef TPOT_STRUCTS_H
+#define TPOT_STRUCTS_H
+
+enum tpot_flag {
+	TPOT_FLAG_NODE = 1,     /* takes SYNs, decapsulates */
+	TPOT_FLAG_SOURCE = 2,   /* sockets without storage of their own send requests (the client shim) */
+	TPOT_FLAG_DRAINING = 4, /* takes nothing new */
+	TPOT_FLAG_EDGE = 8,     /* takes SYNs without a request too */
+};
+
+enum tpot_state {
+	TPOT_STATE_SYN_RECEIVED = 1,
+	TPOT_STATE_SYN_ANSWERED = 2, /* our initial sequence number is known */
+	TPOT_STATE_TUNNELLED = 3,    /* rule 8: segments count only from the tunnel */
+	TPOT_STATE_PLAIN = 4,        /* rule 8: the reply was stripped, ordinary transparent proxy */
+	TPOT_STATE_EDGE = 5,         /* taken without a request */
+};
+
+enum tpot_origin {
+	TPOT_ORIGIN_NONE = 0,
+	TPOT_ORIGIN_TUNNEL = 1,
+	TPOT_ORIGIN_EDGE = 2,
+	TPOT_ORIGIN_STRIPPED = 3,
+};
+
+/* Every decision and every drop. The text form is the name in lower case with dashes, without TPOT_R_. */
+enum tpot_reason {
+	TPOT_R_NONE = 0,
+	TPOT_R_TAKEN,
+	TPOT_R_TAKEN_EDGE,
+	TPOT_R_TAKEN_REPLY_STRIPPED,
+	TPOT_R_PASS_HOPS,
+	TPOT_R_PASS_POLICY,
+	TPOT_R_PASS_DRAINING,
+	TPOT_R_PASS_LIMIT,
+	TPOT_R_PASS_NO_LISTENER,
+	TPOT_R_PASS_LOOP,
+	TPOT_R_PASS_MP_JOIN,
+	TPOT_R_PASS_LOCAL,
+	TPOT_R_PASS_PLAIN_OF_TUNNELLED,
+	TPOT_R_DECAP_OK,
+	TPOT_R_DROP_DECAP_UNKNOWN,
+	TPOT_R_DROP_DECAP_SOURCE,
+	TPOT_R_DROP_DECAP_MALFORMED,
+	TPOT_R_DROP_DECAP_OPTIONS,
+	TPOT_R_DROP_DECAP_NOT_TCP,
+	TPOT_R_SYNACK_REPLY,
+	TPOT_R_ESTABLISHED,
+	TPOT_R_TABLE_FULL,
+	TPOT_R_REQUEST_SENT,
+	TPOT_R_REQUEST_OMITTED_BLACK_HOLE,
+	TPOT_R_REQUEST_OMITTED_RETRIES,
+	TPOT_R_REQUEST_OMITTED_LOCAL,
+	TPOT_R_REQUEST_OMITTED_LIMIT,
+	TPOT_R_REQUEST_OMITTED_UNTRUSTED,
+	TPOT_R_REQUEST_NO_SPACE,
+	TPOT_R_REPLY_ACCEPTED,
+	TPOT_R_REPLY_NONE,
+	TPOT_R_DROP_REPLY_UNTRUSTED,
+	TPOT_R_DROP_REPLY_NOT_UNICAST,
+	TPOT_R_DROP_REPLY_OWN,
+	TPOT_R_BLACK_HOLE_LEARNED,
+	TPOT_R_ENCAP_OK,
+	TPOT_R_ENCAP_FAILED,
+	TPOT_R_COUNT,
+};
+
+/* A connection as one direction's packets show it. IPv4 addresses are IPv4-mapped (RFC 4291 section 2.5.5.2). */
+struct tpot_flow {
+	__be32 source[4];
+	__be32 destination[4];
+	__be16 source_port;
+	__be16 destination_port;
+};
+
+/* Written by user space only; the policy word is read in one load. */
+struct tpot_config {
+	__u32 layout_version;
+	enum tpot_flag flags;
+	__be32 address4;
+	__u32 mark;
+	__be32 address6[4];
+	__u16 listener_port4; /* host order; 0: no listener */
+	__u16 listener_port6;
+	__be16 exid;
+	__be16 exid6;
+	__u16 capabilities;
+	__u8 option_kind;
+	__u8 hops;
+	__u32 syns_with_request;
+	__u32 max_connections;
+	__u32 max_tunnels;
+	__u32 policy; /* bank in bit 31, number of rows below */
+	__u32 black_hole_first_seconds;
+	__u32 black_hole_max_seconds;
+};
+
+struct tpot_policy_row {
+	__be32 source[4];
+	__be32 source_mask[4];
+	__be32 destination[4];
+	__be32 destination_mask[4];
+	__u16 port_from; /* host order, inclusive */
+	__u16 port_to;
+	__u32 take;
+};
+
+/* Fill of the tables that have no eviction. */
+struct tpot_gauges {
+	__u64 taken;
+	__u64 tunnels;
+};
+
+/* A connection this node has taken, keyed by the flow from its source. */
+struct tpot_taken {
+	__be32 outer_source[4]; /* the only address whose tunnel packets count (rule 7) */
+	__u32 isn;              /* our initial sequence number, host order */
+	enum tpot_state state;
+	__u16 capabilities;
+	__u8 hops;
+	__u8 unused;
+};
+
+/* A connection pinned to a next hop, keyed by the flow that leaves this machine. */
+struct tpot_tunnel {
+	__be32 remote[4];
+	__be16 udp_port; /* where the node takes UDP encapsulation; 0: it does not */
+	__u16 capabilities;
+};
+
+/* A SYN with a request is out; what the answer did to it. */
+struct tpot_pending {
+	__u32 plain; /* an untrusted reply came: the next SYN goes without */
+};
+
+struct tpot_black_hole {
+	__u64 until_ns; /* CLOCK_MONOTONIC */
+	__u32 seconds;  /* how long this time; doubles */
+	__u32 times;
+};
+
+struct tpot_prefix {
+	__u32 length; /* of the IPv4-mapped address: IPv4 prefixes count from 96 */
+	__be32 address[4];
+};
+
+struct tpot_address {
+	__be32 address[4];
+};
+
+/* What both sides know of one socket: written by user space before connect(), by the kernel after. */
+struct tpot_socket {
+	__be32 next_hop[4];       /* all zero: plain TCP */
+	enum tpot_reason leg_reason; /* of a leg */
+	enum tpot_origin origin;  /* of a taken connection */
+	__u16 request_capabilities;
+	__u16 reply_capabilities;
+	__u8 request_hops;        /* a leg: to send; a taken connection: as received */
+	__u8 syns;                /* SYNs sent so far */
+	__u8 requests;            /* of them with the option */
+	__u8 unused;
+};
+
+#endif

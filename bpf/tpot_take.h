@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* A node taking connections: SYNs with a request, and rule 8 for what follows outside the tunnel. */
+#ifndef TPOT_TAKE_H
+#define TPOT_TAKE_H
+
+static __always_inline int in_prefix(const __be32 *address, const __be32 *value, const __be32 *mask)
+{
+	return (((address[0] & mask[0]) ^ value[0]) | ((address[1] & mask[1]) ^ value[1]) |
+		((address[2] & mask[2]) ^ value[2]) | ((address[3] & mask[3]) ^ value[3])) == 0;
+}
+
+static __always_inline int row_matches(const struct tpot_policy_row *row, const struct tpot_flow *flow)
+{
+	__u16 port = bpf_ntohs(flow->destination_port);
+
+	return port >= row->port_from && port <= row->port_to &&
+	       in_prefix(flow->source, row->source, row->source_mask) &&
+	       in_prefix(flow->destination, row->destination, row->destination_mask);
+}
+
+/* First match wins; no match passes. The table itself is decided in user space. */
+__noinline int policy_takes(const struct tpot_flow *flow, __u32 policy)
+{
+	__u32 rows = policy & 0x7fffffff, first = policy >> 31 ? TPOT_POLICY_ROWS : 0;
+
+	if (!flow)
+		return 0;
+	for (__u32 i = 0; i < TPOT_POLICY_ROWS; i++) {
+		if (i >= rows)
+			break;
+		__u32 index = first + i;
+		struct tpot_policy_row *row = bpf_map_lookup_elem(&tpot_policy, &index);
+
+		if (row && row_matches(row, flow))
+			return row->take != 0;
+	}
+	return 0;
+}
+
+static __always_inline int is_own(const __be32 *address)
+{
+	struct tpot_address key;
+
+	copy_address(key.address, address);
+	return bpf_map_lookup_elem(&tpot_own, &key) != 0;
+}
+
+static __always_inline void fill_tuple(struct bpf_sock_tuple *tuple, const struct packet *p)
+{
+	if (p->family == 4) {
+		tuple->ipv4.saddr = p->flow.source[3];
+		tuple->ipv4.daddr = p->flow.destination[3];
+		tuple->ipv4.sport = p->flow.source_port;
+		tuple->ipv4.dport = p->flow.destination_port;
+	} else {
+		copy_address(tuple->ipv6.saddr, p->flow.source);
+		copy_address(tuple->ipv6.daddr, p->flow.destination);
+		tuple->ipv6.sport = p->flow.source_port;
+		tuple->ipv6.dport = p->flow.destination_port;
+	}
+}
+
+static __always_inline __u32 tuple_size(const struct packet *p)
+{
+	return p->family == 4 ? sizeof(((struct bpf_sock_tuple *)0)->ipv4) : sizeof(((struct bpf_sock_tuple *)0)->ipv6);
+}
+
+/* Whether the kernel has a connection, open or half open, for this packet. Listeners and TIME_WAIT do not count. */
+static __noinline int has_connection(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	int found = 0;
+
+	if (!p)
+		return 0;
+	fill_tuple(&tuple, p);
+	sk = bpf_skc_lookup_tcp(skb, &tuple, tuple_size(p), BPF_F_CURRENT_NETNS, 0);
+	if (sk) {
+		found = sk->state != BPF_TCP_LISTEN && sk->state != BPF_TCP_TIME_WAIT;
+		bpf_sk_release(sk);
+	}
+	return found;
+}
+
+/* The node's listener stands on the loopback address, where nobody else can reach it. */
+static __always_inline struct bpf_sock *find_listener(struct __sk_buff *skb, const struct packet *p,
+						      const struct tpot_config *config)
+{
+	struct bpf_sock_tuple tuple = {};
+
+	if (p->family == 4) {
+		tuple.ipv4.daddr = bpf_htonl(0x7f000001);
+		tuple.ipv4.dport = bpf_htons(config->listener_port4);
+	} else {
+		tuple.ipv6.daddr[3] = bpf_htonl(1);
+		tuple.ipv6.dport = bpf_htons(config->listener_port6);
+	}
+	return bpf_skc_lookup_tcp(skb, &tuple, tuple_size(p), BPF_F_CURRENT_NETNS, 0);
+}
+
+/* Gives the packet to the node's listener; 0 when there is none, and then nothing has changed. */
+static __noinline int assign_listener(struct __sk_buff *skb, const struct packet *p)
+{
+	struct tpot_config *config = config_get();
+	struct bpf_sock *sk;
+	int assigned = 0;
+
+	if (!config || !p)
+		return 0;
+	sk = find_listener(skb, p, config);
+	if (!sk)
+		return 0;
+	if (sk->state == BPF_TCP_LISTEN)
+		assigned = bpf_sk_assign(skb, sk, 0) == 0;
+	bpf_sk_release(sk);
+	return assigned;
+}
+
+/* The mark leads into the routing table where every destination is local. */
+static __always_inline int deliver(struct __sk_buff *skb, const struct tpot_config *config)
+{
+	skb->mark = config->mark;
+	return TC_ACT_OK;
+}
+
+/*
+ * A segment of a taken connection goes to its socket. Where there is none (a SYN cookie is being answered, or the
+ * connection is over) it goes to the listener, which checks the cookie or answers with a reset from D's address.
+ */
+static __always_inline int deliver_segment(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config)
+{
+	if (!has_connection(skb, p))
+		assign_listener(skb, p);
+	return deliver(skb, config);
+}
+
+/* Why a SYN is not taken, TPOT_R_TAKEN or TPOT_R_TAKEN_EDGE when it may be, TPOT_R_NONE when it is none of ours. */
+static __always_inline __u32 judge_syn(const struct packet *p, const struct option_scan *scan, const struct tpot_config *config)
+{
+	__u32 verdict = scan->has_request ? TPOT_R_TAKEN : TPOT_R_TAKEN_EDGE;
+
+	if (!scan->has_request && !(config->flags & TPOT_FLAG_EDGE))
+		return TPOT_R_NONE;
+	if (is_own(p->flow.destination))
+		return TPOT_R_PASS_LOCAL;
+	if (is_own(p->flow.source))
+		return TPOT_R_PASS_LOOP;
+	if (scan->has_request && scan->hops == 0)
+		return TPOT_R_PASS_HOPS;
+	if (scan->mp_join)
+		return TPOT_R_PASS_MP_JOIN;
+	if (config->flags & TPOT_FLAG_DRAINING)
+		return TPOT_R_PASS_DRAINING;
+	if (!policy_takes(&p->flow, config->policy))
+		return TPOT_R_PASS_POLICY;
+	struct tpot_gauges *gauges = gauges_get();
+
+	if (!gauges || gauges->taken >= config->max_connections)
+		return TPOT_R_PASS_LIMIT;
+	return verdict;
+}
+
+/* A retransmitted SYN keeps its entry: the same SYN gets the same SYN-ACK (rule 6). */
+static __always_inline void remember_syn(const struct packet *p, const struct option_scan *scan)
+{
+	struct tpot_taken taken = { .state = scan->has_request ? TPOT_STATE_SYN_RECEIVED : TPOT_STATE_EDGE };
+
+	copy_address(taken.outer_source, p->flow.source);
+	taken.hops = scan->hops;
+	taken.capabilities = scan->request_capabilities;
+	bpf_map_update_elem(&tpot_transient, &p->flow, &taken, BPF_ANY);
+}
+
+static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
+{
+	struct tpot_config *config = config_get();
+	struct option_scan scan;
+	__u32 verdict;
+
+	if (!config || !p || !read_options(skb, p, config, &scan))
+		return TC_ACT_UNSPEC;
+	verdict = judge_syn(p, &scan, config);
+	if (verdict == TPOT_R_NONE)
+		return TC_ACT_UNSPEC;
+	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
+		if (has_connection(skb, p))
+			return deliver(skb, config);
+		if (assign_listener(skb, p)) {
+			remember_syn(p, &scan);
+			count(verdict);
+			return deliver(skb, config);
+		}
+		verdict = TPOT_R_PASS_NO_LISTENER;
+	}
+	count(verdict);
+	return TC_ACT_UNSPEC;
+}
+
+/* Rule 8: the first segment after the SYN-ACK decides whether this connection's segments come by tunnel. */
+static __always_inline int plain_counts(struct tpot_taken *taken, const struct packet *p)
+{
+	if (taken->state == TPOT_STATE_EDGE || taken->state == TPOT_STATE_PLAIN)
+		return 1;
+	if (taken->state != TPOT_STATE_SYN_ANSWERED || p->ack != taken->isn + 1 || !(p->flags & TCP_ACK))
+		return 0;
+	taken->state = TPOT_STATE_PLAIN;
+	count(TPOT_R_TAKEN_REPLY_STRIPPED);
+	return 1;
+}
+
+static __always_inline struct tpot_taken *find_taken(const struct tpot_flow *flow)
+{
+	struct tpot_taken *taken = bpf_map_lookup_elem(&tpot_taken, flow);
+
+	return taken ? taken : bpf_map_lookup_elem(&tpot_transient, flow);
+}
+
+/* A segment that is not a SYN and came outside any tunnel. */
+static __always_inline int handle_plain(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config)
+{
+	struct tpot_taken *taken = find_taken(&p->flow);
+
+	if (!taken)
+		return TC_ACT_UNSPEC;
+	if (plain_counts(taken, p))
+		return deliver_segment(skb, p, config);
+	count(TPOT_R_PASS_PLAIN_OF_TUNNELLED);
+	return TC_ACT_UNSPEC;
+}
+
+/* Our SYN-ACK on its way out: its sequence number decides rule 8, its MSS leaves room for the tunnel (rule 9). */
+static __noinline int finish_syn_ack(struct __sk_buff *skb, const struct packet *p)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_flow flow;
+	struct option_scan scan;
+
+	if (!config || !p)
+		return 0;
+	flow_reverse(&flow, &p->flow);
+	struct tpot_taken *taken = bpf_map_lookup_elem(&tpot_transient, &flow);
+
+	if (!taken || taken->state == TPOT_STATE_EDGE || taken->state == TPOT_STATE_PLAIN)
+		return 0;
+	taken->isn = p->seq;
+	if (taken->state == TPOT_STATE_SYN_RECEIVED)
+		taken->state = TPOT_STATE_SYN_ANSWERED;
+	if (read_options(skb, p, config, &scan))
+		lower_mss(skb, p, &scan, p->family == 4 ? IPV4_HLEN : IPV6_HLEN, 0xffff);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* IP-in-IP (RFC 2003; RFC 2473 for IPv6): taking the outer header off with every check, and putting it on. */
+#ifndef TPOT_TUNNEL_H
+#define TPOT_TUNNEL_H
+
+struct outer {
+	__be32 source[4];
+	__u32 length; /* of the outer header */
+	__u32 payload; /* what follows it, by its own length field and present in the packet */
+	__u8 ecn;
+};
+
+/* Whether an inner IPv4 header is whole, no fragment, and a TCP segment of at least a header; fills the packet. */
+static __always_inline __u32 check_inner4(struct __sk_buff *skb, __u32 l3, __u32 available, struct packet *p, __u32 *length)
+{
+	struct ipv4 ip;
+
+	if (available < IPV4_HLEN || bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	__u32 header = (ip.version_ihl & 0xf) << 2, total = bpf_ntohs(ip.total_length);
+
+	if (ip.version_ihl >> 4 != 4 || header < IPV4_HLEN || total > available || total < header)
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	if (ip.fragment & bpf_htons(IPV4_FRAGMENT_MASK))
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	if (ip.protocol != IPPROTO_TCP_)
+		return TPOT_R_DROP_DECAP_NOT_TCP;
+	p->family = 4;
+	p->l3 = l3;
+	p->l4 = l3 + header;
+	map_ipv4(p->flow.source, ip.source);
+	map_ipv4(p->flow.destination, ip.destination);
+	*length = total - header;
+	return TPOT_R_NONE;
+}
+
+static __always_inline __u32 check_inner6(struct __sk_buff *skb, __u32 l3, __u32 available, struct packet *p, __u32 *length)
+{
+	struct ipv6 ip;
+
+	if (available < IPV6_HLEN || bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	__u32 payload = bpf_ntohs(ip.payload_length);
+
+	if ((ip.version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000) || payload > available - IPV6_HLEN)
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	if (ip.next_header != IPPROTO_TCP_)
+		return TPOT_R_DROP_DECAP_NOT_TCP;
+	p->family = 6;
+	p->l3 = l3;
+	p->l4 = l3 + IPV6_HLEN;
+	copy_address(p->flow.source, ip.source);
+	copy_address(p->flow.destination, ip.destination);
+	*length = payload;
+	return TPOT_R_NONE;
+}
+
+static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packet *p, __u32 length,
+					     const struct tpot_config *config)
+{
+	struct tcp tcp;
+	struct option_scan scan;
+
+	if (length < TCP_HLEN || bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)))
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	p->flow.source_port = tcp.source;
+	p->flow.destination_port = tcp.destination;
+	p->seq = bpf_ntohl(tcp.seq);
+	p->ack = bpf_ntohl(tcp.ack);
+	p->tcp_header_len = (tcp.offset_reserved >> 4) << 2;
+	p->flags = tcp.flags;
+	if (p->tcp_header_len < TCP_HLEN || p->tcp_header_len > length)
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	if (!read_options(skb, p, config, &scan))
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	return scan.legal ? TPOT_R_NONE : TPOT_R_DROP_DECAP_OPTIONS;
+}
+
+/* Rule 7: only what a known connection's own source sent comes out of a tunnel. */
+static __always_inline __u32 check_known(const struct packet *p, const struct outer *outer)
+{
+	struct tpot_taken *taken = find_taken(&p->flow);
+
+	/* A SYN never travels in the tunnel, and a connection that is plain has none. */
+	if (!taken || taken->state == TPOT_STATE_EDGE || taken->state == TPOT_STATE_PLAIN || (p->flags & TCP_SYN))
+		return TPOT_R_DROP_DECAP_UNKNOWN;
+	if (!same_address(taken->outer_source, outer->source))
+		return TPOT_R_DROP_DECAP_SOURCE;
+	taken->state = TPOT_STATE_TUNNELLED;
+	return TPOT_R_DECAP_OK;
+}
+
+static __noinline int judge_inner(struct __sk_buff *skb, struct packet *p, const struct outer *outer, __u32 l3)
+{
+	struct tpot_config *config = config_get();
+	__u32 length = 0, reason;
+
+	if (!config || !p || !outer)
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	reason = p->family == 4 ? check_inner4(skb, l3, outer->payload, p, &length)
+				: check_inner6(skb, l3, outer->payload, p, &length);
+	if (reason == TPOT_R_NONE)
+		reason = check_inner_tcp(skb, p, length, config);
+	return reason == TPOT_R_NONE ? check_known(p, outer) : reason;
+}
+
+/* Reads the outer header; 0 when it announces more than there is. */
+static __always_inline int read_outer(struct __sk_buff *skb, const struct packet *p, struct outer *outer)
+{
+	__u32 present = skb->len - p->l4, announced;
+
+	copy_address(outer->source, p->flow.source);
+	outer->length = p->l4 - p->l3;
+	if (p->family == 4) {
+		struct ipv4 ip;
+
+		if (bpf_skb_load_bytes(skb, p->l3, &ip, sizeof(ip)))
+			return 0;
+		announced = bpf_ntohs(ip.total_length);
+		outer->ecn = ip.tos & ECN_MASK;
+		if (announced < outer->length)
+			return 0;
+		outer->payload = announced - outer->length;
+	} else {
+		struct ipv6 ip;
+
+		if (bpf_skb_load_bytes(skb, p->l3, &ip, sizeof(ip)))
+			return 0;
+		outer->ecn = (bpf_ntohl(ip.version_class_label) >> 20) & ECN_MASK;
+		outer->payload = bpf_ntohs(ip.payload_length);
+	}
+	return outer->payload <= present;
+}
+
+/* A tunnel packet to our own address: its inner segment is delivered, or it ends here with a counter. */
+static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
+{
+	struct tpot_config *config = config_get();
+	struct outer outer = {};
+	__u32 reason, l3;
+
+	if (!config || !p)
+		return TC_ACT_UNSPEC;
+	l3 = p->l3;
+	reason = read_outer(skb, p, &outer) ? judge_inner(skb, p, &outer, l3 + outer.length) : TPOT_R_DROP_DECAP_MALFORMED;
+	if (reason == TPOT_R_DECAP_OK && bpf_skb_adjust_room(skb, -(__s32)outer.length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		reason = TPOT_R_DROP_DECAP_MALFORMED;
+	count(reason);
+	if (reason != TPOT_R_DECAP_OK)
+		return TC_ACT_SHOT;
+	if (outer.ecn == ECN_CE)
+		bpf_skb_ecn_set_ce(skb); /* RFC 6040 section 4.2 */
+	return deliver_segment(skb, p, config);
+}
+
+static __always_inline __u16 ipv4_checksum(const struct ipv4 *ip)
+{
+	__u32 sum = bpf_csum_diff(0, 0, (__be32 *)ip, sizeof(*ip), 0);
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* RFC 2003 section 3.1. The outer source is the inner one; DF always, so a small MTU is told, not hidden. */
+static __always_inline int push_outer4(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
+{
+	struct ipv4 inner, outer = {};
+
+	if (bpf_skb_load_bytes(skb, p->l3, &inner, sizeof(inner)))
+		return -1;
+	if (bpf_skb_adjust_room(skb, IPV4_HLEN, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -1;
+	outer.version_ihl = 0x45;
+	outer.tos = inner.tos; /* DSCP and ECN, RFC 6040 section 4.1 normal mode */
+	outer.total_length = bpf_htons(bpf_ntohs(inner.total_length) + IPV4_HLEN);
+	outer.fragment = bpf_htons(IPV4_DF);
+	outer.ttl = OUTER_TTL;
+	outer.protocol = IPPROTO_IPIP_;
+	outer.source = p->flow.source[3];
+	outer.destination = tunnel->remote[3];
+	outer.checksum = ipv4_checksum(&outer);
+	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof(outer), 0);
+}
+
+static __always_inline int push_outer6(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
+{
+	struct ipv6 inner, outer = {};
+
+	if (bpf_skb_load_bytes(skb, p->l3, &inner, sizeof(inner)))
+		return -1;
+	if (bpf_skb_adjust_room(skb, IPV6_HLEN, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -1;
+	outer.version_class_label = inner.version_class_label;
+	outer.payload_length = bpf_htons(bpf_ntohs(inner.payload_length) + IPV6_HLEN);
+	outer.next_header = IPPROTO_IPV6_;
+	outer.hop_limit = OUTER_TTL;
+	copy_address(outer.source, p->flow.source);
+	copy_address(outer.destination, tunnel->remote);
+	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof(outer), 0);
+}
+
+/*
+ * The packet was routed towards D; its outer header wants the route towards the node. Where the kernel tells the
+ * route (forwarding hosts), the packet takes it. Elsewhere it leaves as routed: the first router knows the way.
+ */
+static __always_inline int route_outer(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
+{
+	struct bpf_fib_lookup fib = { .l4_protocol = p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_ };
+	struct bpf_redir_neigh neighbour = {};
+	long result;
+
+	fib.ifindex = skb->ifindex;
+	fib.family = p->family == 4 ? 2 : 10;
+	if (p->family == 4) {
+		fib.ipv4_src = p->flow.source[3];
+		fib.ipv4_dst = tunnel->remote[3];
+	} else {
+		copy_address(fib.ipv6_src, p->flow.source);
+		copy_address(fib.ipv6_dst, tunnel->remote);
+	}
+	result = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return TC_ACT_OK;
+	neighbour.nh_family = fib.family;
+	if (p->family == 4)
+		neighbour.ipv4_nh = fib.ipv4_dst;
+	else
+		copy_address(neighbour.ipv6_nh, fib.ipv6_dst);
+	return bpf_redirect_neigh(fib.ifindex, &neighbour, sizeof(neighbour), 0);
+}
+
+static __always_inline struct tpot_tunnel *find_tunnel(struct __sk_buff *skb, const struct packet *p)
+{
+	struct tpot_tunnel *tunnel = bpf_map_lookup_elem(&tpot_tunnels, &p->flow);
+
+	/* What is left of a closed connection (TIME_WAIT) sends bare segments only. */
+	if (!tunnel && skb->len <= (__u32)p->l4 + p->tcp_header_len)
+		tunnel = bpf_map_lookup_elem(&tpot_tunnels_closed, &p->flow);
+	return tunnel;
+}
+
+/* A segment of a pinned connection goes to its node; everything else leaves as it came. */
+static __noinline int send_tunnelled(struct __sk_buff *skb, const struct packet *p)
+{
+	struct tpot_tunnel *found, tunnel;
+
+	/* A SYN never travels in the tunnel: it would be a new connection on an old port pair. */
+	if (!p || (p->flags & TCP_SYN))
+		return TC_ACT_UNSPEC;
+	found = find_tunnel(skb, p);
+	if (!found)
+		return TC_ACT_UNSPEC;
+	tunnel = *found;
+	if (p->family == 4 ? push_outer4(skb, p, &tunnel) : push_outer6(skb, p, &tunnel)) {
+		count(TPOT_R_ENCAP_FAILED);
+		return TC_ACT_SHOT;
+	}
+	count(TPOT_R_ENCAP_OK);
+	return route_outer(skb, p, &tunnel);
+}
+
+#endif

@@ -1,0 +1,292 @@
+/**
+ * The eBPF data path: SYNs are taken, tunnels ended and options written in the kernel; this class loads and
+ * configures the programs, owns the listeners, and reads what the kernel noted about each socket.
+ *
+ * ```
+ *   SYN ─ tc ingress ─ policy? ─ listener on 127.0.0.1 / ::1 (bpf_sk_assign) ─ kernel TCP ─ accept ─▶ events.connection
+ *                                        sockops: reply in the SYN-ACK
+ *   connect(options) ─ socket storage {hops, capabilities} ─ connect(2) ─ sockops: request in the SYN
+ * ```
+ */
+import { release } from 'node:os';
+import { createServer, Socket, type Server } from 'node:net';
+import { type Family, formatIp, fromMapped, type Prefix, toMapped } from '../core/address.js';
+import { messageOf, TpotError } from '../core/errors.js';
+import type { Logger } from '../core/log.js';
+import * as libc from '../host/libc.js';
+import { InterfaceSet } from '../bpf/interfaces.js';
+import type { Attachment } from '../bpf/attach.js';
+import { TpotFlag, TpotOrigin, TpotReason, type TpotPolicyRow, type TpotSocket } from '../bpf/generated/maps.js';
+import type { TypedMap } from '../bpf/map.js';
+import { ipv4Number, type TpotPrograms } from '../bpf/programs.js';
+import type { PolicyRow } from '../tpot/policy.js';
+import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
+import type {
+  BlackHole,
+  DataPath,
+  DataPathEvents,
+  DataPathOptions,
+  LegInfo,
+  LegOptions,
+  TakenInfo,
+} from './data-path.js';
+
+const BACKLOG = 4096;
+const SOL_IP = 0;
+const IP_TRANSPARENT = 19;
+const SOL_IPV6 = 41;
+const IPV6_TRANSPARENT = 75;
+const IPV6_V6ONLY = 26;
+const LOOPBACK: Record<Family, Uint8Array> = {
+  4: Uint8Array.of(127, 0, 0, 1),
+  6: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
+};
+const NO_ADDRESS = new Uint8Array(16);
+
+/** What `conns` says of a leg, by what the kernel noted. */
+const LEG_REASONS: Readonly<Record<number, string>> = {
+  [TpotReason.NONE]: 'plain-no-request',
+  [TpotReason.REPLY_ACCEPTED]: 'tunnelled',
+  [TpotReason.REPLY_NONE]: 'plain-no-reply',
+  [TpotReason.TABLE_FULL]: 'plain-limit',
+  [TpotReason.REQUEST_OMITTED_LIMIT]: 'plain-limit',
+  [TpotReason.REQUEST_OMITTED_LOCAL]: 'plain-local',
+  [TpotReason.REQUEST_OMITTED_BLACK_HOLE]: 'plain-black-hole',
+  [TpotReason.REQUEST_OMITTED_RETRIES]: 'plain-retries',
+  [TpotReason.REQUEST_OMITTED_UNTRUSTED]: 'plain-untrusted',
+  [TpotReason.REQUEST_NO_SPACE]: 'plain-no-space',
+};
+
+const ORIGINS: Readonly<Record<number, TakenInfo['via']>> = {
+  [TpotOrigin.TUNNEL]: 'tunnel',
+  [TpotOrigin.EDGE]: 'edge',
+  [TpotOrigin.STRIPPED]: 'reply-stripped',
+};
+
+/** libuv keeps the descriptor to itself; the handle of every TCP socket has it. */
+function descriptorOf(socket: Socket): number | undefined {
+  const fd = (socket as Socket & { _handle?: { fd?: number } | null })._handle?.fd;
+  return fd !== undefined && fd >= 0 ? fd : undefined;
+}
+
+function maskOf(prefix: Prefix): Uint8Array {
+  const bits = prefix.length + (prefix.address.family === 4 ? 96 : 0);
+  return Uint8Array.from({ length: 16 }, (_, index) => 0xff & (0xff00 >> Math.min(8, Math.max(0, bits - 8 * index))));
+}
+
+function maskedPrefix(prefix: Prefix | undefined): { value: Uint8Array; mask: Uint8Array } {
+  if (prefix === undefined) return { value: NO_ADDRESS, mask: NO_ADDRESS };
+  const mask = maskOf(prefix);
+  return { value: toMapped(prefix.address).map((byte, index) => byte & (mask[index] ?? 0)), mask };
+}
+
+function kernelRow(row: PolicyRow): TpotPolicyRow {
+  const source = maskedPrefix(row.source);
+  const destination = maskedPrefix(row.destination);
+  return {
+    source: source.value,
+    sourceMask: source.mask,
+    destination: destination.value,
+    destinationMask: destination.mask,
+    portFrom: row.portFrom,
+    portTo: row.portTo,
+    take: row.take ? 1 : 0,
+  };
+}
+
+/** A listening descriptor on the loopback address that may own connections to any destination. */
+function openListener(family: Family): number {
+  const fd = libc.tcpSocket(family === 4 ? libc.AF_INET : libc.AF_INET6);
+  try {
+    if (family === 4) {
+      libc.setSocketOption(fd, SOL_IP, IP_TRANSPARENT, 1);
+    } else {
+      libc.setSocketOption(fd, SOL_IPV6, IPV6_V6ONLY, 1);
+      libc.setSocketOption(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
+    }
+    libc.bind(fd, LOOPBACK[family], 0);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+export class EbpfDataPath implements DataPath {
+  readonly kind = 'ebpf';
+  readonly #options: DataPathOptions;
+  readonly #logger: Logger;
+  readonly #programs: TpotPrograms;
+  readonly #sockets: TypedMap<number, TpotSocket>;
+  readonly #cgroup: NodeCgroup;
+  readonly #routes: DeliveryRoutes;
+  readonly #servers: Server[] = [];
+  #sockops: Attachment | undefined;
+  #interfaces: InterfaceSet | undefined;
+  #unknownAccepted = 0;
+  #closed = false;
+
+  /** Loads the programs; errors as {@link BpfObject.load}. Nothing is attached before {@link start}. */
+  constructor(options: DataPathOptions, logger: Logger) {
+    this.#options = options;
+    this.#logger = logger;
+    this.#programs = loadAdopting(options.name, logger);
+    this.#sockets = this.#programs.map('tpotSockets');
+    this.#cgroup = new NodeCgroup(options.name);
+    this.#routes = new DeliveryRoutes(this.#families());
+  }
+
+  async start(events: DataPathEvents): Promise<void> {
+    try {
+      this.#configure();
+      this.#cgroup.enter();
+      this.#sockops = this.#programs.attachCgroup(this.#cgroup.path);
+      this.#routes.install();
+      const ports = await this.#listen(events);
+      this.#interfaces = new InterfaceSet(this.#programs, this.#options.interfaces, this.#logger);
+      this.#requireInterfaces();
+      warnAboutHost(this.#interfaces.names(), this.#logger);
+      this.#programs.configure({ listenerPort4: ports[4] ?? 0, listenerPort6: ports[6] ?? 0 });
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  drain(): void {
+    this.#programs.configure({ flags: this.#programs.config.flags | TpotFlag.DRAINING });
+  }
+
+  connect(options: LegOptions): Socket {
+    const fd = libc.tcpSocket(options.address.family === 4 ? libc.AF_INET : libc.AF_INET6);
+    if (options.hops > 0) {
+      this.#sockets.set(fd, {
+        nextHop: NO_ADDRESS,
+        legReason: TpotReason.NONE,
+        origin: TpotOrigin.NONE,
+        requestCapabilities: options.capabilities,
+        replyCapabilities: 0,
+        requestHops: options.hops,
+        syns: 0,
+        requests: 0,
+        unused: 0,
+      });
+    }
+    // `manualStart` keeps Node from reading before the socket is connected; net.Socket has it, its types do not.
+    const settings: { fd: number; manualStart: boolean; allowHalfOpen: boolean } = { fd, manualStart: true, allowHalfOpen: true };
+    const socket = new Socket(settings);
+    socket.setNoDelay(true);
+    return socket.connect({ host: formatIp(options.address), port: options.port });
+  }
+
+  legInfo(socket: Socket): LegInfo {
+    const fd = descriptorOf(socket);
+    const noted = fd === undefined ? undefined : this.#sockets.get(fd);
+    if (noted === undefined) return { nextHop: undefined, reason: 'plain-no-request' };
+    const pinned = noted.nextHop.some((byte) => byte !== 0);
+    return {
+      nextHop: pinned ? fromMapped(noted.nextHop) : undefined,
+      reason: LEG_REASONS[noted.legReason] ?? 'plain-no-reply',
+    };
+  }
+
+  setPolicy(rows: readonly PolicyRow[]): void {
+    this.#programs.setPolicy(rows.map(kernelRow));
+  }
+
+  counters(): Record<string, number> {
+    const counters = this.#programs.counters();
+    if (this.#unknownAccepted > 0) counters['drop-accept-unknown'] = this.#unknownAccepted;
+    return counters;
+  }
+
+  kernelStatus(): Record<string, unknown> {
+    const gauges = this.#programs.map('tpotGauges').get(0);
+    return {
+      release: release(),
+      interfaces: this.#interfaces?.names() ?? [],
+      cgroup: this.#cgroup.path,
+      taken: Number(gauges?.taken ?? 0n),
+      tunnels: Number(gauges?.tunnels ?? 0n),
+    };
+  }
+
+  blackHoles(): BlackHole[] {
+    const now = process.hrtime.bigint(); // CLOCK_MONOTONIC, as bpf_ktime_get_ns
+    return [...this.#programs.map('tpotBlackHoles').entries()].flatMap(([key, hole]) => {
+      const secondsLeft = Number((hole.untilNs - now) / 1_000_000_000n);
+      return secondsLeft > 0 ? [{ destination: fromMapped(key.address), secondsLeft }] : [];
+    });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    // Not awaited: a server's close waits for its connections, and those that are left end with the process.
+    for (const server of this.#servers) server.close();
+    this.#interfaces?.close();
+    this.#sockops?.detach();
+    this.#routes.remove();
+    this.#cgroup.leave();
+    this.#programs.close();
+    removePins(this.#options.name);
+  }
+
+  #families(): Family[] {
+    return ([4, 6] as const).filter((family) => this.#options.addresses[family] !== undefined);
+  }
+
+  #configure(): void {
+    const { addresses, edge, maxConnections, trust, policy } = this.#options;
+    const ipv4 = addresses[4];
+    this.#programs.configure({
+      flags: TpotFlag.NODE | (edge ? TpotFlag.EDGE : 0),
+      address4: ipv4 === undefined ? 0 : ipv4Number(ipv4),
+      address6: addresses[6]?.bytes ?? NO_ADDRESS,
+      maxConnections,
+    });
+    this.#programs.setTrust(trust);
+    this.setPolicy(policy);
+  }
+
+  /** Listeners are made inside the cgroup, so that the kernel lets them write replies. */
+  async #listen(events: DataPathEvents): Promise<Partial<Record<Family, number>>> {
+    const ports: Partial<Record<Family, number>> = {};
+    for (const family of this.#families()) {
+      const fd = openListener(family);
+      const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
+      server.on('connection', (socket) => this.#accepted(socket, events));
+      server.on('error', (error) => this.#logger.error('listener-failed', { error: messageOf(error) }));
+      await new Promise<void>((resolve) => server.listen({ fd, backlog: BACKLOG }, resolve));
+      this.#servers.push(server);
+      ports[family] = libc.localPort(fd);
+    }
+    return ports;
+  }
+
+  #accepted(socket: Socket, events: DataPathEvents): void {
+    const fd = descriptorOf(socket);
+    const noted = fd === undefined ? undefined : this.#sockets.get(fd);
+    const via = noted === undefined ? undefined : ORIGINS[noted.origin];
+    if (noted === undefined || via === undefined) {
+      // A local process connected to the listener itself, or the connection was reset before it was accepted.
+      this.#unknownAccepted++;
+      socket.destroy();
+      return;
+    }
+    events.connection(socket, {
+      via,
+      hops: via === 'edge' ? undefined : noted.requestHops,
+      capabilities: noted.requestCapabilities,
+    });
+  }
+
+  #requireInterfaces(): void {
+    const attached = this.#interfaces?.names() ?? [];
+    const missing = (this.#options.interfaces ?? []).filter((name) => !attached.includes(name));
+    if (missing.length === 0) return;
+    throw new TpotError('interface-missing', `no interface ${missing.join(', ')} in this network namespace`, {
+      hint: '`ip link` lists them; leave `interfaces` out to use every one.',
+    });
+  }
+}

@@ -1,0 +1,152 @@
+/** What the eBPF data path needs from the host: pins, a cgroup, a routing table, and warnings about settings. */
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Family } from '../core/address.js';
+import { messageOf } from '../core/errors.js';
+import type { Logger } from '../core/log.js';
+import { commandSync } from '../host/exec.js';
+import { enterCgroup, makeCgroup, ownCgroup, pinDirectory, removeCgroup } from '../host/mounts.js';
+import { DELIVERY_MARK, DELIVERY_MASK, LAYOUT_VERSION, TpotPrograms } from '../bpf/programs.js';
+
+/** Number of the routing table in which every destination is local, and of the rule that leads there. */
+const TABLE = '5450';
+
+const versionDirectory = `v${LAYOUT_VERSION}`;
+
+/** Unpins everything of this node, links included: what no other process holds leaves the kernel. */
+export function removePins(name: string): void {
+  rmSync(pinDirectory('nodes', name), { recursive: true, force: true });
+}
+
+/**
+ * Loads the programs over the maps that an earlier process of this node left, so that its last connections keep
+ * their tunnels; what has another layout is removed instead.
+ */
+export function loadAdopting(name: string, logger: Logger): TpotPrograms {
+  const all = pinDirectory('nodes', name);
+  const pins = join(all, versionDirectory);
+  const stale = existsSync(all) ? readdirSync(all).filter((entry) => entry !== versionDirectory) : [];
+  for (const entry of stale) rmSync(join(all, entry), { recursive: true, force: true });
+  const adopting = existsSync(pins);
+  try {
+    const programs = TpotPrograms.load({ pinDirectory: pins });
+    if (adopting) adopt(programs, logger);
+    return programs;
+  } catch (error) {
+    if (!adopting) {
+      removePins(name);
+      throw error;
+    }
+    logger.warn('pins-not-adopted', { name, error: messageOf(error) });
+    removePins(name);
+    return TpotPrograms.load({ pinDirectory: pins });
+  }
+}
+
+/** Recounts the tables: their fill is what is in them now. */
+function adopt(programs: TpotPrograms, logger: Logger): void {
+  const taken = [...programs.map('tpotTaken').keys()].length;
+  const tunnels = [...programs.map('tpotTunnels').keys()].length;
+  programs.map('tpotGauges').set(0, { taken: BigInt(taken), tunnels: BigInt(tunnels) });
+  logger.info('pins-adopted', { taken, tunnels });
+}
+
+/** The cgroup that scopes the socket program to the node's own sockets. */
+export class NodeCgroup {
+  readonly path: string;
+  readonly #parent: string;
+
+  constructor(name: string) {
+    const own = ownCgroup();
+    const leaf = `tpot-node.${name}`;
+    // A second data path in one process (tests) is in the first one's cgroup already.
+    this.#parent = own.endsWith(`/${leaf}`) ? dirname(own) : own;
+    this.path = join(this.#parent, leaf);
+    makeCgroup(this.path);
+  }
+
+  enter(): void {
+    enterCgroup(this.path);
+  }
+
+  /** Idempotent. Stays when somebody else is in it. */
+  leave(): void {
+    enterCgroup(this.#parent);
+    removeCgroup(this.path);
+  }
+}
+
+/** `ip rule` and `local` route that bring marked packets to the node's sockets, whatever their destination. */
+export class DeliveryRoutes {
+  readonly #families: readonly Family[];
+  #installed = false;
+
+  constructor(families: readonly Family[]) {
+    this.#families = families;
+  }
+
+  install(): void {
+    commandSync('ip', ['link', 'set', 'lo', 'up']); // local routes need it, and a fresh namespace has it down
+    this.#installed = true;
+    for (const family of this.#families) {
+      const everything = family === 4 ? '0.0.0.0/0' : '::/0';
+      commandSync('ip', [`-${family}`, 'route', 'replace', 'local', everything, 'dev', 'lo', 'table', TABLE]);
+      if (!this.#hasRule(family)) commandSync('ip', [`-${family}`, 'rule', 'add', ...this.#rule()]);
+    }
+  }
+
+  /** Idempotent; never throws. */
+  remove(): void {
+    if (!this.#installed) return;
+    this.#installed = false;
+    for (const family of this.#families) {
+      attempt(() => commandSync('ip', [`-${family}`, 'rule', 'del', ...this.#rule()]));
+      attempt(() => commandSync('ip', [`-${family}`, 'route', 'flush', 'table', TABLE]));
+    }
+  }
+
+  #rule(): string[] {
+    return ['pref', TABLE, 'fwmark', `0x${DELIVERY_MARK.toString(16)}/0x${DELIVERY_MASK.toString(16)}`, 'lookup', TABLE];
+  }
+
+  #hasRule(family: Family): boolean {
+    return commandSync('ip', [`-${family}`, 'rule', 'show', 'pref', TABLE]).trim() !== '';
+  }
+}
+
+function attempt(action: () => unknown): void {
+  try {
+    action();
+  } catch {
+    // what was to be removed is gone already
+  }
+}
+
+function setting(path: string): string | undefined {
+  try {
+    return readFileSync(join('/proc/sys/net', path), 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Settings that make a node useless or lossy, each with what to do about it. They are the operator's to change. */
+export function warnAboutHost(interfaces: readonly string[], logger: Logger): void {
+  if (setting('ipv4/ip_forward') === '0') {
+    logger.warn('host-setting', {
+      setting: 'net.ipv4.ip_forward',
+      found: 0,
+      effect: 'packets that the node passes are not forwarded',
+      hint: 'sysctl -w net.ipv4.ip_forward=1',
+    });
+  }
+  for (const name of ['all', ...interfaces]) {
+    if (setting(`ipv4/conf/${name}/rp_filter`) !== '1') continue;
+    logger.warn('host-setting', {
+      setting: `net.ipv4.conf.${name}.rp_filter`,
+      found: 1,
+      effect: 'tunnelled packets of asymmetric routes are dropped',
+      hint: `sysctl -w net.ipv4.conf.${name}.rp_filter=2`,
+    });
+  }
+}
