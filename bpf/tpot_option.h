@@ -32,7 +32,9 @@ static __always_inline int load_options(struct __sk_buff *skb, const struct pack
 		return 1;
 	if (length > TCP_MAX_OPTIONS)
 		return 0;
-	return bpf_skb_load_bytes(skb, p->l4 + TCP_HLEN, area->bytes, length) == 0;
+	/* Older verifiers do not learn from `== 0` that the rest is at least 1: the mask says so, the barrier keeps it. */
+	asm volatile("" : "+r"(length));
+	return bpf_skb_load_bytes(skb, p->l4 + TCP_HLEN, area->bytes, ((length - 1) & 63) + 1) == 0;
 }
 
 static __always_inline __u16 read_u16(const struct option_area *area, __u32 at)

@@ -1,4 +1,4 @@
-import { isIP, isIPv6 } from 'node:net';
+import { isIP } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -115,7 +115,11 @@ describe('the mapped form', () => {
 
 describe('a prefix', () => {
   it('comes back from its text', () => {
-    fc.assert(fc.property(prefix, (one) => expect(parsePrefix(formatPrefix(one))).toEqual(one)));
+    fc.assert(
+      fc.property(prefix, (one) => {
+        expect(parsePrefix(formatPrefix(one))).toEqual(one);
+      }),
+    );
   });
 
   it('of a bare address is that host alone', () => {
@@ -176,9 +180,5 @@ describe('isTunnelUnicast', () => {
     '::ffff:1.2.3.4',
   ])('does not hold for %s', (text) => {
     expect(isTunnelUnicast(parseIp(text)!)).toBe(false);
-  });
-
-  it('agrees with Node on what is an IPv6 address at all', () => {
-    expect(isIPv6('::ffff:1.2.3.4')).toBe(true);
   });
 });

@@ -56,6 +56,8 @@ function parseGroups(text: string): number[] | undefined {
 function parseIpv6(text: string): Uint8Array | undefined {
   const halves = text.split('::');
   if (halves.length > 2) return undefined;
+  // A dotted quad may only end an address (RFC 4291 section 2.2), so never the half before `::`.
+  if (halves.length === 2 && halves[0]?.includes('.')) return undefined;
   const head = parseGroups(halves[0] ?? '');
   const tail = halves.length === 2 ? parseGroups(halves[1] ?? '') : [];
   if (head === undefined || tail === undefined) return undefined;
@@ -170,6 +172,7 @@ export function isTunnelUnicast(address: IpAddress): boolean {
   if (address.family === 4) return first !== 0 && first !== 127 && first < 224;
   if (first === 0xff) return false;
   if (isMapped(address.bytes)) return false;
-  const loopbackOrUnspecified = address.bytes.subarray(0, 15).every((byte) => byte === 0) && (address.bytes[15] ?? 0) <= 1;
+  const loopbackOrUnspecified =
+    address.bytes.subarray(0, 15).every((byte) => byte === 0) && (address.bytes[15] ?? 0) <= 1;
   return !loopbackOrUnspecified;
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Clock } from './clock.js';
-import { createLogger, LOG_LEVELS, silentLogger, type LogFields } from './log.js';
+import { createLogger, LOG_LEVELS, type LogFields } from './log.js';
 
 const clock: Clock = { now: () => Date.UTC(2001, 1, 3, 4, 5, 6, 7), monotonic: () => 0 };
 const PREAMBLE = 'time=2001-02-03T04:05:06.007Z';
@@ -71,9 +71,5 @@ describe('levels', () => {
     const expected = LOG_LEVELS.slice(LOG_LEVELS.indexOf(minimum));
     expect(lines.map((line) => read(line)[2]?.[1])).toEqual(expected);
     expect(lines.map((line) => read(line)[1]?.[1])).toEqual(expected);
-  });
-
-  it('are all silent in the silent logger', () => {
-    for (const level of LOG_LEVELS) expect(silentLogger[level]('event')).toBeUndefined();
   });
 });

@@ -133,7 +133,7 @@ export class EbpfDataPath implements DataPath {
     this.#programs = loadAdopting(options.name, logger);
     this.#sockets = this.#programs.map('tpotSockets');
     this.#cgroup = new NodeCgroup(options.name);
-    this.#routes = new DeliveryRoutes(this.#families());
+    this.#routes = new DeliveryRoutes(options.name, this.#families());
   }
 
   async start(events: DataPathEvents): Promise<void> {

@@ -1,11 +1,12 @@
 /** What the eBPF data path needs from the host: pins, a cgroup, a routing table, and warnings about settings. */
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Family } from '../core/address.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import { commandSync } from '../host/exec.js';
 import { enterCgroup, makeCgroup, ownCgroup, pinDirectory, removeCgroup } from '../host/mounts.js';
+import { runtimeDirectory } from '../host/paths.js';
 import { DELIVERY_MARK, DELIVERY_MASK, LAYOUT_VERSION, TpotPrograms } from '../bpf/programs.js';
 
 /** Number of the routing table in which every destination is local, and of the rule that leads there. */
@@ -76,18 +77,25 @@ export class NodeCgroup {
   }
 }
 
-/** `ip rule` and `local` route that bring marked packets to the node's sockets, whatever their destination. */
+/**
+ * `ip rule` and `local` route that bring marked packets to the node's sockets, whatever their destination. Nodes in
+ * one network namespace share them: each leaves a marker file, and the last one out removes them.
+ */
 export class DeliveryRoutes {
   readonly #families: readonly Family[];
-  #installed = false;
+  readonly #markers: string;
+  readonly #marker: string;
 
-  constructor(families: readonly Family[]) {
+  constructor(name: string, families: readonly Family[]) {
     this.#families = families;
+    this.#markers = join(runtimeDirectory, 'routes', String(statSync('/proc/self/ns/net').ino));
+    this.#marker = join(this.#markers, name);
   }
 
   install(): void {
     commandSync('ip', ['link', 'set', 'lo', 'up']); // local routes need it, and a fresh namespace has it down
-    this.#installed = true;
+    mkdirSync(this.#markers, { recursive: true });
+    writeFileSync(this.#marker, '');
     for (const family of this.#families) {
       const everything = family === 4 ? '0.0.0.0/0' : '::/0';
       commandSync('ip', [`-${family}`, 'route', 'replace', 'local', everything, 'dev', 'lo', 'table', TABLE]);
@@ -97,9 +105,11 @@ export class DeliveryRoutes {
 
   /** Idempotent; never throws. */
   remove(): void {
-    if (!this.#installed) return;
-    this.#installed = false;
-    for (const family of this.#families) {
+    if (!existsSync(this.#marker)) return;
+    rmSync(this.#marker, { force: true });
+    if (readdirSync(this.#markers).length > 0) return;
+    rmSync(this.#markers, { recursive: true, force: true });
+    for (const family of [4, 6] as const) {
       attempt(() => commandSync('ip', [`-${family}`, 'rule', 'del', ...this.#rule()]));
       attempt(() => commandSync('ip', [`-${family}`, 'route', 'flush', 'table', TABLE]));
     }

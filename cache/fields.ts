@@ -1,0 +1,136 @@
+/**
+ * HTTP field lines as they were on the wire, and the few readings of them that a cache needs.
+ *
+ * Everything here works on raw pairs and never on a library's merged view: merging drops duplicates, and a
+ * duplicate is exactly what a careful cache must see.
+ */
+
+/** Alternating names and values in order and case of arrival, as in `IncomingMessage.rawHeaders`. */
+export type RawHeaders = readonly string[];
+
+/** Values by lower-case name, in order of arrival. */
+export type Fields = ReadonlyMap<string, readonly string[]>;
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
+export function isToken(text: string): boolean {
+  return TOKEN.test(text);
+}
+
+export function indexFields(raw: RawHeaders): Fields {
+  const fields = new Map<string, string[]>();
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = (raw[index] ?? '').toLowerCase();
+    const value = raw[index + 1] ?? '';
+    const values = fields.get(name);
+    if (values === undefined) fields.set(name, [value]);
+    else values.push(value);
+  }
+  return fields;
+}
+
+/** The value of a field that must stand at most once; `undefined` when absent, `null` when repeated. */
+export function single(fields: Fields, name: string): string | undefined | null {
+  const values = fields.get(name);
+  if (values === undefined) return undefined;
+  return values.length === 1 ? (values[0] ?? '').trim() : null;
+}
+
+/**
+ * Splits a list field into its trimmed members (RFC 9110 section 5.6.1), commas inside quoted strings excepted.
+ * Empty members are dropped; `undefined` when a quoted string does not end.
+ */
+export function listMembers(values: readonly string[]): string[] | undefined {
+  const members: string[] = [];
+  for (const value of values) {
+    let start = 0;
+    let quoted = false;
+    for (let at = 0; at <= value.length; at++) {
+      const char = value[at];
+      if (quoted && char === '\\') at++;
+      else if (char === '"') quoted = !quoted;
+      else if (char === undefined || (char === ',' && !quoted)) {
+        const member = value.slice(start, at).trim();
+        if (member !== '') members.push(member);
+        start = at + 1;
+      }
+    }
+    if (quoted) return undefined;
+  }
+  return members;
+}
+
+/** Lower-case members of a list of tokens (`Connection`, `Vary`); `undefined` when one is not a token. */
+export function tokenList(values: readonly string[]): string[] | undefined {
+  const members = listMembers(values)?.map((member) => member.toLowerCase());
+  return members?.every(isToken) === true ? members : undefined;
+}
+
+const IMF_FIXDATE =
+  /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT$/;
+
+/**
+ * Milliseconds of an IMF-fixdate (RFC 9110 section 5.6.7). The two obsolete forms and everything `Date.parse` would
+ * guess at are `undefined`: a date that is not surely understood must not make anything fresh.
+ */
+export function parseHttpDate(text: string): number | undefined {
+  if (!IMF_FIXDATE.test(text)) return undefined;
+  const time = Date.parse(text);
+  // The round trip rejects the 31st of February and a wrong day of the week.
+  return !Number.isNaN(time) && new Date(time).toUTCString() === text ? time : undefined;
+}
+
+/** Fields of one hop (RFC 9110 section 7.6.1); `TE` and `Upgrade` are decided by the forwarder. */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-authentication-info',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/**
+ * Fields that stay although `Connection` names them: they carry framing, routing or authority for all recipients, and
+ * RFC 9110 section 7.6.1 forbids nominating them. Dropping one on a sender's word would let it change what the request means
+ * behind the cache.
+ */
+const NEVER_NOMINATED = new Set([
+  'host',
+  'content-length',
+  'cache-control',
+  'authorization',
+  'cookie',
+  'set-cookie',
+]);
+
+/** Connection options that nominate nothing of consequence. */
+const PLAIN_OPTIONS = new Set(['close', 'keep-alive', 'te', 'upgrade', 'http2-settings']);
+
+/** Whether `Connection` nominates an ordinary field or is malformed: such a message is forwarded but never cached. */
+export function nominatesFields(fields: Fields): boolean {
+  const values = fields.get('connection');
+  if (values === undefined) return false;
+  const options = tokenList(values);
+  return options === undefined || options.some((option) => !PLAIN_OPTIONS.has(option));
+}
+
+/** The pairs without the fields of this hop, order and case kept. */
+export function endToEnd(raw: RawHeaders, fields: Fields): string[] {
+  const nominated = tokenList(fields.get('connection') ?? []) ?? [];
+  const dropped = new Set(nominated.filter((name) => !NEVER_NOMINATED.has(name)));
+  return without(raw, (name) => HOP_BY_HOP.has(name) || dropped.has(name));
+}
+
+/** The pairs whose lower-case name is not `dropped`. */
+export function without(raw: RawHeaders, dropped: (name: string) => boolean): string[] {
+  const kept: string[] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index] ?? '';
+    if (!dropped(name.toLowerCase())) kept.push(name, raw[index + 1] ?? '');
+  }
+  return kept;
+}

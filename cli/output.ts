@@ -1,0 +1,120 @@
+/** What commands print, and the status they exit with. */
+import { ConfigError } from '../node/config.js';
+import { messageOf, TpotError } from '../core/errors.js';
+
+/** Exit statuses, after sysexits.h where it has one. */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unavailable: 69,
+  internal: 70,
+  noPermission: 77,
+  configuration: 78,
+} as const;
+
+const EXIT_OF_CODE: Readonly<Record<string, number>> = {
+  'config-invalid': EXIT.configuration,
+  'interface-missing': EXIT.configuration,
+  'no-permission': EXIT.noPermission,
+  'no-such-node': EXIT.unavailable,
+  'name-in-use': EXIT.unavailable,
+  'kernel-feature-missing': EXIT.unavailable,
+  'program-missing': EXIT.unavailable,
+  'which-node': EXIT.usage,
+};
+
+/** The status for an error that ended a command. One that is not ours is a defect of the program. */
+export function exitStatusOf(error: unknown): number {
+  if (!(error instanceof TpotError)) return EXIT.internal;
+  return EXIT_OF_CODE[error.code] ?? EXIT.failed;
+}
+
+function withHint(message: string, hint: string | undefined): string {
+  return `error: ${message}\n${hint === undefined ? '' : `hint: ${hint}\n`}`;
+}
+
+/** What stderr shows of an error: the message, and on a line of its own what can be done. */
+export function formatError(error: unknown): string {
+  if (error instanceof ConfigError) {
+    return error.problems.map(({ where, message, hint }) => withHint(`${where}: ${message}`, hint)).join('');
+  }
+  if (error instanceof TpotError) return withHint(error.message, error.hint);
+  const stack = error instanceof Error ? error.stack : undefined;
+  return withHint(
+    stack ?? messageOf(error),
+    'This is a defect of tpot-node; please report it with the lines above.',
+  );
+}
+
+/** One value, on one line, so that it can be piped. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+export function print(text: string): void {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
+type Cell = string | number | boolean | null | undefined;
+
+/** Columns as wide as their widest cell; numbers stand right. The first row is the heading. */
+export function table(heading: readonly string[], rows: readonly (readonly Cell[])[]): string {
+  const shown = (cell: Cell): string => (cell === null || cell === undefined ? '-' : String(cell));
+  const widths = heading.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => shown(row[column]).length)),
+  );
+  const numeric = heading.map(
+    (_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === 'number'),
+  );
+  const line = (cells: readonly Cell[]): string =>
+    cells
+      .map((cell, column) => {
+        const width = widths[column] ?? 0;
+        return numeric[column] ? shown(cell).padStart(width) : shown(cell).padEnd(width);
+      })
+      .join('  ')
+      .trimEnd();
+  return [heading, ...rows].map(line).join('\n');
+}
+
+/** A titled list of names and values, aligned; nested values are printed as JSON. */
+export function section(title: string, values: Readonly<Record<string, unknown>>): string {
+  const entries = Object.entries(values).map(([key, value]): [string, string] => [
+    key,
+    typeof value === 'string' ? value : JSON.stringify(value),
+  ]);
+  if (entries.length === 0) return `${title}: none`;
+  const width = Math.max(...entries.map(([key]) => key.length));
+  return [`${title}:`, ...entries.map(([key, value]) => `  ${key.padEnd(width)}  ${value}`)].join('\n');
+}
+
+/** `3d 4h`, `2h 5m`, `7m 3s`, `12s`: the two largest units. */
+export function formatAge(seconds: number): string {
+  const units: [string, number][] = [
+    ['d', 86_400],
+    ['h', 3600],
+    ['m', 60],
+    ['s', 1],
+  ];
+  const first = units.findIndex(([, size]) => seconds >= size);
+  if (first < 0) return '0s';
+  let left = seconds;
+  return units
+    .slice(first, first + 2)
+    .map(([unit, size]) => {
+      const count = Math.floor(left / size);
+      left -= count * size;
+      return `${count}${unit}`;
+    })
+    .filter((part) => !part.startsWith('0'))
+    .join(' ');
+}
+
+/** `1.5 MiB`: for people; `--json` has the number. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  const value = bytes / 2 ** (10 * power);
+  return `${power === 0 ? value : value.toFixed(1)} ${units[power] ?? 'B'}`;
+}

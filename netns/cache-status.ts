@@ -1,0 +1,27 @@
+/**
+ * Reads `Cache-Status` (RFC 9211): which cache on the path answered.
+ *
+ * Members stand in the order of the path, the cache next to the origin first. A response that a cache stored keeps the
+ * members of the caches it came through, so the last member with `hit` (the one nearest the client) is the one that
+ * answered this request.
+ */
+interface Member {
+  readonly cache: string;
+  readonly parameters: ReadonlySet<string>;
+}
+
+/** Members of the list, in order; what does not look like one is left out. */
+function parseMembers(field: string): Member[] {
+  const members = field.match(/(?:"(?:[^"\\]|\\.)*"|[^,"])+/g) ?? [];
+  return members.flatMap((text) => {
+    const [name = '', ...parameters] = text.split(';').map((part) => part.trim());
+    const cache = /^"(.*)"$/.exec(name)?.[1] ?? name;
+    if (cache === '') return [];
+    return [{ cache, parameters: new Set(parameters.map((parameter) => parameter.split('=')[0] ?? '')) }];
+  });
+}
+
+/** The cache that answered; `undefined` when every cache went forward, or there was none. */
+export function answeredBy(cacheStatus: string): string | undefined {
+  return parseMembers(cacheStatus).findLast(({ parameters }) => parameters.has('hit'))?.cache;
+}

@@ -1,0 +1,74 @@
+/** A lab's report as text for people, and as data for programs. */
+import { drawTopology } from './draw.js';
+import type { CaptureSummary } from './capture.js';
+import type { LabReport, Table } from './lab.js';
+
+const NAME_WIDTH = 10;
+
+function indent(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => (line === '' ? line : `  ${line}`))
+    .join('\n');
+}
+
+function formatTable({ head, rows }: Table): string {
+  const all = [head, ...rows];
+  const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd();
+  return [line(head), widths.map((width) => '-'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
+}
+
+function describeCapture({ packets, drops, protocols }: CaptureSummary): string {
+  const kinds = Object.entries(protocols).map(([name, count]) => `${count} ${name}`);
+  const lost = drops === undefined ? 'loss unknown' : `${drops} lost`;
+  return `${packets} packets (${kinds.join(', ')}), ${lost}`;
+}
+
+function describeHosts({ topology }: LabReport): string {
+  const roles = topology.hosts.map(({ name, role, namespace, address }) =>
+    [name.padEnd(NAME_WIDTH), role.padEnd(7), address.padEnd(15), namespace].join(' '),
+  );
+  return roles.join('\n');
+}
+
+function describeKept({ id, topology }: LabReport): string {
+  const [first] = topology.hosts;
+  return [
+    `kept running as ${id}:`,
+    indent(`tpot-node lab exec --id ${id} ${first?.name ?? 'HOST'} -- CMD   runs a command in a host`),
+    indent(`tpot-node lab down --id ${id}   removes it`),
+  ].join('\n');
+}
+
+/** The whole report: picture, steps, tables, checks, captures. */
+export function formatReport(report: LabReport): string {
+  const { lab, topology, steps, tables, checks, captures, ok, milliseconds } = report;
+  const failed = checks.filter((check) => !check.ok).length;
+  const seconds = (milliseconds / 1000).toFixed(1);
+  const sections = [
+    `${lab.name}: ${lab.summary}`,
+    indent(drawTopology(topology.spec, topology.links)),
+    indent(describeHosts(report)),
+    ['steps', ...steps.map((step, index) => `  ${index + 1}. ${step}`)].join('\n'),
+    ...tables.map((table) => indent(formatTable(table))),
+    ['checks', ...checks.map((check) => `  ${check.ok ? '✓' : '✗'} ${check.name} (${check.detail})`)].join(
+      '\n',
+    ),
+    ['captures', ...captures.map(({ file, summary }) => `  ${file}: ${describeCapture(summary)}`)].join('\n'),
+    ...(report.kept ? [describeKept(report)] : []),
+    ok
+      ? `all ${checks.length} checks hold (${seconds} s)`
+      : `${failed} of ${checks.length} checks do not hold (${seconds} s); logs are in ${topology.directory}`,
+  ];
+  return `${sections.join('\n\n')}\n`;
+}
+
+/** The report for programs. */
+export function reportJson({ lab, ok, checks }: LabReport): object {
+  return { lab: lab.name, ok, checks };
+}

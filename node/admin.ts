@@ -1,0 +1,159 @@
+/**
+ * The administration interface of a running node: HTTP over a unix socket, for root only.
+ *
+ * ```
+ *   GET  /status  /conns  /stats     JSON, as `status|conns|stats --json` print it
+ *   POST /drain                      202 { pid, drainTimeoutMs }; the node then stops as on SIGTERM
+ *
+ *   <runtime directory>/NAME.sock    mode 0600
+ *   <runtime directory>/NAME.json    { pid, name, netns, started }
+ * ```
+ */
+import { mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { TpotError } from '../core/errors.js';
+import { runtimeDirectory } from '../host/paths.js';
+
+/** What the node offers to its administrator. */
+export interface AdminTarget {
+  readonly status: () => unknown;
+  readonly conns: () => unknown;
+  readonly stats: () => unknown;
+  /** Begins to stop; returns at once. */
+  readonly drain: () => void;
+  readonly drainTimeoutMs: number;
+}
+
+/** Who runs under a name. */
+export interface NodeStateFile {
+  readonly pid: number;
+  readonly name: string;
+  /** Inode of the network namespace, as `lsns` and `readlink /proc/PID/ns/net` show it. */
+  readonly netns: number;
+  /** ISO 8601. */
+  readonly started: string;
+}
+
+export function socketPath(name: string, directory = runtimeDirectory): string {
+  return join(directory, `${name}.sock`);
+}
+
+function statePath(name: string, directory: string): string {
+  return join(directory, `${name}.json`);
+}
+
+/** Whether somebody listens on a unix socket. A node that is too busy to answer still listens. */
+export function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const probe = connect(path);
+    probe.on('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(false);
+      else if (error.code === 'EAGAIN')
+        resolve(true); // its backlog is full
+      else reject(error);
+    });
+  });
+}
+
+/** `undefined` when there is none, or when it is being written. */
+export function readStateFile(name: string, directory = runtimeDirectory): NodeStateFile | undefined {
+  try {
+    return JSON.parse(readFileSync(statePath(name, directory), 'utf8')) as NodeStateFile;
+  } catch {
+    return undefined;
+  }
+}
+
+function networkNamespace(): number {
+  return Number(/\d+/.exec(readlinkSync('/proc/self/ns/net'))?.[0] ?? 0);
+}
+
+function answer(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(`${JSON.stringify(body)}\n`);
+}
+
+function handle(target: AdminTarget, request: IncomingMessage, response: ServerResponse): void {
+  request.resume();
+  switch (`${request.method ?? ''} ${request.url ?? ''}`) {
+    case 'GET /status':
+      return answer(response, 200, target.status());
+    case 'GET /conns':
+      return answer(response, 200, target.conns());
+    case 'GET /stats':
+      return answer(response, 200, target.stats());
+    case 'POST /drain':
+      answer(response, 202, { pid: process.pid, drainTimeoutMs: target.drainTimeoutMs });
+      return target.drain();
+    default:
+      return answer(response, 404, { error: 'not-found' });
+  }
+}
+
+async function refuseTakenName(name: string, directory: string): Promise<void> {
+  if (!(await isListening(socketPath(name, directory)))) return;
+  const pid = readStateFile(name, directory)?.pid;
+  const holder = pid === undefined ? 'a process' : `process ${pid}`;
+  throw new TpotError('name-in-use', `a node named ${name} is running already: ${holder}`, {
+    hint: `Stop it with \`tpot-node down --name ${name}\`, or give this one another name with --name.`,
+  });
+}
+
+/** Binds and listens; the socket never exists with wider permissions than 0600. */
+async function listen(server: Server, path: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    const before = process.umask(0o177);
+    try {
+      server.listen(path, resolve); // binds a path at once, in this call
+    } finally {
+      process.umask(before);
+    }
+  });
+}
+
+/** Serves the administration interface of one node until it is closed. */
+export class AdminServer {
+  readonly #name: string;
+  readonly #directory: string;
+  readonly #server: Server;
+
+  private constructor(name: string, directory: string, server: Server) {
+    this.#name = name;
+    this.#directory = directory;
+    this.#server = server;
+  }
+
+  /**
+   * Takes a name. A socket that a killed node left is replaced; a living one is a `name-in-use` error with the
+   * process that has it.
+   */
+  static async open(name: string, target: AdminTarget, directory = runtimeDirectory): Promise<AdminServer> {
+    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    await refuseTakenName(name, directory);
+    rmSync(socketPath(name, directory), { force: true });
+    const server = createServer((request, response) => handle(target, request, response));
+    await listen(server, socketPath(name, directory));
+    const state: NodeStateFile = {
+      pid: process.pid,
+      name,
+      netns: networkNamespace(),
+      started: new Date().toISOString(),
+    };
+    writeFileSync(statePath(name, directory), `${JSON.stringify(state)}\n`, { mode: 0o644 });
+    return new AdminServer(name, directory, server);
+  }
+
+  /** Gives the name back. */
+  close(): void {
+    rmSync(statePath(this.#name, this.#directory), { force: true });
+    this.#server.close(); // removes the socket, too
+    this.#server.closeAllConnections();
+  }
+}

@@ -1,0 +1,101 @@
+/** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
+import { formatIp, formatPrefix } from '../core/address.js';
+import type { PortRange, Rule } from '../tpot/policy.js';
+import { isOwnAddress } from './addresses.js';
+import type { Action, NodeConfig } from './config.js';
+import { formatDuration, formatPortRange, formatSize } from './units.js';
+
+const DOES: Readonly<Record<Action, string>> = {
+  cache: 'is taken: HTTP is answered from the cache, anything else is relayed',
+  relay: 'is taken and relayed',
+  pass: 'passes untouched',
+};
+
+function either(words: readonly string[]): string {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1) ?? ''}`;
+}
+
+function ports(ranges: readonly PortRange[]): string {
+  const several = ranges.length > 1 || ranges.some(({ from, to }) => from !== to);
+  return `port${several ? 's' : ''} ${either(ranges.map(formatPortRange))}`;
+}
+
+function matchesAll({ sources, destinations, ports: ranges }: Rule): boolean {
+  return sources.length + destinations.length + ranges.length === 0;
+}
+
+/** One English sentence. */
+export function describeRule(rule: Rule<Action>): string {
+  if (matchesAll(rule)) return `Every other connection ${DOES[rule.action]}.`;
+  const words = ['A connection'];
+  if (rule.sources.length > 0) words.push(`from ${either(rule.sources.map(formatPrefix))}`);
+  if (rule.destinations.length > 0) words.push(`to ${either(rule.destinations.map(formatPrefix))}`);
+  if (rule.ports.length > 0) words.push(`${rule.destinations.length > 0 ? 'on' : 'to'} ${ports(rule.ports)}`);
+  return `${words.join(' ')} ${DOES[rule.action]}.`;
+}
+
+function describeRules(rules: readonly Rule<Action>[]): string[] {
+  const last = rules.findIndex(matchesAll);
+  const lines = rules.map((rule, index) => {
+    const unreachable =
+      last >= 0 && index > last ? `  (never reached: rule ${last + 1} matches everything)` : '';
+    return `  ${index + 1}. ${describeRule(rule)}${unreachable}`;
+  });
+  if (last < 0) lines.push('  otherwise: The connection passes untouched.');
+  return lines;
+}
+
+/** The node's addresses in text, IPv4 first. */
+export function addressList(config: NodeConfig): string[] {
+  return [config.addresses[4], config.addresses[6]].flatMap((address) =>
+    address ? [formatIp(address)] : [],
+  );
+}
+
+/** Addresses that tunnels could never reach, since this machine does not have them. */
+export function foreignAddresses(config: NodeConfig): string[] {
+  return [config.addresses[4], config.addresses[6]].flatMap((address) =>
+    address !== undefined && !isOwnAddress(address) ? [formatIp(address)] : [],
+  );
+}
+
+function values(config: NodeConfig): [string, string][] {
+  return [
+    ['name', config.name],
+    ['address', addressList(config).join(', ')],
+    ['interfaces', config.interfaces?.join(', ') ?? 'every non-loopback interface'],
+    ['mode', `${config.mode} (a client is answered at once, the next leg opens when it is needed)`],
+    ['hops', `${config.hops} more nodes may take a connection that came without a request`],
+    [
+      'trust',
+      `next hops inside ${config.trust.map(formatPrefix).join(', ') || 'no prefix: none is believed'}`,
+    ],
+    [
+      'edge',
+      config.edge
+        ? 'true: SYNs without a request are taken too'
+        : 'false: only SYNs with a request are taken',
+    ],
+    ['cache.memory', formatSize(config.cacheBytes)],
+    ['limits.connections', String(config.maxConnections)],
+    ['drainTimeout', formatDuration(config.drainTimeoutMs)],
+  ];
+}
+
+/** Lines of text, newline included. */
+export function explainConfig(config: NodeConfig, source: string): string {
+  const width = Math.max(...values(config).map(([key]) => key.length));
+  const warnings = foreignAddresses(config).map(
+    (address) => `warning: ${address} is not an address of this machine; \`up\` will refuse to start here.`,
+  );
+  return [
+    `${source}: valid`,
+    '',
+    ...values(config).map(([key, value]) => `  ${key.padEnd(width)}  ${value}`),
+    '',
+    'Rules, the first that matches wins:',
+    ...describeRules(config.rules),
+    ...(warnings.length > 0 ? ['', ...warnings] : []),
+    '',
+  ].join('\n');
+}

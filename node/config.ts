@@ -1,0 +1,199 @@
+/**
+ * The configuration of a node: a YAML file, overridden by command-line options, completed with defaults.
+ *
+ * The file is checked against config.schema.json, which ships. Everything wrong is reported at once, each problem
+ * with `file:line:column` and a hint.
+ */
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
+import { messageOf, TpotError } from '../core/errors.js';
+import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
+import { globalAddresses } from './addresses.js';
+import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
+import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
+import { parseDuration, parsePortRange, parseSize } from './units.js';
+
+/** `cache`: answer HTTP from the cache, relay the rest. `relay`: take and relay. `pass`: do not take. */
+export type Action = 'cache' | 'relay' | 'pass';
+
+/** A configuration with every value resolved. Sizes in bytes, durations in milliseconds. */
+export interface NodeConfig {
+  readonly name: string;
+  /** At least one. */
+  readonly addresses: Partial<Record<Family, IpAddress>>;
+  /** Undefined: every non-loopback interface. */
+  readonly interfaces: readonly string[] | undefined;
+  readonly rules: readonly Rule<Action>[];
+  readonly mode: 'basic';
+  readonly hops: number;
+  readonly trust: readonly Prefix[];
+  readonly edge: boolean;
+  readonly cacheBytes: number;
+  readonly maxConnections: number;
+  readonly drainTimeoutMs: number;
+}
+
+/** What the command line may override; each is checked like the key it stands for. */
+export interface ConfigOverrides {
+  readonly name?: string | undefined;
+  readonly address?: string | undefined;
+  readonly interfaces?: readonly string[] | undefined;
+}
+
+/** Code `config-invalid`; `problems` has everything that is wrong, in the order of the file. */
+export class ConfigError extends TpotError {
+  override readonly name = 'ConfigError';
+  readonly problems: readonly ConfigProblem[];
+
+  constructor(problems: readonly ConfigProblem[]) {
+    super('config-invalid', problems.map(({ where, message }) => `${where}: ${message}`).join('\n'));
+    this.problems = problems;
+  }
+}
+
+/** The size of the data path's table (TPOT_POLICY_ROWS in bpf/tpot_consts.h). */
+const MAX_POLICY_ROWS = 256;
+
+const DEFAULTS = {
+  hops: 8,
+  trust: ['0.0.0.0/0', '::/0'],
+  rules: [{ match: { dport: [80, 8080] }, action: 'cache' }, { action: 'relay' }] satisfies RawRule[],
+  cacheMemory: '256MiB',
+  connections: 100_000,
+  drainTimeout: '30s',
+} as const;
+
+const OPTION_OF_KEY: Readonly<Record<string, string>> = {
+  name: '--name',
+  address: '--address',
+  interfaces: '--interface',
+};
+
+function list<T extends string | number>(value: T | readonly T[]): readonly T[] {
+  return typeof value === 'object' ? value : [value];
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    const message = `cannot be read: ${messageOf(error)}`;
+    throw new ConfigError([{ where: file, message, hint: 'Give an existing file with --config.' }]);
+  }
+}
+
+function parseOverrides(overrides: ConfigOverrides): Pick<ConfigSource, 'raw' | 'problems'> {
+  const given = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined));
+  const checked = checkShape(given);
+  if ('config' in checked) return { raw: checked.config, problems: [] };
+  const where = (path: ConfigPath): string => OPTION_OF_KEY[String(path[0])] ?? 'command line';
+  return {
+    raw: {},
+    problems: checked.problems.map(({ path, message, hint }) => ({ where: where(path), message, hint })),
+  };
+}
+
+function toPrefixes(written: string | readonly string[] = []): Prefix[] {
+  return list(written).flatMap((text) => parsePrefix(text) ?? []);
+}
+
+function toPorts(written: number | string | readonly (number | string)[] = []): PortRange[] {
+  return list(written).flatMap((port) => parsePortRange(String(port)) ?? []);
+}
+
+function toRule({ match = {}, action }: RawRule): Rule<Action> {
+  return {
+    sources: toPrefixes(match.src),
+    destinations: toPrefixes(match.dst),
+    ports: toPorts(match.dport),
+    action,
+  };
+}
+
+/** The host's name cut down to what a node's name may be. */
+function defaultName(): string {
+  const label = (hostname().split('.')[0] ?? '').replaceAll(/[^A-Za-z0-9_-]/g, '-').replace(/^[_-]+/, '');
+  return label.slice(0, 63) || 'node';
+}
+
+function toAddresses(raw: RawConfig): Partial<Record<Family, IpAddress>> {
+  if (raw.address === undefined) return globalAddresses(raw.interfaces);
+  const addresses: Partial<Record<Family, IpAddress>> = {};
+  for (const text of list(raw.address)) {
+    const address = ip(text);
+    addresses[address.family] = address;
+  }
+  return addresses;
+}
+
+/** What a schema cannot say. */
+function contradictions(
+  raw: RawConfig,
+  rules: readonly Rule[],
+  locate: ConfigSource['locate'],
+): ConfigProblem[] {
+  const found: ConfigProblem[] = [];
+  const addresses = raw.address === undefined ? [] : list(raw.address).map(ip);
+  if (addresses.length === 2 && addresses[0]?.family === addresses[1]?.family) {
+    const message = `\`address\` has two addresses of one family: ${addresses.map(formatIp).join(', ')}`;
+    found.push({ where: locate(['address']), message, hint: 'Give at most one IPv4 and one IPv6 address.' });
+  }
+  for (const [index, rule] of rules.entries()) {
+    if (flattenRules([rule]).length > 0) continue;
+    const message = `\`rules[${index}]\` can never match: src and dst are of different families`;
+    found.push({
+      where: locate(['rules', index]),
+      message,
+      hint: 'Use prefixes of one family in src and dst.',
+    });
+  }
+  const rows = flattenRules(rules).length;
+  if (rows > MAX_POLICY_ROWS) {
+    const message = `\`rules\` make ${rows} combinations of src, dst and dport, more than the ${MAX_POLICY_ROWS} possible`;
+    found.push({ where: locate(['rules']), message, hint: 'Use wider prefixes or port ranges.' });
+  }
+  return found;
+}
+
+function complete(raw: RawConfig, rules: readonly Rule<Action>[]): NodeConfig {
+  return {
+    name: raw.name ?? defaultName(),
+    addresses: toAddresses(raw),
+    interfaces: raw.interfaces,
+    rules,
+    mode: 'basic',
+    hops: raw.hops ?? DEFAULTS.hops,
+    trust: toPrefixes(raw.trust ?? DEFAULTS.trust),
+    edge: raw.edge ?? false,
+    cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
+    maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
+    drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
+  };
+}
+
+function requireAddress(config: NodeConfig, where: string): void {
+  if (config.addresses[4] !== undefined || config.addresses[6] !== undefined) return;
+  const interfaces = config.interfaces === undefined ? 'any interface' : config.interfaces.join(', ');
+  const message = `no \`address\` is given, and there is no global address on ${interfaces}`;
+  throw new ConfigError([{ where, message, hint: 'Give one with --address or the key `address`.' }]);
+}
+
+/**
+ * Resolves the configuration of a node. Without a file the defaults hold: cache on ports 80 and 8080, relay the rest.
+ *
+ * @throws ConfigError with everything that is wrong.
+ */
+export function loadConfig(file: string | undefined, overrides: ConfigOverrides = {}): NodeConfig {
+  const name = file ?? 'defaults';
+  const fromFile = parseConfigText(name, file === undefined ? '' : readText(file));
+  const fromOptions = parseOverrides(overrides);
+  const problems = [...fromFile.problems, ...fromOptions.problems];
+  if (problems.length > 0) throw new ConfigError(problems);
+  const rules = (fromFile.raw.rules ?? DEFAULTS.rules).map(toRule);
+  const found = contradictions(fromFile.raw, rules, fromFile.locate);
+  if (found.length > 0) throw new ConfigError(found);
+  const config = complete({ ...fromFile.raw, ...fromOptions.raw }, rules);
+  requireAddress(config, name);
+  return config;
+}

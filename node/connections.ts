@@ -1,0 +1,187 @@
+/** The table of live connections and the totals over all there have been. */
+import type { Socket } from 'node:net';
+import { formatIp, type IpAddress } from '../core/address.js';
+import type { Clock } from '../core/clock.js';
+import type { LegInfo, TakenInfo } from './data-path.js';
+
+export interface Endpoint {
+  readonly address: IpAddress;
+  readonly port: number;
+}
+
+/** One row of `conns`. Bytes: in is from the client, out is to the client. */
+export interface ConnectionRow {
+  /** `192.0.2.1:80` or `[2001:db8::1]:80`. */
+  readonly client: string;
+  readonly destination: string;
+  readonly via: 'tunnel' | 'edge';
+  /** The node the next leg is pinned to; null while unknown or when the leg is plain TCP. */
+  readonly nextHop: string | null;
+  readonly state: ConnectionState;
+  readonly action: 'cache' | 'relay';
+  readonly reason: string;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly ageSeconds: number;
+}
+
+/**
+ * `sniffing`: waits for the first bytes. `connecting`: the next leg is being opened. `relaying`: bytes pass both ways.
+ * `serving`: HTTP is answered here. `closing`: one direction has ended.
+ */
+export type ConnectionState = 'sniffing' | 'connecting' | 'relaying' | 'serving' | 'closing';
+
+/** Sums over connections, those that ended included. One connection can have several reasons. */
+export interface ConnectionTotals {
+  readonly open: number;
+  readonly total: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly byAction: Readonly<Record<string, number>>;
+  readonly byReason: Readonly<Record<string, number>>;
+}
+
+export function formatEndpoint({ address, port }: Endpoint): string {
+  return address.family === 6 ? `[${formatIp(address)}]:${port}` : `${formatIp(address)}:${port}`;
+}
+
+/** Codes of tpot/reasons.ts. */
+const TAKEN_REASON: Readonly<Record<TakenInfo['via'], string>> = {
+  tunnel: 'taken',
+  edge: 'taken-edge',
+  'reply-stripped': 'taken-reply-stripped',
+};
+
+/** One live connection, kept up to date by its session. */
+export class Connection {
+  readonly socket: Socket;
+  readonly client: Endpoint;
+  readonly destination: Endpoint;
+  readonly taken: TakenInfo;
+  state: ConnectionState = 'connecting';
+  action: 'cache' | 'relay' = 'relay';
+  readonly #openedAt: number;
+  readonly #reasons: string[];
+  #leg: LegInfo | undefined;
+
+  constructor(
+    socket: Socket,
+    ends: { client: Endpoint; destination: Endpoint },
+    taken: TakenInfo,
+    now: number,
+  ) {
+    this.socket = socket;
+    this.client = ends.client;
+    this.destination = ends.destination;
+    this.taken = taken;
+    this.#openedAt = now;
+    this.#reasons = [TAKEN_REASON[taken.via]];
+  }
+
+  /** Every code that said how to treat this connection, in time order, none twice. */
+  get reasons(): readonly string[] {
+    return this.#reasons;
+  }
+
+  /** Notes one more code. */
+  because(reason: string): void {
+    if (!this.#reasons.includes(reason)) this.#reasons.push(reason);
+  }
+
+  /** Notes what became of the next leg, once it is connected. */
+  legConnected(leg: LegInfo): void {
+    this.#leg = leg;
+    this.because(leg.reason);
+    if (this.state === 'connecting') this.state = 'relaying';
+  }
+
+  /** Goes on as a relay over a leg that may be connected already. */
+  relaying(): void {
+    this.action = 'relay';
+    this.state = this.#leg === undefined ? 'connecting' : 'relaying';
+  }
+
+  row(now: number): ConnectionRow {
+    const halfClosed = this.socket.readableEnded || this.socket.writableEnded;
+    return {
+      client: formatEndpoint(this.client),
+      destination: formatEndpoint(this.destination),
+      via: this.taken.via === 'tunnel' ? 'tunnel' : 'edge',
+      nextHop: this.#leg?.nextHop === undefined ? null : formatIp(this.#leg.nextHop),
+      state: this.state === 'relaying' && halfClosed ? 'closing' : this.state,
+      action: this.action,
+      // What became of the leg says most; before there is one, the latest.
+      reason: this.#leg?.reason ?? this.#reasons.at(-1) ?? '',
+      bytesIn: this.socket.bytesRead,
+      bytesOut: this.socket.bytesWritten,
+      ageSeconds: Math.floor((now - this.#openedAt) / 1000),
+    };
+  }
+}
+
+class Sums {
+  total = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  readonly byAction: Record<string, number> = {};
+  readonly byReason: Record<string, number> = {};
+
+  add({ action, reasons, socket }: Connection): void {
+    this.total++;
+    this.bytesIn += socket.bytesRead;
+    this.bytesOut += socket.bytesWritten;
+    this.byAction[action] = (this.byAction[action] ?? 0) + 1;
+    for (const reason of reasons) this.byReason[reason] = (this.byReason[reason] ?? 0) + 1;
+  }
+}
+
+export class ConnectionTable {
+  readonly #clock: Clock;
+  readonly #live = new Set<Connection>();
+  readonly #ended = new Sums();
+  readonly #idle: (() => void)[] = [];
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** Enters a connection that has just been taken. */
+  open(socket: Socket, client: Endpoint, destination: Endpoint, taken: TakenInfo): Connection {
+    const connection = new Connection(socket, { client, destination }, taken, this.#clock.monotonic());
+    this.#live.add(connection);
+    return connection;
+  }
+
+  /** Takes a connection that has ended out of the table and into the totals. */
+  close(connection: Connection): void {
+    if (!this.#live.delete(connection)) return;
+    this.#ended.add(connection);
+    if (this.#live.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Resolves as soon as there is no connection. */
+  idle(): Promise<void> {
+    return this.#live.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  live(): Iterable<Connection> {
+    return this.#live;
+  }
+
+  /** Oldest first. */
+  rows(): ConnectionRow[] {
+    const now = this.#clock.monotonic();
+    return Array.from(this.#live, (connection) => connection.row(now));
+  }
+
+  totals(): ConnectionTotals {
+    const { byAction, byReason, ...numbers } = this.#ended;
+    const sums = Object.assign(new Sums(), numbers, { byAction: { ...byAction }, byReason: { ...byReason } });
+    for (const connection of this.#live) sums.add(connection);
+    return { open: this.#live.size, ...sums };
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Runs one node in this process until it is told to stop: what `tpot-node up` does.
+ *
+ * ```
+ *   name taken ─▶ data path up ─▶ "tpot-node NAME ready" ─▶ SIGTERM, SIGINT or `down` ─▶ drain ─▶ exit 0
+ *                                                             a second signal ─▶ end at once, exit 0
+ *                       an error nobody caught ─▶ everything out of the kernel ─▶ exit 70
+ * ```
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { systemClock } from '../core/clock.js';
+import { TpotError } from '../core/errors.js';
+import { createLogger, type Logger } from '../core/log.js';
+import { AdminServer } from './admin.js';
+import { addressList, foreignAddresses } from './config-explain.js';
+import { ConfigError, type NodeConfig } from './config.js';
+import { EbpfDataPath } from './data-path-ebpf.js';
+import { makeRoomFor } from './descriptors.js';
+import { TpotNode } from './node.js';
+
+const EXIT_INTERNAL = 70;
+/** How long the way out after an internal error may take. */
+const CRASH_MS = 3000;
+
+function requireRoot(): void {
+  if (process.geteuid?.() === 0) return;
+  throw new TpotError(
+    'no-permission',
+    'a node needs root: it loads BPF programs and takes connections of others',
+    {
+      hint: 'Use sudo. `tpot-node up --check` works without.',
+    },
+  );
+}
+
+/** An address this machine does not have can end no tunnel: every connection taken would be lost. */
+function requireOwnAddresses(config: NodeConfig): void {
+  const problems = foreignAddresses(config).map((address) => ({
+    where: 'address',
+    message: `${address} is not an address of this machine (in this network namespace)`,
+    hint: '`ip address` lists them; leave `address` out to use the first global one.',
+  }));
+  if (problems.length > 0) throw new ConfigError(problems);
+}
+
+/** Resolves with the exit status once the node has been stopped, by a signal or by its administrator. */
+function untilStopped(node: TpotNode, stopAsked: Promise<void>, logger: Logger): Promise<number> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const stop = (): void => {
+      if (asked) logger.warn('stopping-now');
+      const stopped = asked ? node.stopNow() : node.stop();
+      asked = true;
+      stopped.then(() => resolve(0), crash);
+    };
+    const crash = (error: unknown): void => {
+      logger.error('internal-error', { error: error instanceof Error ? error.stack : String(error) });
+      const gone = Promise.race([node.stopNow(), delay(CRASH_MS)]);
+      gone.catch(() => undefined).finally(() => resolve(EXIT_INTERNAL));
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+    process.on('uncaughtException', crash); // what no promise handler caught arrives here, too
+    void stopAsked.then(stop);
+  });
+}
+
+/**
+ * Runs a node from start to end and resolves with the exit status. `ready` is called when it takes connections.
+ *
+ * @throws TpotError when it cannot start; nothing is left behind then.
+ */
+export async function runInForeground(config: NodeConfig, ready: () => void): Promise<number> {
+  requireRoot();
+  requireOwnAddresses(config);
+  const logger = createLogger((line) => process.stderr.write(line), systemClock);
+  makeRoomFor(config.maxConnections, logger);
+  const node = new TpotNode(config, {
+    createDataPath: (options) => new EbpfDataPath(options, logger),
+    http: new HttpService({ cacheBytes: config.cacheBytes, logger, clock: systemClock }),
+    logger,
+    clock: systemClock,
+  });
+  let askToStop = (): void => undefined;
+  const stopAsked = new Promise<void>((resolve) => {
+    askToStop = resolve;
+  });
+  const admin = await AdminServer.open(config.name, {
+    status: () => node.status(),
+    conns: () => node.conns(),
+    stats: () => node.stats(),
+    drain: () => askToStop(),
+    drainTimeoutMs: config.drainTimeoutMs,
+  });
+  try {
+    const stopped = untilStopped(node, stopAsked, logger);
+    await node.start();
+    logger.info('ready', { name: config.name, addresses: addressList(config).join(',') });
+    ready();
+    return await stopped;
+  } finally {
+    admin.close();
+  }
+}

@@ -1,0 +1,256 @@
+/**
+ * A node: takes connections, decides what each one is, opens the next legs.
+ *
+ * The life of a connection:
+ *
+ * ```
+ *  kernel (data path)                               this process, per connection
+ *  1 SYN with a request ─ policy says take ─▶ listener; otherwise it travels on untouched
+ *  2 the kernel's TCP answers; the SYN-ACK carries our reply, so the source tunnels to us from now on
+ *  3 tunnelled segments are decapsulated ─────────▶ accept(): local address = the original destination
+ *                                                   4 the rule says relay: 5 at once
+ *                                                     the rule says cache: sniff the first bytes (sniff.ts)
+ *                                                       HTTP ─▶ serve from the cache (http/), 5 on a miss
+ *                                                       else ─▶ 5
+ *  5 SYN of the next leg, with a request of its own ◀── connect() to the destination with one hop less
+ *    a reply pins the leg to the next node's tunnel; without one it is plain TCP
+ *                                                   6 relay both ways until both ends are done (relay.ts)
+ * ```
+ *
+ * What the kernel does belongs to the data path; nothing here knows which one it is.
+ */
+import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { formatIp, ip } from '../core/address.js';
+import type { Clock } from '../core/clock.js';
+import { messageOf } from '../core/errors.js';
+import type { Logger } from '../core/log.js';
+import { flattenRules, matchRule } from '../tpot/policy.js';
+import { addressList } from './config-explain.js';
+import type { NodeConfig } from './config.js';
+import {
+  ConnectionTable,
+  formatEndpoint,
+  type Connection,
+  type ConnectionRow,
+  type ConnectionTotals,
+  type Endpoint,
+} from './connections.js';
+import type { DataPath, DataPathOptions, TakenInfo } from './data-path.js';
+import { reset } from './relay.js';
+import { runSession, type HttpServer } from './session.js';
+
+export type NodeState = 'starting' | 'running' | 'draining' | 'stopped';
+
+/** What `status --json` prints. */
+export interface NodeStatus {
+  readonly name: string;
+  /** The first of `addresses`. */
+  readonly address: string;
+  readonly addresses: readonly string[];
+  readonly state: NodeState;
+  readonly pid: number;
+  readonly uptimeSeconds: number;
+  readonly connections: number;
+  readonly counters: Readonly<Record<string, number>>;
+  readonly cache: Readonly<Record<string, unknown>>;
+  readonly kernel: Readonly<Record<string, unknown>>;
+  /** Destinations whose path drops SYNs with a request: for so long they get plain ones. */
+  readonly blackHoles: readonly { readonly destination: string; readonly secondsLeft: number }[];
+}
+
+/** What `stats --json` prints. */
+export interface NodeStats {
+  readonly connections: ConnectionTotals;
+  readonly counters: Readonly<Record<string, number>>;
+  readonly cache: Readonly<Record<string, unknown>>;
+}
+
+/** The HTTP side with what the node needs beyond single connections. */
+export interface HttpService extends HttpServer {
+  /** From now on, connections end after the response under way. */
+  drain(): void;
+  /** Numbers for `status`: entries, bytes, hits, misses. */
+  status(): Record<string, unknown>;
+  close(): void;
+}
+
+export interface NodePorts {
+  readonly createDataPath: (options: DataPathOptions) => DataPath;
+  readonly http: HttpService;
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+/**
+ * A handshake answered just before the drain is no connection yet: its ACK needs up to a round trip. Nothing new may
+ * have come for this long before the node counts as idle.
+ */
+const SETTLE_MS = 250;
+/** Sessions whose sockets are closed end within a turn or two of the event loop; no end of ours may hang on them. */
+const ABORT_MS = 2000;
+
+export class TpotNode {
+  readonly config: NodeConfig;
+  readonly #ports: NodePorts;
+  readonly #table: ConnectionTable;
+  readonly #startedAt: number;
+  readonly #counters: Record<string, number> = {};
+  #dataPath: DataPath | undefined;
+  #state: NodeState = 'starting';
+  #starting: Promise<void> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
+  readonly #impatient: Promise<'timeout'>;
+  #hurry: () => void = () => undefined;
+
+  constructor(config: NodeConfig, ports: NodePorts) {
+    this.config = config;
+    this.#ports = ports;
+    this.#table = new ConnectionTable(ports.clock);
+    this.#startedAt = ports.clock.monotonic();
+    this.#impatient = new Promise((resolve) => {
+      this.#hurry = () => resolve('timeout');
+    });
+  }
+
+  /** Begins to take connections; resolves once a SYN that arrives would be taken. */
+  start(): Promise<void> {
+    this.#starting = this.#start();
+    return this.#starting;
+  }
+
+  async #start(): Promise<void> {
+    const { name, addresses, interfaces, rules, trust, edge, maxConnections } = this.config;
+    const policy = flattenRules(rules);
+    const options = { name, addresses, interfaces, policy, trust, edge, maxConnections };
+    this.#dataPath = this.#ports.createDataPath(options);
+    await this.#dataPath.start({ connection: (socket, info) => this.#accepted(socket, info) });
+    if (this.#state === 'starting') this.#state = 'running';
+  }
+
+  /**
+   * Takes nothing new, waits until the connections have ended or `drainTimeout` is over, resets what is left, and
+   * removes everything from the kernel. Every call returns the same promise.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  /** As {@link stop}, without waiting for connections; a stop under way then ends too. */
+  stopNow(): Promise<void> {
+    this.#hurry();
+    return this.stop();
+  }
+
+  status(): NodeStatus {
+    const addresses = addressList(this.config);
+    const dataPath = this.#dataPath;
+    return {
+      name: this.config.name,
+      address: addresses[0] ?? '',
+      addresses,
+      state: this.#state,
+      pid: process.pid,
+      uptimeSeconds: Math.floor((this.#ports.clock.monotonic() - this.#startedAt) / 1000),
+      connections: this.#table.size,
+      counters: this.#allCounters(),
+      cache: this.#ports.http.status(),
+      kernel: dataPath === undefined ? {} : { dataPath: dataPath.kind, ...dataPath.kernelStatus() },
+      blackHoles: (dataPath?.blackHoles() ?? []).map(({ destination, secondsLeft }) => ({
+        destination: formatIp(destination),
+        secondsLeft,
+      })),
+    };
+  }
+
+  conns(): ConnectionRow[] {
+    return this.#table.rows();
+  }
+
+  stats(): NodeStats {
+    return {
+      connections: this.#table.totals(),
+      counters: this.#allCounters(),
+      cache: this.#ports.http.status(),
+    };
+  }
+
+  #allCounters(): Record<string, number> {
+    return { ...this.#dataPath?.counters(), ...this.#counters };
+  }
+
+  #count(code: string): void {
+    this.#counters[code] = (this.#counters[code] ?? 0) + 1;
+  }
+
+  #accepted(socket: Socket, info: TakenInfo): void {
+    const { remoteAddress, remotePort, localAddress, localPort } = socket;
+    if (!remoteAddress || !remotePort || !localAddress || !localPort) {
+      // The client reset the connection before it was accepted: there is nobody to serve.
+      this.#count('accept-lost');
+      socket.destroy();
+      return;
+    }
+    this.#count('accepted');
+    const client: Endpoint = { address: ip(remoteAddress), port: remotePort };
+    const destination: Endpoint = { address: ip(localAddress), port: localPort };
+    void this.#run(this.#table.open(socket, client, destination, info));
+  }
+
+  async #run(connection: Connection): Promise<void> {
+    const { client, destination, socket } = connection;
+    const subject = {
+      source: client.address,
+      destination: destination.address,
+      destinationPort: destination.port,
+    };
+    const action = matchRule(this.config.rules, subject)?.action === 'cache' ? 'cache' : 'relay';
+    try {
+      const dataPath = this.#requireDataPath();
+      await runSession(connection, action, { dataPath, http: this.#ports.http, hops: this.config.hops });
+    } catch (error) {
+      this.#count('session-failed');
+      this.#ports.logger.error('session-failed', {
+        client: formatEndpoint(client),
+        destination: formatEndpoint(destination),
+        error: messageOf(error),
+      });
+      reset(socket);
+    } finally {
+      this.#table.close(connection);
+    }
+  }
+
+  #requireDataPath(): DataPath {
+    if (this.#dataPath === undefined) throw new Error('a connection came before the data path was there');
+    return this.#dataPath;
+  }
+
+  async #stop(): Promise<void> {
+    const { logger, http } = this.#ports;
+    this.#state = 'draining';
+    await this.#starting.catch(() => undefined); // whoever called start() has the error
+    logger.info('draining', { connections: this.#table.size, timeoutMs: this.config.drainTimeoutMs });
+    this.#dataPath?.drain();
+    http.drain();
+    const timeout = delay(this.config.drainTimeoutMs, 'timeout' as const, { ref: false });
+    while ((await Promise.race([this.#settled(), timeout, this.#impatient])) === 'busy');
+    if (this.#table.size > 0) {
+      logger.warn('connections-reset', { connections: this.#table.size });
+      for (const connection of this.#table.live()) reset(connection.socket);
+      await Promise.race([this.#table.idle(), delay(ABORT_MS, undefined, { ref: false })]);
+    }
+    http.close();
+    await this.#dataPath?.close();
+    this.#state = 'stopped';
+    logger.info('stopped');
+  }
+
+  /** Waits until there is no connection, and a little longer for one that is just being made. */
+  async #settled(): Promise<'idle' | 'busy'> {
+    await this.#table.idle();
+    await delay(SETTLE_MS);
+    return this.#table.size === 0 ? 'idle' : 'busy';
+  }
+}

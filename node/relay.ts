@@ -1,0 +1,97 @@
+/**
+ * Bytes both ways between two TCP connections, so that the two ends notice nothing but the addresses: back-pressure,
+ * half-close (RFC 9293 section 3.6) and reset pass through, each in its own direction.
+ *
+ * ```
+ *   a ──read──▶ at most HIGH_WATER queued ──write──▶ b        FIN from a → FIN to b
+ *   a ◀─write── at most HIGH_WATER queued ◀──read─── b        a lost     → RST to b
+ * ```
+ *
+ * There is no idle timeout: a connection may stay silent for hours.
+ */
+import type { Socket } from 'node:net';
+
+/** Bytes one direction may hold in this process while its reader is slower than its writer, plus one read. */
+const HIGH_WATER = 128 * 1024;
+/** Probes a silent peer as RFC 9293 section 3.8.4 asks (no sooner than two hours); ends what nobody answers. */
+const KEEP_ALIVE_MS = 2 * 60 * 60 * 1000;
+const NOTHING = Buffer.alloc(0);
+
+export interface RelayOptions {
+  /** Bytes already read from `a`; they go to `b` first. */
+  readonly fromA?: Buffer | undefined;
+  /** Bytes already read from `b`; they go to `a` first. */
+  readonly fromB?: Buffer | undefined;
+}
+
+/** Settings of both sides of whatever this node carries. Queued until `connect` on a socket that is connecting. */
+export function tune(socket: Socket): void {
+  socket.allowHalfOpen = true;
+  socket.setNoDelay(true); // segments leave as they came; coalescing is for the ends to decide
+  socket.setKeepAlive(true, KEEP_ALIVE_MS);
+}
+
+/**
+ * Ends a connection with RST instead of FIN, so that a truncated stream never looks complete. A connection still
+ * being opened is just given up.
+ */
+export function reset(socket: Socket): void {
+  if (socket.destroyed) return;
+  // libuv refuses SO_LINGER while a shutdown is under way (uv_tcp_close_reset) and would leak the handle. By then
+  // everything has been written and the FIN is on its way, so closing says the same.
+  const shuttingDown = socket.writableEnded && !socket.writableFinished;
+  if (socket.connecting || shuttingDown) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
+/** Sends FIN once all that was written before it has left; see {@link reset} for why not at once. */
+function finish(socket: Socket): void {
+  if (socket.writableLength === 0) socket.end();
+  else socket.write(NOTHING, () => socket.end());
+}
+
+/** One direction. */
+function pump(from: Socket, to: Socket, early: Buffer | undefined): void {
+  const forward = (chunk: Buffer): void => {
+    to.write(chunk);
+    // Not write()'s result: it is false for any chunk above 16 KiB, even one the kernel took at once.
+    if (to.writableLength >= HIGH_WATER) from.pause();
+  };
+  to.on('drain', () => from.resume());
+  if (early !== undefined && early.length > 0) forward(early);
+  if (from.readableEnded) {
+    finish(to);
+    return;
+  }
+  from.on('data', forward);
+  from.once('end', () => finish(to));
+  if (to.writableLength < HIGH_WATER) from.resume();
+}
+
+/** Resolves when the socket is closed; one that did not end cleanly in both directions resets the other. */
+function closing(socket: Socket, other: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const closed = (): void => {
+      if (!(socket.readableEnded && socket.writableFinished)) reset(other);
+      resolve();
+    };
+    if (socket.closed) closed();
+    else socket.once('close', closed);
+  });
+}
+
+/**
+ * Relays until both connections are closed. `b` may still be connecting; when that fails, `a` is reset.
+ *
+ * Both sockets must have an `error` listener: errors arrive here as the `close` that follows them.
+ */
+export async function relay(a: Socket, b: Socket, { fromA, fromB }: RelayOptions = {}): Promise<void> {
+  tune(a);
+  tune(b);
+  const closed = Promise.all([closing(a, b), closing(b, a)]);
+  if (!a.destroyed && !b.destroyed) {
+    pump(a, b, fromA);
+    pump(b, a, fromB);
+  }
+  await closed;
+}

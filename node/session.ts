@@ -1,0 +1,110 @@
+/** The slow path of one connection: what happens in user space from its acceptance to its end. */
+import { Socket } from 'node:net';
+import type { Connection, Endpoint } from './connections.js';
+import type { DataPath } from './data-path.js';
+import { relay, reset, tune } from './relay.js';
+import { sniff, type Classify } from './sniff.js';
+
+/** What an HTTP connection may use of the node. */
+export interface HttpContext {
+  readonly client: Endpoint;
+  /** The original destination: where misses are fetched from. */
+  readonly destination: Endpoint;
+  /** A leg to the destination that is open or being opened, paused and unused; the service owns it. */
+  readonly leg: Socket | undefined;
+  /** Opens a (further) leg to the destination; it is connecting, and has an `error` listener. */
+  openLeg(): Socket;
+}
+
+/** What answers HTTP on taken connections; implemented in http/. */
+export interface HttpServer {
+  readonly classify: Classify;
+  /**
+   * Serves a connection until it is closed. `first` has been read from `client`, which is paused and has an `error`
+   * listener; the service owns both sockets from here on.
+   */
+  serve(client: Socket, first: Buffer, context: HttpContext): Promise<void>;
+}
+
+export interface SessionPorts {
+  readonly dataPath: Pick<DataPath, 'connect' | 'legInfo'>;
+  readonly http: HttpServer;
+  /** Hops for the request of the next leg when the connection came without a request. */
+  readonly hops: number;
+}
+
+/** How a leg failed before it was connected, by the code of its error. */
+const LEG_FAILURES: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'leg-refused',
+  ETIMEDOUT: 'leg-timed-out',
+  EHOSTUNREACH: 'leg-unreachable',
+  ENETUNREACH: 'leg-unreachable',
+  EMFILE: 'leg-no-descriptors',
+  ENFILE: 'leg-no-descriptors',
+  EADDRNOTAVAIL: 'leg-no-ports',
+};
+
+/** Every socket needs one, since an `error` nobody listens to ends the process; what follows it is a `close`. */
+function ignore(): void {
+  /* `close` is what counts */
+}
+
+/** A socket that fails the way an asynchronous connect does. */
+function failedSocket(error: unknown): Socket {
+  const socket = new Socket();
+  socket.on('error', ignore);
+  return socket.destroy(error as Error);
+}
+
+function openLeg(connection: Connection, { dataPath, hops }: SessionPorts): Socket {
+  const { destination, taken } = connection;
+  const allowed = taken.hops === undefined ? hops : taken.hops - 1;
+  let leg: Socket;
+  try {
+    leg = dataPath.connect({ ...destination, hops: Math.max(0, allowed), capabilities: 0 });
+  } catch (error) {
+    leg = failedSocket(error);
+  }
+  let connected = false;
+  leg.once('connect', () => {
+    connected = true;
+    connection.legConnected(dataPath.legInfo(leg));
+  });
+  leg.on('error', ({ code = '' }: NodeJS.ErrnoException) => {
+    if (!connected) connection.because(LEG_FAILURES[code] ?? 'leg-failed');
+  });
+  return leg;
+}
+
+async function sniffThenServe(connection: Connection, ports: SessionPorts): Promise<void> {
+  const client = connection.socket;
+  const open = (): Socket => openLeg(connection, ports);
+  connection.action = 'cache';
+  connection.state = 'sniffing';
+  const { verdict, reason, first, early, leg } = await sniff(client, open, ports.http.classify);
+  connection.because(reason);
+  if (verdict === 'serve') {
+    connection.state = 'serving';
+    const { destination, client: from } = connection;
+    await ports.http.serve(client, first, { client: from, destination, leg, openLeg: open });
+  } else if (verdict === 'relay') {
+    connection.relaying();
+    await relay(client, leg ?? open(), { fromA: first, fromB: early });
+  } else {
+    reset(client);
+    if (leg !== undefined) reset(leg);
+  }
+}
+
+/** Runs a connection to its end; never rejects for what a peer or the network does. */
+export async function runSession(
+  connection: Connection,
+  action: 'cache' | 'relay',
+  ports: SessionPorts,
+): Promise<void> {
+  connection.socket.on('error', ignore);
+  tune(connection.socket);
+  if (action === 'cache') return sniffThenServe(connection, ports);
+  // No sniffing: where the server speaks first nobody has to wait.
+  return relay(connection.socket, openLeg(connection, ports));
+}

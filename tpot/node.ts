@@ -1,0 +1,141 @@
+/**
+ * The node's side of the handshake (protocol rules 5 and 8), for one connection: pure functions.
+ *
+ * ```
+ *   SYN, judged         SYN-ACK leaves           tunnelled segment
+ *   ──────▶ syn-received ────────▶ syn-answered ─────────────────────────▶ tunnelled
+ *      │                                 └───────────────────────────────▶ plain
+ *      └──▶ edge (no request)             plain segment that acknowledges our initial sequence number
+ * ```
+ */
+import { sameIp, type IpAddress } from '../core/address.js';
+import { add, type Seq } from '../wire/seq.js';
+import { hasFlags, type TcpRepr } from '../wire/tcp.js';
+import { iterateOptions, TCP_OPTION } from '../wire/tcp-options.js';
+import { DEFAULT_NUMBERS, findOption, type RequestOption } from './option.js';
+import { rowsTake, type PolicyRow } from './policy.js';
+import type { ReasonCode } from './reasons.js';
+
+/** What a node knows when a SYN arrives. */
+export interface NodeView {
+  /** Every address of this machine. */
+  readonly own: readonly IpAddress[];
+  readonly policy: readonly PolicyRow[];
+  /** Takes SYNs without a request too. */
+  readonly edge: boolean;
+  readonly draining: boolean;
+  /** As many connections as the limit allows. */
+  readonly full: boolean;
+  readonly listening: boolean;
+}
+
+/** A SYN without ACK. */
+export interface Syn {
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
+  readonly destinationPort: number;
+  /** Raw TCP option area. */
+  readonly options: Uint8Array;
+}
+
+export interface SynDecision {
+  readonly take: boolean;
+  /** Undefined for a SYN that is none of this node's business, which is not counted either. */
+  readonly reason: ReasonCode | undefined;
+  /** Present when the SYN carries one. */
+  readonly request: RequestOption | undefined;
+}
+
+const MPTCP_JOIN = 1;
+
+/** RFC 8684 section 3.2: the subtype is the upper half of the byte behind the length. */
+function isMpJoin(area: Uint8Array): boolean {
+  for (const option of iterateOptions(area)) {
+    if (option.kind !== 'unknown' || option.code !== TCP_OPTION.mptcp) continue;
+    const [first] = option.data;
+    if (first !== undefined && first >> 4 === MPTCP_JOIN) return true;
+  }
+  return false;
+}
+
+function judge(syn: Syn, request: RequestOption | undefined, node: NodeView): ReasonCode | undefined {
+  const isOwn = (address: IpAddress): boolean => node.own.some((own) => sameIp(own, address));
+  if (request === undefined && !node.edge) return undefined;
+  if (isOwn(syn.destination)) return 'pass-local';
+  if (isOwn(syn.source)) return 'pass-loop';
+  if (request?.hops === 0) return 'pass-hops';
+  if (isMpJoin(syn.options)) return 'pass-mp-join';
+  if (node.draining) return 'pass-draining';
+  if (!rowsTake(node.policy, syn)) return 'pass-policy';
+  if (node.full) return 'pass-limit';
+  if (!node.listening) return 'pass-no-listener';
+  return request === undefined ? 'taken-edge' : 'taken';
+}
+
+/** Rule 5. The order of the tests is part of the contract: the first that fails names the reason. */
+export function decideSyn(syn: Syn, node: NodeView, numbers = DEFAULT_NUMBERS): SynDecision {
+  const request = findOption(syn.options, 'request', numbers);
+  const reason = judge(syn, request, node);
+  return { take: reason === 'taken' || reason === 'taken-edge', reason, request };
+}
+
+export type TakenState =
+  | { readonly phase: 'syn-received' }
+  /** `isn` is the sequence number of our SYN-ACK. */
+  | { readonly phase: 'syn-answered'; readonly isn: Seq }
+  | { readonly phase: 'tunnelled' }
+  /** The reply was stripped on the way: an ordinary transparent proxy. */
+  | { readonly phase: 'plain' }
+  | { readonly phase: 'edge' };
+
+/** The state of a connection whose SYN was just taken. */
+export function takenState(decision: SynDecision): TakenState {
+  return { phase: decision.request === undefined ? 'edge' : 'syn-received' };
+}
+
+export type TakenEvent =
+  | { readonly type: 'syn-ack-sent'; readonly isn: Seq }
+  /** A segment from the source, not a SYN without ACK: {@link decideSyn} sees those. */
+  | { readonly type: 'segment'; readonly tunnelled: boolean; readonly tcp: Pick<TcpRepr, 'flags' | 'ack'> };
+
+export interface TakenStep {
+  readonly state: TakenState;
+  /** `deliver` to our TCP, `pass` on untouched as if no node were here, `drop`; undefined when nothing arrived. */
+  readonly verdict: 'deliver' | 'pass' | 'drop' | undefined;
+  readonly reason: ReasonCode | undefined;
+}
+
+type Segment = Extract<TakenEvent, { type: 'segment' }>;
+
+/** Whether a tunnel packet may belong to a connection in this state. A SYN never travels in a tunnel. */
+export function takesFromTunnel(state: TakenState, tcp: Pick<TcpRepr, 'flags'>): boolean {
+  return state.phase !== 'edge' && state.phase !== 'plain' && !hasFlags(tcp, 'syn');
+}
+
+function plainSegment(state: TakenState, { tcp }: Segment): TakenStep {
+  if (state.phase === 'edge' || state.phase === 'plain')
+    return { state, verdict: 'deliver', reason: undefined };
+  // The initial sequence number counts one (RFC 9293 section 3.4), and before this segment nothing else was sent.
+  if (state.phase === 'syn-answered' && hasFlags(tcp, 'ack') && tcp.ack === add(state.isn, 1)) {
+    return { state: { phase: 'plain' }, verdict: 'deliver', reason: 'taken-reply-stripped' };
+  }
+  return { state, verdict: 'pass', reason: 'pass-plain-of-tunnelled' };
+}
+
+function tunnelledSegment(state: TakenState, { tcp }: Segment): TakenStep {
+  if (!takesFromTunnel(state, tcp)) return { state, verdict: 'drop', reason: 'drop-decap-unknown' };
+  return { state: { phase: 'tunnelled' }, verdict: 'deliver', reason: 'decap-ok' };
+}
+
+/** Rule 8: one step of a connection that was taken. A retransmitted SYN-ACK changes nothing. */
+export function stepTaken(state: TakenState, event: TakenEvent): TakenStep {
+  if (event.type === 'segment') {
+    return event.tunnelled ? tunnelledSegment(state, event) : plainSegment(state, event);
+  }
+  const open = state.phase === 'syn-received' || state.phase === 'syn-answered';
+  return {
+    state: open ? { phase: 'syn-answered', isn: event.isn } : state,
+    verdict: undefined,
+    reason: undefined,
+  };
+}

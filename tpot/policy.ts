@@ -1,0 +1,98 @@
+/**
+ * Which connections a node takes: rules as people write them, and the flat rows a data path evaluates per SYN.
+ * In both, the first match wins, and what matches nothing passes.
+ */
+import { prefixContains, type IpAddress, type Prefix } from '../core/address.js';
+
+/** Both ends included. */
+export interface PortRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A part holds when any of its entries does, or when it has none; a rule matches when all its parts hold. */
+export interface Rule<Action extends string = string> {
+  readonly sources: readonly Prefix[];
+  readonly destinations: readonly Prefix[];
+  readonly ports: readonly PortRange[];
+  /** `pass` leaves the connection alone; any other word takes it. */
+  readonly action: Action;
+}
+
+/** The connection a SYN asks for. */
+export interface PolicySubject {
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
+  readonly destinationPort: number;
+}
+
+/** One row of the take-or-pass table; an absent prefix matches every address of both families. */
+export interface PolicyRow {
+  readonly source: Prefix | undefined;
+  readonly destination: Prefix | undefined;
+  readonly portFrom: number;
+  readonly portTo: number;
+  readonly take: boolean;
+}
+
+const ANY_PORT: PortRange = { from: 0, to: 0xffff };
+
+function holds<Entry>(part: readonly Entry[], test: (entry: Entry) => boolean): boolean {
+  return part.length === 0 || part.some(test);
+}
+
+function ruleMatches(rule: Rule, subject: PolicySubject): boolean {
+  const port = subject.destinationPort;
+  return (
+    holds(rule.sources, (prefix) => prefixContains(prefix, subject.source)) &&
+    holds(rule.destinations, (prefix) => prefixContains(prefix, subject.destination)) &&
+    holds(rule.ports, (range) => range.from <= port && port <= range.to)
+  );
+}
+
+/** The first rule that matches; `undefined` when none does. */
+export function matchRule<Action extends string>(
+  rules: readonly Rule<Action>[],
+  subject: PolicySubject,
+): Rule<Action> | undefined {
+  return rules.find((rule) => ruleMatches(rule, subject));
+}
+
+/** Whether a connection is taken, by the rows: the reference for what data paths do with them. */
+export function rowsTake(rows: readonly PolicyRow[], subject: PolicySubject): boolean {
+  const port = subject.destinationPort;
+  const row = rows.find(
+    ({ source, destination, portFrom, portTo }) =>
+      (source === undefined || prefixContains(source, subject.source)) &&
+      (destination === undefined || prefixContains(destination, subject.destination)) &&
+      portFrom <= port &&
+      port <= portTo,
+  );
+  return row?.take ?? false;
+}
+
+function orAny<Entry, Any>(part: readonly Entry[], any: Any): readonly (Entry | Any)[] {
+  return part.length === 0 ? [any] : part;
+}
+
+function flattenRule(rule: Rule): PolicyRow[] {
+  const rows: PolicyRow[] = [];
+  for (const source of orAny(rule.sources, undefined)) {
+    for (const destination of orAny(rule.destinations, undefined)) {
+      // A packet is of one family: prefixes of different ones never match together.
+      if (source && destination && source.address.family !== destination.address.family) continue;
+      for (const { from, to } of orAny(rule.ports, ANY_PORT)) {
+        rows.push({ source, destination, portFrom: from, portTo: to, take: rule.action !== 'pass' });
+      }
+    }
+  }
+  return rows;
+}
+
+/**
+ * Rows that take exactly the connections the rules take. A rule becomes the product of its alternatives; since those
+ * all have the rule's action, their order among themselves does not matter, and rules keep theirs.
+ */
+export function flattenRules(rules: readonly Rule[]): PolicyRow[] {
+  return rules.flatMap(flattenRule);
+}

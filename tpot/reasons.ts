@@ -1,0 +1,75 @@
+/**
+ * Every decision and every drop of the protocol has one of these codes, and every code a counter. They are stable:
+ * people script against them. In the BPF programs `pass-hops` is `TPOT_R_PASS_HOPS`, and so on.
+ */
+
+/** A SYN arrives at a node, or the first segment after its SYN-ACK (rules 5 and 8). */
+const TAKING = {
+  taken: 'a SYN with a request was taken',
+  'taken-edge': 'a SYN without a request was taken, at an edge',
+  'taken-reply-stripped': 'the reply was lost on the way; the connection goes on as with a transparent proxy',
+  'pass-hops': 'the request allows no more nodes',
+  'pass-policy': 'no rule takes the connection',
+  'pass-draining': 'the node is draining',
+  'pass-limit': 'the node has as many connections as it may have',
+  'pass-no-listener': 'nobody listens: the node is starting or has ended',
+  'pass-loop': 'the SYN comes from an address of this node',
+  'pass-mp-join': 'the SYN adds a subflow to an MPTCP connection',
+  'pass-local': 'the SYN is addressed to this node itself',
+  'pass-plain-of-tunnelled': 'a plain segment of a connection that counts only in its tunnel',
+} as const;
+
+/** A tunnel packet arrives at a node (rule 7). */
+const DECAPSULATION = {
+  'decap-ok': 'a tunnelled segment was delivered',
+  'drop-decap-unknown': 'the inner segment is of no tunnelled connection of this node',
+  'drop-decap-source': 'the tunnel packet comes from another address than the connection does',
+  'drop-decap-malformed': 'a header is cut, contradicts itself, or belongs to a fragment',
+  'drop-decap-options': 'the inner TCP header has an option of illegal length',
+  'drop-decap-not-tcp': 'the inner packet is not TCP',
+} as const;
+
+/** A connection that a node took makes progress. */
+const ANSWERING = {
+  'synack-reply': 'a SYN-ACK left with a reply',
+  established: 'the handshake with the source is complete',
+  'table-full': 'a connection was established but its table has no room',
+} as const;
+
+/** A source opens a connection (rules 1 to 3). */
+const SOURCE = {
+  'request-sent': 'a SYN left with the request',
+  'request-omitted-black-hole': 'the path to this destination is known to lose SYNs with a request',
+  'request-omitted-retries': 'earlier SYNs with the request were not answered',
+  'request-omitted-local': 'the destination is on this machine',
+  'request-omitted-limit': 'there is no room for another tunnel',
+  'request-omitted-untrusted': 'an invalid reply was dropped before',
+  'request-no-space': 'the other options of the SYN leave no room',
+  'reply-accepted': 'a valid reply pinned the connection to its node',
+  'reply-none': 'the SYN-ACK has no reply: plain TCP',
+  'drop-reply-untrusted': 'the address in the reply is in no trusted prefix',
+  'drop-reply-not-unicast':
+    "the address in the reply is not unicast, is loopback, or is not of the connection's family",
+  'drop-reply-own': 'the address in the reply is our own',
+  'black-hole-learned': 'a SYN without the request was answered after SYNs with it were not',
+} as const;
+
+/** A segment of a pinned connection leaves its source. */
+const ENCAPSULATION = {
+  'encap-ok': 'a segment left in its tunnel',
+  'encap-failed': 'a segment was dropped because the outer header could not be added',
+} as const;
+
+/** Code to meaning, in one line each. */
+export const REASONS = { ...TAKING, ...DECAPSULATION, ...ANSWERING, ...SOURCE, ...ENCAPSULATION } as const;
+
+export type ReasonCode = keyof typeof REASONS;
+
+const ENUM_PREFIX = 'TPOT_R_';
+
+/** The code of an enumerator of the BPF programs; `undefined` for one that is not in the list. */
+export function reasonOfEnumerator(name: string): ReasonCode | undefined {
+  if (!name.startsWith(ENUM_PREFIX)) return undefined;
+  const code = name.slice(ENUM_PREFIX.length).toLowerCase().replaceAll('_', '-');
+  return Object.hasOwn(REASONS, code) ? (code as ReasonCode) : undefined;
+}

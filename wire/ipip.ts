@@ -1,0 +1,121 @@
+/**
+ * IP in IP: IPv4 in IPv4 (RFC 2003, protocol 4) and IPv6 in IPv6 (RFC 2473, next header 41).
+ *
+ * ```
+ * | outer IP header, source → node | inner IP header, as it was | TCP … |
+ * ```
+ */
+import type { Family, IpAddress } from '../core/address.js';
+import { concat } from './bytes.js';
+import type { Fault, HeaderCodec, Parsed } from './codec.js';
+import { ip, protocolOf, type IpRepr } from './ip.js';
+import { ipv4, IPV4_FLAG, IPV4_MIN_HEADER, type Ipv4Repr, type Ipv4View } from './ipv4.js';
+import { ipv6, IPV6_HEADER, type Ipv6Repr, type Ipv6View } from './ipv6.js';
+import { PROTOCOL } from './protocols.js';
+
+/** Bytes an outer header adds to a packet. */
+export const TUNNEL_OVERHEAD: Readonly<Record<Family, number>> = { 4: IPV4_MIN_HEADER, 6: IPV6_HEADER };
+
+const DEFAULT_TTL = 64;
+
+export interface IpipRepr {
+  readonly outer: IpRepr;
+  /** The inner packet, from its IP header on; not looked into. */
+  readonly inner: Uint8Array;
+}
+
+export interface TunnelEnds {
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
+  /** TTL or hop limit of the outer header; 64 by default (RFC 2003 section 3.1 leaves it to the tunnel). */
+  readonly ttl?: number;
+}
+
+function carriesItself(outer: IpRepr): boolean {
+  return protocolOf(outer) === (outer.family === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6);
+}
+
+function parse(bytes: Uint8Array): Parsed<IpipRepr> {
+  const outer = ip.parse(bytes);
+  if (!outer.ok) return outer;
+  if (!carriesItself(outer.value)) return { ok: false, fault: 'not-encapsulated' };
+  return { ok: true, value: { outer: outer.value, inner: outer.payload }, payload: outer.payload };
+}
+
+function check(view: Ipv4View | Ipv6View): Fault | undefined {
+  const parsed = parse(view.bytes);
+  return parsed.ok ? undefined : parsed.fault;
+}
+
+export const ipip: HeaderCodec<Ipv4View | Ipv6View, IpipRepr> = {
+  view: ip.view.bind(ip),
+  check,
+  parse,
+  byteLength: (repr) => ip.byteLength(repr.outer) + repr.inner.length,
+  emit: (repr) => concat(ip.emit(repr.outer), repr.inner),
+  format: (repr) => `${ip.format(repr.outer)} encapsulating ${repr.inner.length} bytes`,
+};
+
+function outerIpv4(inner: Uint8Array, ends: TunnelEnds): Ipv4Repr {
+  const view = ipv4.view(inner);
+  return {
+    family: 4,
+    tos: view.tos,
+    totalLength: IPV4_MIN_HEADER + inner.length,
+    identification: 0,
+    flags: IPV4_FLAG.dontFragment,
+    fragmentOffset: 0,
+    ttl: ends.ttl ?? DEFAULT_TTL,
+    protocol: PROTOCOL.ipv4,
+    source: ends.source,
+    destination: ends.destination,
+    options: new Uint8Array(),
+  };
+}
+
+function outerIpv6(inner: Uint8Array, ends: TunnelEnds): Ipv6Repr {
+  const view = ipv6.view(inner);
+  return {
+    family: 6,
+    trafficClass: view.trafficClass,
+    flowLabel: view.flowLabel,
+    payloadLength: inner.length,
+    nextHeader: PROTOCOL.ipv6,
+    hopLimit: ends.ttl ?? DEFAULT_TTL,
+    source: ends.source,
+    destination: ends.destination,
+  };
+}
+
+/**
+ * Puts `inner` into a tunnel of the family of its ends. The outer header copies the type of service, hence ECN (RFC
+ * 2003 section 3.1, RFC 6040 section 4.1 normal mode). Don't-fragment is always set: RFC 2003 demands it where the
+ * inner packet has it and allows it elsewhere, and so a path that is too narrow is told, never hidden.
+ */
+export function encapsulate(inner: Uint8Array, ends: TunnelEnds): Uint8Array {
+  const outer = ends.destination.family === 4 ? outerIpv4(inner, ends) : outerIpv6(inner, ends);
+  return ipip.emit({ outer, inner });
+}
+
+const ECN_CE = 3;
+
+function ecnOf(header: IpRepr): number {
+  return (header.family === 4 ? header.tos : header.trafficClass) & ECN_CE;
+}
+
+/**
+ * The inner packet as it comes out of the tunnel: congestion that was marked on the outer header is marked on the
+ * inner one where that can take the mark (RFC 6040 section 4.2). The bytes of `repr` stay as they are.
+ */
+export function decapsulate(repr: IpipRepr): Uint8Array {
+  const inner = repr.inner.slice();
+  const parsed = ip.parse(inner);
+  if (!parsed.ok || ecnOf(repr.outer) !== ECN_CE || ecnOf(parsed.value) === 0) return inner;
+  const { value } = parsed;
+  const marked: IpRepr =
+    value.family === 4
+      ? { ...value, tos: value.tos | ECN_CE }
+      : { ...value, trafficClass: value.trafficClass | ECN_CE };
+  inner.set(ip.emit(marked));
+  return inner;
+}
