@@ -13,6 +13,7 @@ struct packet {
 	__u8 protocol; /* what follows the IP header */
 	__u8 tcp_header_len;
 	__u8 flags;
+	__u8 fragment;
 };
 
 /* Bytes shared by IPv4 and IPv6 headers are read through these, free of alignment and strict aliasing worries. */
@@ -89,8 +90,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 l3, struct pa
 
 	if ((void *)(ip + 1) > end || ip->version_ihl < 0x45 || ip->version_ihl > 0x4f)
 		return 0;
-	if (ip->fragment & bpf_htons(IPV4_FRAGMENT_MASK))
-		return 0;
+	p->fragment = (ip->fragment & bpf_htons(IPV4_FRAGMENT_MASK)) != 0;
 	p->family = 4;
 	p->l3 = l3;
 	p->l4 = l3 + ((ip->version_ihl & 0xf) << 2);

@@ -120,6 +120,8 @@ static __always_inline void learn_black_hole(const struct tpot_flow *flow, const
 	copy_address(key.address, flow->destination);
 	struct tpot_black_hole *known = bpf_map_lookup_elem(&tpot_black_holes, &key);
 
+	if (known && known->until_ns > bpf_ktime_get_ns())
+		return; /* another connection of the same moment has learned it */
 	if (known) {
 		hole.seconds = known->seconds * 2;
 		hole.times = known->times + 1;

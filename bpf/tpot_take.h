@@ -135,6 +135,13 @@ static __always_inline int deliver_segment(struct __sk_buff *skb, const struct p
 	return deliver(skb, config);
 }
 
+static __always_inline struct tpot_taken *find_taken(const struct tpot_flow *flow)
+{
+	struct tpot_taken *taken = bpf_map_lookup_elem(&tpot_taken, flow);
+
+	return taken ? taken : bpf_map_lookup_elem(&tpot_transient, flow);
+}
+
 /* Why a SYN is not taken, TPOT_R_TAKEN or TPOT_R_TAKEN_EDGE when it may be, TPOT_R_NONE when it is none of ours. */
 static __always_inline __u32 judge_syn(const struct packet *p, const struct option_scan *scan, const struct tpot_config *config)
 {
@@ -180,12 +187,13 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 
 	if (!config || !p || !read_options(skb, p, config, &scan))
 		return TC_ACT_UNSPEC;
+	/* Rule 6: whatever has changed since, the same SYN gets the same SYN-ACK, from TCP. */
+	if (find_taken(&p->flow) && has_connection(skb, p))
+		return deliver(skb, config);
 	verdict = judge_syn(p, &scan, config);
 	if (verdict == TPOT_R_NONE)
 		return TC_ACT_UNSPEC;
 	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
-		if (has_connection(skb, p))
-			return deliver(skb, config);
 		if (assign_listener(skb, p)) {
 			remember_syn(p, &scan);
 			count(verdict);
@@ -207,13 +215,6 @@ static __always_inline int plain_counts(struct tpot_taken *taken, const struct p
 	taken->state = TPOT_STATE_PLAIN;
 	count(TPOT_R_TAKEN_REPLY_STRIPPED);
 	return 1;
-}
-
-static __always_inline struct tpot_taken *find_taken(const struct tpot_flow *flow)
-{
-	struct tpot_taken *taken = bpf_map_lookup_elem(&tpot_taken, flow);
-
-	return taken ? taken : bpf_map_lookup_elem(&tpot_transient, flow);
 }
 
 /* A segment that is not a SYN and came outside any tunnel. */

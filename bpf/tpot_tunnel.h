@@ -142,7 +142,9 @@ static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 	if (!config || !p)
 		return TC_ACT_UNSPEC;
 	l3 = p->l3;
-	reason = read_outer(skb, p, &outer) ? judge_inner(skb, p, &outer, l3 + outer.length) : TPOT_R_DROP_DECAP_MALFORMED;
+	reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
+	if (!p->fragment && read_outer(skb, p, &outer))
+		reason = judge_inner(skb, p, &outer, l3 + outer.length);
 	if (reason == TPOT_R_DECAP_OK && bpf_skb_adjust_room(skb, -(__s32)outer.length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		reason = TPOT_R_DROP_DECAP_MALFORMED;
 	count(reason);

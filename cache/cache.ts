@@ -177,10 +177,11 @@ export class HttpCache {
   }
 
   #pass(flight: Flight, status: number, reason: string): Offer {
+    // A 304 answers a client's own condition and says nothing about what a full response would be.
+    if (status === 304) return { kind: 'pass', reason };
     this.#passed.set(flight.sharedAs, this.#clock.monotonic() + PASS_MS);
-    // What is stored has been superseded by something that must not be stored; unless this was an error, a 304 to a
-    // client's own condition, or somebody's own page.
-    if (status < 500 && status !== 304 && reason !== 'cookie') this.#store.delete(flight.key);
+    // Something that must not be stored has superseded what is; unless this was an error, or somebody's own page.
+    if (status < 500 && reason !== 'cookie') this.#store.delete(flight.key);
     return { kind: 'pass', reason };
   }
 

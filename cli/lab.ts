@@ -9,6 +9,7 @@ import { isAlive, signalProcess } from '../netns/processes.js';
 import { formatReport, reportJson } from '../netns/report.js';
 import { loadStates, tearDown, type LabState } from '../netns/state.js';
 import { waitFor } from '../netns/wait.js';
+import { EXIT, print, printJson } from './output.js';
 
 const PROGRESS_AFTER_MS = 2000;
 const OWNER_PATIENCE_MS = 15_000;
@@ -45,10 +46,9 @@ async function labAction(
   const progress = delayedProgress(lab);
   try {
     const report = await runLab(lab, { keep: flags.keep ?? false, progress: progress.tell });
-    const text =
-      flags.json === true ? `${JSON.stringify(reportJson(report), undefined, 2)}\n` : formatReport(report);
-    process.stdout.write(text);
-    process.exitCode = report.ok ? 0 : 1;
+    if (flags.json === true) printJson(reportJson(report));
+    else print(formatReport(report));
+    process.exitCode = report.ok ? EXIT.ok : EXIT.failed;
   } finally {
     progress.end();
   }
@@ -69,13 +69,13 @@ function listAction(flags: { readonly json?: boolean }): void {
   }));
   if (flags.json === true) {
     const known = labs.map(({ name, summary }) => ({ name, summary }));
-    process.stdout.write(`${JSON.stringify({ labs: known, standing: topologies }, undefined, 2)}\n`);
+    printJson({ labs: known, standing: topologies });
     return;
   }
-  for (const { name, summary } of labs) process.stdout.write(`${name.padEnd(8)} ${summary}\n`);
-  if (topologies.length > 0) process.stdout.write('\nstanding now\n');
+  for (const { name, summary } of labs) print(`${name.padEnd(8)} ${summary}`);
+  if (topologies.length > 0) print('\nstanding now');
   for (const { id, title, state, hosts } of topologies) {
-    process.stdout.write(`${id.padEnd(8)} ${title} (${state}): ${hosts.join(' ')}\n`);
+    print(`${id.padEnd(8)} ${title} (${state}): ${hosts.join(' ')}`);
   }
 }
 
@@ -133,9 +133,9 @@ async function downAction(flags: { readonly id?: string; readonly all?: boolean 
   for (const state of chosen) {
     await endOwner(state);
     await tearDown(state);
-    process.stdout.write(`removed ${state.title} ${state.id}\n`);
+    print(`removed ${state.title} ${state.id}`);
   }
-  if (chosen.length === 0) process.stdout.write('nothing to remove\n');
+  if (chosen.length === 0) print('nothing to remove');
 }
 
 const LAB_HELP = `

@@ -120,8 +120,7 @@ export function checkTunnelledLeg(capture: LinkCapture, leg: TunnelledLeg): Chec
     every(
       `${link}: the SYN carries a request with ${hops} hops`,
       out.filter(({ kind }) => kind === 'syn'),
-      ({ request, outer, experimental }) =>
-        request?.hops === leg.hops && outer === undefined && experimental === 1,
+      ({ request, outer, experimental }) => asks(request, leg) && outer === undefined && experimental === 1,
       { seen: `${leg.source} > ${leg.destination}` },
     ),
     every(

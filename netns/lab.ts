@@ -17,11 +17,11 @@ export interface Table {
 export interface LabRun {
   readonly topology: Topology;
   /** Writes a step into the report. */
-  step(text: string): void;
-  table(table: Table): void;
-  check(results: CheckResult | readonly CheckResult[]): void;
+  readonly step: (text: string) => void;
+  readonly table: (table: Table) => void;
+  readonly check: (results: CheckResult | readonly CheckResult[]) => void;
   /** What the origin has told so far. */
-  originEvents(): OriginEvent[];
+  readonly originEvents: () => OriginEvent[];
   /** Ends the running capture, puts its files into the report and gives what was captured, by link. */
   captured(): Promise<Map<string, LinkCapture>>;
   /** Starts a further capture. */
@@ -72,22 +72,22 @@ class Running implements LabRun {
     this.#progress = progress;
   }
 
-  step(text: string): void {
+  // Properties, not methods: labs take them apart (`const { step, check } = run`).
+  readonly step = (text: string): void => {
     this.#progress(text);
     this.steps.push(text);
-  }
+  };
 
-  table(table: Table): void {
+  readonly table = (table: Table): void => {
     this.tables.push(table);
-  }
+  };
 
-  check(results: CheckResult | readonly CheckResult[]): void {
+  readonly check = (results: CheckResult | readonly CheckResult[]): void => {
     this.checks.push(...[results].flat());
-  }
+  };
 
-  originEvents(): OriginEvent[] {
-    return this.#origin === undefined ? [] : parseOriginLog(this.#origin.stdout());
-  }
+  readonly originEvents = (): OriginEvent[] =>
+    this.#origin === undefined ? [] : parseOriginLog(this.#origin.stdout());
 
   async captured(): Promise<Map<string, LinkCapture>> {
     const capture = this.#capture;

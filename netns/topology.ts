@@ -241,7 +241,9 @@ export class Topology {
  */
 export async function createTopology(spec: TopologySpec, options: TopologyOptions = {}): Promise<Topology> {
   if (process.getuid?.() !== 0) {
-    throw new TpotError('not-root', 'network namespaces need root', { hint: 'Run the command with sudo.' });
+    throw new TpotError('no-permission', 'network namespaces need root', {
+      hint: 'Run the command with sudo.',
+    });
   }
   const links = planLinks(spec);
   mkdirSync(tmpdir(), { recursive: true });

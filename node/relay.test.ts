@@ -1,37 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { accepted, failure, portOf, readAll, Sockets } from '../test/loopback.js';
 import { relay } from './relay.js';
 
-/** What a test opened; closed after it, however it ended. */
-const opened: { sockets: Socket[]; servers: Server[] } = { sockets: [], servers: [] };
-afterEach(() => {
-  for (const socket of opened.sockets.splice(0)) socket.destroy();
-  for (const server of opened.servers.splice(0)) server.close();
-});
-
-function keep(socket: Socket): Socket {
-  opened.sockets.push(socket);
-  socket.on('error', () => undefined);
-  return socket;
-}
-
-async function listen(): Promise<Server> {
-  const server = createServer({ allowHalfOpen: true });
-  opened.servers.push(server);
-  server.on('connection', keep);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
-}
-
-function dial(server: Server): Socket {
-  return keep(
-    connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true }),
-  );
-}
+const sockets = new Sockets();
+afterEach(() => sockets.close());
 
 interface Chain {
   readonly client: Socket;
@@ -43,32 +18,15 @@ interface Chain {
 
 /** client ─▶ (a relay b) ─▶ server, all over loopback TCP. */
 async function chain(early = Buffer.alloc(0)): Promise<Chain> {
-  const front = await listen();
-  const back = await listen();
-  const client = dial(front);
-  const [a] = (await once(front, 'connection')) as [Socket];
-  const b = dial(back);
-  const arrived = once(back, 'connection');
+  const front = await sockets.listen();
+  const back = await sockets.listen();
+  const client = sockets.dial(portOf(front));
+  const a = await accepted(front);
+  const b = sockets.dial(portOf(back));
+  const arrived = accepted(back);
   const done = relay(a, b, { fromA: early });
-  const [server] = (await arrived) as [Socket];
+  const server = await arrived;
   return { client, a, b, server, done };
-}
-
-/** Not `for await`, which destroys the socket at the end and with it the other direction. */
-async function readAll(socket: Socket, each: (chunk: Buffer) => unknown = () => undefined): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  socket.on('data', (chunk: Buffer) => void (each(chunk) ?? chunks.push(chunk)));
-  socket.resume();
-  await once(socket, 'end');
-  return Buffer.concat(chunks);
-}
-
-async function failure(socket: Socket): Promise<string | undefined> {
-  if (socket.errored === null && !socket.closed) {
-    socket.resume();
-    await new Promise((resolve) => socket.once('close', resolve));
-  }
-  return (socket.errored as NodeJS.ErrnoException | null)?.code;
 }
 
 /** Sends `bytes` of pseudo-random data and then FIN, minding back-pressure; returns its SHA-256. */
@@ -87,7 +45,7 @@ async function send(socket: Socket, bytes: number): Promise<string> {
 
 async function receive(socket: Socket): Promise<string> {
   const hash = createHash('sha256');
-  await readAll(socket, (chunk) => hash.update(chunk));
+  await readAll(socket, (chunk) => void hash.update(chunk));
   return hash.digest('hex');
 }
 
@@ -122,15 +80,15 @@ describe('relay', () => {
   });
 
   it('passes on a FIN that had arrived before it began', async () => {
-    const front = await listen();
-    const back = await listen();
-    const client = dial(front);
-    const [a] = (await once(front, 'connection')) as [Socket];
+    const front = await sockets.listen();
+    const back = await sockets.listen();
+    const client = sockets.dial(portOf(front));
+    const a = await accepted(front);
     client.end();
     a.resume();
     await once(a, 'end');
-    const done = relay(a, dial(back));
-    const [server] = (await once(back, 'connection')) as [Socket];
+    const done = relay(a, sockets.dial(portOf(back)));
+    const server = await accepted(back);
     expect((await readAll(server)).length).toBe(0);
     server.end('still heard');
     expect((await readAll(client)).toString()).toBe('still heard');
@@ -163,23 +121,20 @@ describe('relay', () => {
   });
 
   it('resets the client when the next leg is refused', async () => {
-    const front = await listen();
-    const gone = await listen();
-    const port = (gone.address() as AddressInfo).port;
-    gone.close();
-    const client = dial(front);
-    const [a] = (await once(front, 'connection')) as [Socket];
+    const front = await sockets.listen();
+    const client = sockets.dial(portOf(front));
+    const a = await accepted(front);
     const failed = failure(client);
-    await relay(a, keep(connect({ port, host: '127.0.0.1' })));
+    await relay(a, sockets.dial(await sockets.refusingPort()));
     expect(await failed).toBe('ECONNRESET');
   });
 
   it('gives up the next leg when the client is lost while it connects', async () => {
-    const front = await listen();
-    const client = dial(front);
-    const [a] = (await once(front, 'connection')) as [Socket];
+    const front = await sockets.listen();
+    const client = sockets.dial(portOf(front));
+    const a = await accepted(front);
     // A name that is never resolved keeps the leg connecting.
-    const leg = keep(connect({ port: 9, host: 'never.invalid', lookup: () => undefined }));
+    const leg = sockets.keep(connect({ port: 9, host: 'never.invalid', lookup: () => undefined }));
     const done = relay(a, leg);
     client.resetAndDestroy();
     await done;
@@ -195,7 +150,7 @@ describe('relay', () => {
     expect(b.writableLength).toBeLessThanOrEqual(192 * 1024);
     expect(a.readableLength).toBeLessThanOrEqual(192 * 1024);
     let received = 0;
-    await readAll(server, (chunk) => (received += chunk.length));
+    await readAll(server, (chunk) => void (received += chunk.length));
     expect(received).toBe(size);
   });
 });

@@ -89,15 +89,14 @@ async function gatedDownload(
 
 /** Flips the route to and fro as fast as it goes until `transfer` has ended; gives how often. */
 async function flipDuring(topology: Topology, transfer: Promise<unknown>): Promise<number> {
-  let running = true;
-  let flips = 0;
-  const ended = transfer.finally(() => (running = false));
-  while (running) {
-    flips += 1;
-    await topology.setRoute(wayBy(flips % 2 === 1 ? 'b' : 'a'));
+  const state = { running: true, flips: 0 };
+  const ended = transfer.finally(() => (state.running = false));
+  while (state.running) {
+    state.flips += 1;
+    await topology.setRoute(wayBy(state.flips % 2 === 1 ? 'b' : 'a'));
   }
   await ended;
-  return flips;
+  return state.flips;
 }
 
 const whole = (name: string, result: FetchResult, expected: string): CheckResult => ({

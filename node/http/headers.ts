@@ -1,0 +1,170 @@
+/** The header sections this node writes: what it passes on, what it takes out, what it adds. */
+import { STATUS_CODES, type IncomingMessage } from 'node:http';
+import { endToEnd, indexFields, isToken, listMembers, tokenList, without } from '../../cache/fields.js';
+import type { RequestHead } from '../../cache/key.js';
+import type { ResponseHead } from '../../cache/rules.js';
+
+/** Why a request was forwarded (RFC 9211 section 2.2). */
+export type ForwardReason = 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'request' | 'stale';
+
+/** This node's member of Cache-Status. */
+export type CacheStatus =
+  | { readonly hit: true; readonly ttl: number }
+  | {
+      readonly hit: false;
+      readonly fwd: ForwardReason;
+      /** The status the next hop answered with. */
+      readonly status?: number | undefined;
+      readonly stored?: boolean | undefined;
+      readonly collapsed?: boolean | undefined;
+      /** A token that says more. */
+      readonly detail?: string | undefined;
+    };
+
+/** A node's name in the two grammars that carry it. */
+export interface NodeIdentity {
+  readonly name: string;
+  /** Pseudonym in `Via`: a token (RFC 9110 section 7.6.3). */
+  readonly via: string;
+  /** `Cache-Status` identifier: sf-token or sf-string (RFC 9211 section 2). */
+  readonly cacheStatus: string;
+}
+
+export function nodeIdentity(name: string): NodeIdentity {
+  const printable = name.replace(/[^\x20-\x7e]/g, '_');
+  const sfToken = /^[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*$/.test(printable);
+  return {
+    name,
+    via: printable.replace(/[^!#$%&'*+\-.^_`|~0-9A-Za-z]/g, '_') || '_',
+    cacheStatus: sfToken ? printable : `"${printable.replace(/["\\]/g, '\\$&')}"`,
+  };
+}
+
+function formatCacheStatus(node: NodeIdentity, status: CacheStatus): string {
+  if (status.hit) return `${node.cacheStatus}; hit; ttl=${status.ttl}`;
+  let member = `${node.cacheStatus}; fwd=${status.fwd}`;
+  if (status.status !== undefined) member += `; fwd-status=${status.status}`;
+  if (status.stored === true) member += '; stored';
+  if (status.collapsed === true) member += '; collapsed';
+  if (status.detail !== undefined) member += `; detail=${status.detail}`;
+  return member;
+}
+
+/** `Via` of a message that arrived as `httpVersion`, and `Cache-Status`: lines of their own, after those from below. */
+export function nodeFields(node: NodeIdentity, httpVersion: string, status: CacheStatus): string[] {
+  return ['Via', `${httpVersion} ${node.via}`, 'Cache-Status', formatCacheStatus(node, status)];
+}
+
+/** The head of a request, as the client sent it. */
+export function requestHead(message: IncomingMessage): RequestHead {
+  const fields = indexFields(message.rawHeaders);
+  const length = fields.get('content-length');
+  return {
+    method: message.method ?? '',
+    target: message.url ?? '',
+    rawHeaders: message.rawHeaders,
+    fields,
+    hasBody: fields.has('transfer-encoding') || (length !== undefined && !/^0+$/.test(length.join())),
+  };
+}
+
+/** The head of a response, as the next hop sent it. */
+export function responseHead(message: IncomingMessage, method: string): ResponseHead {
+  const fields = indexFields(message.rawHeaders);
+  const status = message.statusCode ?? 0;
+  let framing: ResponseHead['framing'] = 'close';
+  if (method === 'HEAD' || status === 204 || status === 304) framing = 'none';
+  else if (fields.has('transfer-encoding')) framing = 'chunked';
+  else if (fields.has('content-length')) framing = 'length';
+  return {
+    status,
+    statusMessage: message.statusMessage ?? STATUS_CODES[status] ?? '',
+    httpVersion: message.httpVersion,
+    rawHeaders: message.rawHeaders,
+    fields,
+    framing,
+  };
+}
+
+/** Whether the only transfer coding is `chunked`, or there is none: what this node can pass on. */
+export function transferCodingKnown(head: { readonly fields: RequestHead['fields'] }): boolean {
+  const codings = tokenList(head.fields.get('transfer-encoding') ?? ['chunked']);
+  return codings?.length === 1 && codings[0] === 'chunked';
+}
+
+const EMPTY_BODY_IMPLIED = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE']);
+
+/**
+ * The header section for the next hop: the client's, order and case kept, without the fields of its hop, with the
+ * framing that Node is to use. `authority` stands in when the client, speaking HTTP/1.0, named none.
+ */
+export function requestHeaders(
+  request: RequestHead,
+  received: { readonly httpVersion: string; readonly authority: string },
+  node: NodeIdentity,
+): string[] {
+  const { fields } = request;
+  const chunked = fields.has('transfer-encoding');
+  const ignored = (name: string): boolean =>
+    (name === 'trailer' && !chunked) || (name === 'expect' && received.httpVersion === '1.0');
+  const headers = without(endToEnd(request.rawHeaders, fields), ignored);
+  // RFC 9112 section 3.3: without a Host, the authority is where the connection leads.
+  if (!fields.has('host')) headers.unshift('Host', received.authority);
+  if (chunked) headers.push('Transfer-Encoding', 'chunked');
+  else if (!fields.has('content-length') && !EMPTY_BODY_IMPLIED.has(request.method)) {
+    headers.push('Content-Length', '0');
+  }
+  headers.push('Via', `${received.httpVersion} ${node.via}`);
+  const te = listMembers(fields.get('te') ?? []) ?? [];
+  if (te.some((coding) => coding.toLowerCase() === 'trailers')) {
+    headers.push('TE', 'trailers', 'Connection', 'keep-alive, TE');
+  }
+  return headers;
+}
+
+/** Whether trailer fields can follow the content on the way to this client. */
+export function carriesTrailers(client: IncomingMessage, response: ResponseHead): boolean {
+  return response.framing === 'chunked' && client.httpVersion !== '1.0';
+}
+
+/**
+ * The header section for the client, from the next hop's. The content's framing is left to Node, except a length
+ * that is known. What ends with the connection is passed on as such: it cannot be vouched for.
+ */
+export function responseHeaders(
+  response: ResponseHead,
+  added: readonly string[],
+  trailers: boolean,
+): string[] {
+  const { fields, framing } = response;
+  const ignored = (name: string): boolean =>
+    (name === 'trailer' && !trailers) ||
+    (name === 'content-length' && (framing === 'chunked' || response.status === 204));
+  const headers = without(endToEnd(response.rawHeaders, fields), ignored);
+  headers.push(...added);
+  if (framing === 'close') headers.push('Connection', 'close');
+  return lengthLast(headers);
+}
+
+/**
+ * Node re-encodes a Content-Disposition that follows a Content-Length and destroys its non-ASCII bytes, so the length
+ * goes behind it.
+ */
+export function lengthLast(headers: string[]): string[] {
+  const names = headers.map((text, index) => (index % 2 === 0 ? text.toLowerCase() : ''));
+  if (!names.includes('content-disposition')) return headers;
+  const lengthAt = names.indexOf('content-length');
+  if (lengthAt < 0) return headers;
+  return [...headers.slice(0, lengthAt), ...headers.slice(lengthAt + 2), ...headers.slice(lengthAt, lengthAt + 2)];
+}
+
+/** `isToken` for names a peer chose, and no control characters in the value: what may be written out again. */
+export function writablePairs(raw: readonly string[]): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const [name = '', value = ''] = raw.slice(index, index + 2);
+    // eslint-disable-next-line no-control-regex -- the control characters are the point
+    if (isToken(name) && !/[\x00-\x08\x0a-\x1f\x7f]/.test(value)) pairs.push([name, value]);
+  }
+  return pairs;
+}

@@ -1,0 +1,98 @@
+/**
+ * Next legs that are kept open between requests.
+ *
+ * Two kinds of name: a destination, whose idle legs serve any client, and one client connection, whose legs serve only
+ * that client (see `legFor` in upstream.ts for who gets which). Both are bounded in number and idle time.
+ */
+import { Agent, type ClientRequest, type RequestOptions } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+
+/** Where a request's leg comes from. */
+export interface LegSource {
+  /** Pool name: legs of the same name may be reused for each other's requests. */
+  readonly name: string;
+  /** Opens a leg when no idle one is there. */
+  open(): Socket;
+}
+
+export interface LegLimits {
+  /** Idle legs kept per name. */
+  readonly idlePerName: number;
+  /** Idle legs kept in all. */
+  readonly idle: number;
+  /** Milliseconds an idle leg is kept. */
+  readonly idleTimeout: number;
+}
+
+/** Request options that carry the source through Node's agent, which copies them but keeps the reference. */
+export interface LegRequestOptions extends RequestOptions {
+  readonly leg: LegSource;
+}
+
+const legOf = (options: unknown): LegSource => (options as LegRequestOptions).leg;
+
+export class LegPool extends Agent {
+  readonly #limits: LegLimits;
+  readonly #idle = new Set<Socket>();
+  readonly counts = { opened: 0, reused: 0 };
+
+  constructor(limits: LegLimits) {
+    super({ keepAlive: true, maxFreeSockets: limits.idlePerName, timeout: limits.idleTimeout });
+    this.#limits = limits;
+  }
+
+  get idle(): number {
+    return this.#idle.size;
+  }
+
+  override getName(options?: RequestOptions): string {
+    return legOf(options).name;
+  }
+
+  override createConnection(
+    options: RequestOptions,
+    callback: (error: Error | null, leg: Duplex) => void,
+  ): Duplex | undefined {
+    const leg = legOf(options).open();
+    this.counts.opened++;
+    // One that has failed already emits nothing any more.
+    if (leg.destroyed) callback(leg.errored ?? new Error('the leg is closed'), leg);
+    return leg.destroyed ? undefined : leg;
+  }
+
+  override keepSocketAlive(leg: Duplex): boolean {
+    const socket = leg as Socket;
+    if (this.#idle.size >= this.#limits.idle) return false;
+    // Honours a Keep-Alive: timeout= of the other side. Untyped, but documented to say whether to keep it.
+    if ((super.keepSocketAlive(socket) as unknown) === false) return false;
+    this.#idle.add(socket);
+    // Bytes nobody asked for would be taken for the next response; a FIN makes it useless.
+    socket.on('data', discard).on('end', discard).on('close', this.#forget);
+    return true;
+  }
+
+  override reuseSocket(leg: Duplex, request: ClientRequest): void {
+    this.#leaveIdle(leg as Socket);
+    this.counts.reused++;
+    super.reuseSocket(leg, request);
+  }
+
+  /** Closes the idle legs of one name. */
+  closeIdle(name: string): void {
+    for (const leg of [...(this.freeSockets[name] ?? [])]) leg.destroy();
+  }
+
+  readonly #forget = function (this: Socket): void {
+    // Set per pool below: a method would need one closure per socket.
+  };
+
+  #leaveIdle(socket: Socket): void {
+    this.#idle.delete(socket);
+    socket.off('data', discard).off('end', discard).off('close', this.#forget);
+  }
+}
+
+function discard(this: Socket): void {
+  this.destroy();
+}
