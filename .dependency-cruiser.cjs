@@ -17,9 +17,27 @@ const product = `^(${folders.join('|')}|bench|scripts)/`;
 module.exports = {
   forbidden: [
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
-    { name: 'no-orphans-outside-entry-points', severity: 'error', from: { orphan: true, pathNot: '(\\.test|\\.props|\\.config)\\.(ts|js|cjs)$|^types/|\\.cjs$|^docs/|^test/|\\.d\\.ts$' }, to: {} },
-    { name: 'nothing-imports-tests', severity: 'error', from: { path: product, pathNot: '\\.(test|props)\\.ts$' }, to: { path: '^test/|\\.(test|props)\\.ts$' } },
-    { name: 'no-dev-dependencies-in-product', severity: 'error', from: { path: product, pathNot: '\\.(test|props)\\.ts$' }, to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] } },
+    {
+      name: 'no-orphans-outside-entry-points',
+      severity: 'error',
+      from: {
+        orphan: true,
+        pathNot: '(\\.test|\\.props|\\.config)\\.(ts|js|cjs)$|^types/|\\.cjs$|^docs/|^test/|\\.d\\.ts$',
+      },
+      to: {},
+    },
+    {
+      name: 'nothing-imports-tests',
+      severity: 'error',
+      from: { path: product, pathNot: '\\.(test|props)\\.ts$' },
+      to: { path: '^test/|\\.(test|props)\\.ts$' },
+    },
+    {
+      name: 'no-dev-dependencies-in-product',
+      severity: 'error',
+      from: { path: product, pathNot: '\\.(test|props)\\.ts$' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
+    },
     { name: 'not-to-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     ...folders.map((folder) => ({
       name: `${folder}-direction`,
@@ -34,6 +52,9 @@ module.exports = {
     exclude: { path: '^(dist|node_modules|\\.cache|test/fixtures)/' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+    },
   },
 };

@@ -37,7 +37,10 @@ function linkAttachment(kind: 'cgroup' | 'tcx', fd: number, pin: string | undefi
 export function attachCgroup(programFd: number, cgroup: string, pin?: string): Attachment {
   const directory = openSync(cgroup, 'r');
   try {
-    const fd = checkBpf(`attach to ${cgroup}`, lib.linkCreate(programFd, directory, BPF_CGROUP_SOCK_OPS, null));
+    const fd = checkBpf(
+      `attach to ${cgroup}`,
+      lib.linkCreate(programFd, directory, BPF_CGROUP_SOCK_OPS, null),
+    );
     return linkAttachment('cgroup', fd, pin);
   } finally {
     closeSync(directory);
@@ -65,7 +68,8 @@ function tcOptions(fields: { programFd?: number; handle?: number; priority?: num
 
 function attachClsact(programFd: number, ifindex: number, direction: Direction): Attachment {
   const created = lib.tcHookCreate(tcHook(ifindex, CLSACT.ingress | CLSACT.egress));
-  if (created < 0 && -created !== EEXIST) throw new BpfError(`create clsact on interface ${ifindex}`, -created);
+  if (created < 0 && -created !== EEXIST)
+    throw new BpfError(`create clsact on interface ${ifindex}`, -created);
   const hook = tcHook(ifindex, CLSACT[direction]);
   const options = tcOptions({ programFd });
   checkBpf(`attach to interface ${ifindex}`, lib.tcAttach(hook, options));
@@ -83,6 +87,7 @@ export function attachInterface(
   const result = lib.linkCreate(programFd, ifindex, TCX[direction], null);
   if (result >= 0) return linkAttachment('tcx', result, pin);
   if (-result === ENODEV) return undefined;
-  if (-result !== EINVAL && -result !== EOPNOTSUPP) throw new BpfError(`attach to interface ${ifindex}`, -result);
+  if (-result !== EINVAL && -result !== EOPNOTSUPP)
+    throw new BpfError(`attach to interface ${ifindex}`, -result);
   return attachClsact(programFd, ifindex, direction);
 }

@@ -1,4 +1,5 @@
 /** Keeps the programs attached to the interfaces that are wanted, those that appear later included. */
+import type { IpAddress } from '../core/address.js';
 import type { Logger } from '../core/log.js';
 import { messageOf } from '../core/errors.js';
 import { watchLinks } from '../host/link-watch.js';
@@ -14,14 +15,24 @@ interface Attached {
 export class InterfaceSet {
   readonly #programs: TpotPrograms;
   readonly #wanted: readonly string[] | undefined;
+  readonly #announced: readonly IpAddress[];
   readonly #logger: Logger;
   readonly #attached = new Map<number, Attached>();
   readonly #watch: { stop(): void };
 
-  /** `wanted` undefined means every non-loopback interface. Attaches at once. */
-  constructor(programs: TpotPrograms, wanted: readonly string[] | undefined, logger: Logger) {
+  /**
+   * `wanted` undefined means every non-loopback interface; `announced` counts as this machine's own even where no
+   * interface has it. Attaches at once.
+   */
+  constructor(
+    programs: TpotPrograms,
+    wanted: readonly string[] | undefined,
+    announced: readonly IpAddress[],
+    logger: Logger,
+  ) {
     this.#programs = programs;
     this.#wanted = wanted;
+    this.#announced = announced;
     this.#logger = logger;
     this.refresh();
     this.#watch = watchLinks(() => {
@@ -39,7 +50,7 @@ export class InterfaceSet {
 
   refresh(): void {
     const present = listInterfaces();
-    this.#programs.setOwnAddresses(present.flatMap((entry) => entry.addresses));
+    this.#programs.setOwnAddresses([...this.#announced, ...present.flatMap((entry) => entry.addresses)]);
     for (const [index, entry] of this.#attached) {
       if (!present.some((candidate) => candidate.index === index)) this.#detach(index, entry);
     }

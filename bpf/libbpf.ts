@@ -10,7 +10,10 @@ function loadLibrary(): ReturnType<typeof koffi.load> {
   try {
     return koffi.load('libbpf.so.1');
   } catch (cause) {
-    throw new TpotError('libbpf-missing', 'cannot load libbpf.so.1', { hint: 'apt-get install libbpf1', cause });
+    throw new TpotError('libbpf-missing', 'cannot load libbpf.so.1', {
+      hint: 'apt-get install libbpf1',
+      cause,
+    });
   }
 }
 
@@ -20,14 +23,18 @@ const library = loadLibrary();
 export type Handle = { readonly __libbpf: never } | null;
 
 type Call<A extends unknown[], R> = (...args: A) => R;
-const bindCall = <A extends unknown[], R>(signature: string): Call<A, R> => library.func(signature) as unknown as Call<A, R>;
+const bindCall = <A extends unknown[], R>(signature: string): Call<A, R> => library.func(signature);
 
 export const lib = {
   setPrint: bindCall<[unknown], unknown>('void *libbpf_set_print(void *callback)'),
-  objectOpen: bindCall<[string, null], Handle>('void *bpf_object__open_file(const char *path, const void *opts)'),
+  objectOpen: bindCall<[string, null], Handle>(
+    'void *bpf_object__open_file(const char *path, const void *opts)',
+  ),
   objectLoad: bindCall<[Handle], number>('int bpf_object__load(void *object)'),
   objectClose: bindCall<[Handle], undefined>('void bpf_object__close(void *object)'),
-  objectNextMap: bindCall<[Handle, Handle], Handle>('void *bpf_object__next_map(const void *object, const void *map)'),
+  objectNextMap: bindCall<[Handle, Handle], Handle>(
+    'void *bpf_object__next_map(const void *object, const void *map)',
+  ),
   objectFindMap: bindCall<[Handle, string], Handle>(
     'void *bpf_object__find_map_by_name(const void *object, const char *name)',
   ),
@@ -35,7 +42,9 @@ export const lib = {
     'void *bpf_object__find_program_by_name(const void *object, const char *name)',
   ),
   mapSetPinPath: bindCall<[Handle, string], number>('int bpf_map__set_pin_path(void *map, const char *path)'),
-  mapSetMaxEntries: bindCall<[Handle, number], number>('int bpf_map__set_max_entries(void *map, uint32_t entries)'),
+  mapSetMaxEntries: bindCall<[Handle, number], number>(
+    'int bpf_map__set_max_entries(void *map, uint32_t entries)',
+  ),
   mapName: bindCall<[Handle], string>('const char *bpf_map__name(const void *map)'),
   mapFd: bindCall<[Handle], number>('int bpf_map__fd(const void *map)'),
   programFd: bindCall<[Handle], number>('int bpf_program__fd(const void *program)'),
@@ -55,8 +64,12 @@ export const lib = {
   ),
   tcHookCreate: bindCall<[Uint8Array], number>('int bpf_tc_hook_create(_Inout_ void *hook)'),
   tcHookDestroy: bindCall<[Uint8Array], number>('int bpf_tc_hook_destroy(_Inout_ void *hook)'),
-  tcAttach: bindCall<[Uint8Array, Uint8Array], number>('int bpf_tc_attach(const void *hook, _Inout_ void *opts)'),
-  tcDetach: bindCall<[Uint8Array, Uint8Array], number>('int bpf_tc_detach(const void *hook, const void *opts)'),
+  tcAttach: bindCall<[Uint8Array, Uint8Array], number>(
+    'int bpf_tc_attach(const void *hook, _Inout_ void *opts)',
+  ),
+  tcDetach: bindCall<[Uint8Array, Uint8Array], number>(
+    'int bpf_tc_detach(const void *hook, const void *opts)',
+  ),
   objPin: bindCall<[number, string], number>('int bpf_obj_pin(int fd, const char *path)'),
   objGet: bindCall<[string], number>('int bpf_obj_get(const char *path)'),
   possibleCpus: bindCall<[], number>('int libbpf_num_possible_cpus()'),
@@ -80,7 +93,9 @@ export function checkBpf(what: string, result: number, detail?: () => string): n
 }
 
 const printPrototype = koffi.proto('int LibbpfPrint(int level, const char *format, void *arguments)');
-const vsnprintf = koffi.load('libc.so.6').func('int vsnprintf(_Out_ void *buffer, size_t size, const char *format, void *arguments)');
+const vsnprintf = koffi
+  .load('libc.so.6')
+  .func('int vsnprintf(_Out_ void *buffer, size_t size, const char *format, void *arguments)');
 
 /** Keeps what libbpf and the verifier say while `run` works, so that an error can quote it. */
 export function withLibbpfLog<T>(run: (said: () => string) => T): T {

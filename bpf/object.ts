@@ -85,7 +85,11 @@ function loadError(errno: number, said: string): TpotError {
   }
   const missing = /unknown func (\w+)|invalid func (\w+)/.exec(said);
   if (missing !== null) {
-    return new UnsupportedFeatureError(`the BPF helper ${missing[1] ?? missing[2] ?? '?'}`, '5.15', new BpfError('load', errno));
+    return new UnsupportedFeatureError(
+      `the BPF helper ${missing[1] ?? missing[2] ?? '?'}`,
+      '5.15',
+      new BpfError('load', errno),
+    );
   }
   return new BpfError('load BPF programs', errno, said);
 }

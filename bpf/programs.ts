@@ -6,7 +6,7 @@ import { builtFile } from '../host/paths.js';
 import type { NetworkInterface } from '../host/interfaces.js';
 import { attachCgroup, attachInterface, type Attachment } from './attach.js';
 import { maps, TpotReason, type TpotConfig, type TpotPolicyRow } from './generated/maps.js';
-import type { TypedMap } from './map.js';
+import type { MapSpec, TypedMap } from './map.js';
 import { BpfObject, type LoadOptions } from './object.js';
 
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
@@ -18,6 +18,9 @@ export const DELIVERY_MARK = 0x54000000;
 export const DELIVERY_MASK = 0xff000000;
 
 const BANK_BIT = 0x80000000;
+/** What stands before the address in a trust prefix, and before the IPv4 address in a mapped one. */
+const FAMILY_BITS = 32;
+const MAPPED_BITS = 96;
 
 const REASON_TEXT: readonly string[] = Object.entries(TpotReason)
   .sort(([, a], [, b]) => a - b)
@@ -71,7 +74,10 @@ export class TpotPrograms {
 
   /** Loads the compiled object; with `pinDirectory`, maps and links outlive this process. */
   static load(options: LoadOptions = {}): TpotPrograms {
-    const object = BpfObject.load(builtFile('bpf', 'tpot.bpf.o'), { ...options, unpinned: [maps.tpotSockets.name] });
+    const object = BpfObject.load(builtFile('bpf', 'tpot.bpf.o'), {
+      ...options,
+      unpinned: [maps.tpotSockets.name],
+    });
     return new TpotPrograms(object, options.pinDirectory);
   }
 
@@ -97,16 +103,18 @@ export class TpotPrograms {
   setTrust(prefixes: readonly Prefix[]): void {
     const trust = this.#object.map(maps.tpotTrust);
     for (const key of [...trust.keys()]) trust.delete(key);
-    for (const prefix of prefixes) {
-      const length = prefix.length + (prefix.address.family === 4 ? 96 : 0);
-      trust.set({ length, address: toMapped(prefix.address) }, 1);
+    for (const { address, length } of prefixes) {
+      const bits = FAMILY_BITS + length + (address.family === 4 ? MAPPED_BITS : 0);
+      trust.set({ length: bits, family: address.family, address: toMapped(address) }, 1);
     }
   }
 
   /** This machine's own addresses: never a tunnel's far end, never a source that is taken. */
   setOwnAddresses(addresses: readonly IpAddress[]): void {
     const own = this.#object.map(maps.tpotOwn);
-    const wanted = new Map(addresses.map((address) => [Buffer.from(toMapped(address)).toString('hex'), address]));
+    const wanted = new Map(
+      addresses.map((address) => [Buffer.from(toMapped(address)).toString('hex'), address]),
+    );
     for (const key of [...own.keys()]) {
       if (!wanted.delete(Buffer.from(key.address).toString('hex'))) own.delete(key);
     }
@@ -122,7 +130,12 @@ export class TpotPrograms {
     const suffix = target.ethernet ? '' : '_l3';
     return (['ingress', 'egress'] as const).flatMap((direction) => {
       const program = this.#object.programFd(`tpot_${direction}${suffix}`);
-      const attachment = attachInterface(program, target.index, direction, this.#pin(`link_${direction}_${target.index}`));
+      const attachment = attachInterface(
+        program,
+        target.index,
+        direction,
+        this.#pin(`link_${direction}_${target.index}`),
+      );
       return attachment === undefined ? [] : [attachment];
     });
   }
@@ -132,7 +145,7 @@ export class TpotPrograms {
   }
 
   map<Name extends keyof typeof maps>(name: Name): MapOf<Name> {
-    return this.#object.map(maps[name] as never) as MapOf<Name>;
+    return this.#object.map(maps[name] as MapSpec<unknown, unknown>) as MapOf<Name>;
   }
 
   /** Sums over all processors; reasons that never happened are left out. */

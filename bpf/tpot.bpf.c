@@ -56,7 +56,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 	if (!config || !parse_ip(skb, l3, &p))
 		return TC_ACT_UNSPEC;
 	if (p.protocol == IPPROTO_TCP_)
-		return !p.fragment && parse_tcp(skb, &p) ? ingress_tcp(skb, &p) : TC_ACT_UNSPEC;
+		return p.sound && parse_tcp(skb, &p) ? ingress_tcp(skb, &p) : TC_ACT_UNSPEC;
 	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(&p, config))
 		return handle_tunnelled(skb, &p);
 	return TC_ACT_UNSPEC;
@@ -66,7 +66,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
 {
 	struct packet p = {};
 
-	if (!parse_ip(skb, l3, &p) || p.protocol != IPPROTO_TCP_ || p.fragment || !parse_tcp(skb, &p))
+	if (!parse_ip(skb, l3, &p) || p.protocol != IPPROTO_TCP_ || !p.sound || !parse_tcp(skb, &p))
 		return TC_ACT_UNSPEC;
 	if ((p.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
 		finish_syn_ack(skb, &p);

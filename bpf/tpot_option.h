@@ -22,6 +22,7 @@ struct option_scan {
 	__u16 reply_capabilities;
 };
 
+/* 0 when the TCP header does not lie wholly inside the packet, or the packet inside the frame. */
 static __always_inline int load_options(struct __sk_buff *skb, const struct packet *p, struct option_area *area)
 {
 	__u32 length = p->tcp_header_len - TCP_HLEN;
@@ -30,7 +31,7 @@ static __always_inline int load_options(struct __sk_buff *skb, const struct pack
 	area->length = length;
 	if (length == 0)
 		return 1;
-	if (length > TCP_MAX_OPTIONS)
+	if (length > TCP_MAX_OPTIONS || p->l4 + p->tcp_header_len > p->end || p->end > skb->len)
 		return 0;
 	/* Older verifiers do not learn from `== 0` that the rest is at least 1: the mask says so, the barrier keeps it. */
 	asm volatile("" : "+r"(length));

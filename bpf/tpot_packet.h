@@ -9,11 +9,12 @@ struct packet {
 	__u32 ack;
 	__u16 l3; /* offsets from the start of the frame */
 	__u16 l4;
+	__u32 end;     /* where the packet ends by its IP header's length field */
 	__u8 family;   /* 4 or 6 */
 	__u8 protocol; /* what follows the IP header */
 	__u8 tcp_header_len;
 	__u8 flags;
-	__u8 fragment;
+	__u8 sound;    /* no fragment, a legal header length, addresses of its own family */
 };
 
 /* Bytes shared by IPv4 and IPv6 headers are read through these, free of alignment and strict aliasing worries. */
@@ -88,19 +89,23 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 l3, struct pa
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ipv4 *ip = data + l3;
 
-	if ((void *)(ip + 1) > end || ip->version_ihl < 0x45 || ip->version_ihl > 0x4f)
+	if ((void *)(ip + 1) > end || ip->version_ihl >> 4 != 4)
 		return 0;
-	p->fragment = (ip->fragment & bpf_htons(IPV4_FRAGMENT_MASK)) != 0;
+	p->sound = ip->version_ihl >= 0x45 && !(ip->fragment & bpf_htons(IPV4_FRAGMENT_MASK));
 	p->family = 4;
 	p->l3 = l3;
 	p->l4 = l3 + ((ip->version_ihl & 0xf) << 2);
+	p->end = l3 + bpf_ntohs(ip->total_length);
 	p->protocol = ip->protocol;
 	map_ipv4(p->flow.source, ip->source);
 	map_ipv4(p->flow.destination, ip->destination);
 	return 1;
 }
 
-/* Extension headers before TCP are not followed: such packets pass untouched. */
+/*
+ * Extension headers before TCP are not followed: such packets pass untouched. So do those with IPv4-mapped addresses,
+ * which do not belong on the wire (RFC 4942 section 2.2) and which every table would take for IPv4 ones.
+ */
 static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 l3, struct packet *p)
 {
 	if (!ensure_linear(skb, l3 + IPV6_HLEN))
@@ -110,9 +115,11 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 l3, struct pa
 
 	if ((void *)(ip + 1) > end || (ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
 		return 0;
+	p->sound = !is_mapped_ipv4(ip->source) && !is_mapped_ipv4(ip->destination);
 	p->family = 6;
 	p->l3 = l3;
 	p->l4 = l3 + IPV6_HLEN;
+	p->end = p->l4 + bpf_ntohs(ip->payload_length);
 	p->protocol = ip->next_header;
 	copy_address(p->flow.source, ip->source);
 	copy_address(p->flow.destination, ip->destination);

@@ -57,7 +57,7 @@ static __always_inline int is_unicast(const __be32 *address)
 /* Rule 2: whose reply may pin a connection. TPOT_R_REPLY_ACCEPTED, or why not. */
 static __always_inline __u32 judge_reply(const struct option_scan *scan, const struct tpot_flow *flow, int family)
 {
-	struct tpot_prefix key = { .length = 128 };
+	struct tpot_prefix key = { .length = 32 + 128, .family = bpf_htonl(family) };
 
 	/* A reply of the other family could not be reached by a header that repeats the inner source. */
 	if (scan->has_reply != family || !is_unicast(scan->reply_address) ||
@@ -120,6 +120,7 @@ static __always_inline void learn_black_hole(const struct tpot_flow *flow, const
 	copy_address(key.address, flow->destination);
 	struct tpot_black_hole *known = bpf_map_lookup_elem(&tpot_black_holes, &key);
 
+	count(TPOT_R_BLACK_HOLE_LEARNED);
 	if (known && known->until_ns > bpf_ktime_get_ns())
 		return; /* another connection of the same moment has learned it */
 	if (known) {
@@ -130,7 +131,6 @@ static __always_inline void learn_black_hole(const struct tpot_flow *flow, const
 	}
 	hole.until_ns = bpf_ktime_get_ns() + hole.seconds * NS_PER_SECOND;
 	bpf_map_update_elem(&tpot_black_holes, &key, &hole, BPF_ANY);
-	count(TPOT_R_BLACK_HOLE_LEARNED);
 }
 
 static __always_inline void forget_black_hole(const struct tpot_flow *flow)

@@ -104,7 +104,9 @@ struct tpot_policy_row {
 	__be32 destination_mask[4];
 	__u16 port_from; /* host order, inclusive */
 	__u16 port_to;
-	__u32 take;
+	__u8 take;
+	__u8 family; /* 4 or 6; 0: a row without prefixes matches both */
+	__u16 unused;
 };
 
 /* Fill of the tables that have no eviction. */
@@ -142,7 +144,8 @@ struct tpot_black_hole {
 };
 
 struct tpot_prefix {
-	__u32 length; /* of the IPv4-mapped address: IPv4 prefixes count from 96 */
+	__u32 length;  /* in bits of what follows: the family is whole in every prefix, so ::/0 holds no IPv4 address */
+	__be32 family; /* 4 or 6 */
 	__be32 address[4];
 };
 

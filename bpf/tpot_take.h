@@ -9,17 +9,17 @@ static __always_inline int in_prefix(const __be32 *address, const __be32 *value,
 		((address[2] & mask[2]) ^ value[2]) | ((address[3] & mask[3]) ^ value[3])) == 0;
 }
 
-static __always_inline int row_matches(const struct tpot_policy_row *row, const struct tpot_flow *flow)
+static __always_inline int row_matches(const struct tpot_policy_row *row, const struct tpot_flow *flow, __u32 family)
 {
 	__u16 port = bpf_ntohs(flow->destination_port);
 
-	return port >= row->port_from && port <= row->port_to &&
+	return (row->family == 0 || row->family == family) && port >= row->port_from && port <= row->port_to &&
 	       in_prefix(flow->source, row->source, row->source_mask) &&
 	       in_prefix(flow->destination, row->destination, row->destination_mask);
 }
 
 /* First match wins; no match passes. The table itself is decided in user space. */
-__noinline int policy_takes(const struct tpot_flow *flow, __u32 policy)
+__noinline int policy_takes(const struct tpot_flow *flow, __u32 policy, __u32 family)
 {
 	__u32 rows = policy & 0x7fffffff, first = policy >> 31 ? TPOT_POLICY_ROWS : 0;
 
@@ -31,7 +31,7 @@ __noinline int policy_takes(const struct tpot_flow *flow, __u32 policy)
 		__u32 index = first + i;
 		struct tpot_policy_row *row = bpf_map_lookup_elem(&tpot_policy, &index);
 
-		if (row && row_matches(row, flow))
+		if (row && row_matches(row, flow, family))
 			return row->take != 0;
 	}
 	return 0;
@@ -159,7 +159,7 @@ static __always_inline __u32 judge_syn(const struct packet *p, const struct opti
 		return TPOT_R_PASS_MP_JOIN;
 	if (config->flags & TPOT_FLAG_DRAINING)
 		return TPOT_R_PASS_DRAINING;
-	if (!policy_takes(&p->flow, config->policy))
+	if (!policy_takes(&p->flow, config->policy, p->family))
 		return TPOT_R_PASS_POLICY;
 	struct tpot_gauges *gauges = gauges_get();
 

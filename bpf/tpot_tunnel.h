@@ -28,6 +28,7 @@ static __always_inline __u32 check_inner4(struct __sk_buff *skb, __u32 l3, __u32
 	p->family = 4;
 	p->l3 = l3;
 	p->l4 = l3 + header;
+	p->end = l3 + total;
 	map_ipv4(p->flow.source, ip.source);
 	map_ipv4(p->flow.destination, ip.destination);
 	*length = total - header;
@@ -49,6 +50,7 @@ static __always_inline __u32 check_inner6(struct __sk_buff *skb, __u32 l3, __u32
 	p->family = 6;
 	p->l3 = l3;
 	p->l4 = l3 + IPV6_HLEN;
+	p->end = p->l4 + payload;
 	copy_address(p->flow.source, ip.source);
 	copy_address(p->flow.destination, ip.destination);
 	*length = payload;
@@ -81,6 +83,9 @@ static __always_inline __u32 check_known(const struct packet *p, const struct ou
 {
 	struct tpot_taken *taken = find_taken(&p->flow);
 
+	/* IPv4-mapped addresses in an IPv6 packet: the tables would take it for an IPv4 one. */
+	if (p->family == 6 && (is_mapped_ipv4(p->flow.source) || is_mapped_ipv4(p->flow.destination)))
+		return TPOT_R_DROP_DECAP_UNKNOWN;
 	/* A SYN never travels in the tunnel, and a connection that is plain has none. */
 	if (!taken || taken->state == TPOT_STATE_EDGE || taken->state == TPOT_STATE_PLAIN || (p->flags & TCP_SYN))
 		return TPOT_R_DROP_DECAP_UNKNOWN;
@@ -143,7 +148,7 @@ static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 		return TC_ACT_UNSPEC;
 	l3 = p->l3;
 	reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
-	if (!p->fragment && read_outer(skb, p, &outer))
+	if (p->sound && read_outer(skb, p, &outer))
 		reason = judge_inner(skb, p, &outer, l3 + outer.length);
 	if (reason == TPOT_R_DECAP_OK && bpf_skb_adjust_room(skb, -(__s32)outer.length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		reason = TPOT_R_DROP_DECAP_MALFORMED;

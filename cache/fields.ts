@@ -80,14 +80,15 @@ export function parseHttpDate(text: string): number | undefined {
   return !Number.isNaN(time) && new Date(time).toUTCString() === text ? time : undefined;
 }
 
-/** Fields of one hop (RFC 9110 section 7.6.1); `TE` and `Upgrade` are decided by the forwarder. */
+/**
+ * Fields of one hop (RFC 9110 section 7.6.1); what takes the place of `TE` and `Transfer-Encoding` is the forwarder's to
+ * decide. The Proxy-Authenticate and Proxy-Authorization fields are not among them: they belong to a proxy that the
+ * client has chosen (RFC 9110 section 11.7), and a translucent node never is one but may stand before one.
+ */
 const HOP_BY_HOP = new Set([
   'connection',
   'keep-alive',
   'proxy-connection',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-authentication-info',
   'te',
   'transfer-encoding',
   'upgrade',

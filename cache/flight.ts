@@ -116,6 +116,7 @@ export class Flight {
     } else {
       this.#current = offer;
       this.#tell((asker) => this.#share(asker, offer.head, offer));
+      this.#check();
     }
     return offer;
   }

@@ -37,7 +37,7 @@ const UNKEYED_ROUTING = [
 function bypassDetail(request: RequestHead): string | undefined {
   const { fields } = request;
   if (request.hasBody) return 'request-content';
-  if (fields.has('authorization')) return 'authorization';
+  if (fields.has('authorization') || fields.has('proxy-authorization')) return 'authorization';
   if (fields.has('range') || fields.has('if-range')) return 'range';
   if (fields.has('if-match') || fields.has('if-unmodified-since')) return 'precondition';
   if (fields.has('expect')) return 'expectation';

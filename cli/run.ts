@@ -9,12 +9,14 @@ const MAX_HOPS = 255;
 
 function hops(text: string): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value > MAX_HOPS) throw new InvalidArgumentError(`a number from 0 to ${MAX_HOPS}`);
+  if (!/^\d+$/.test(text) || value > MAX_HOPS)
+    throw new InvalidArgumentError(`a number from 0 to ${MAX_HOPS}`);
   return value;
 }
 
 function trust(text: string, earlier: readonly string[] | undefined): string[] {
-  if (parsePrefix(text) === undefined) throw new InvalidArgumentError('an address or a prefix such as 198.18.0.0/15');
+  if (parsePrefix(text) === undefined)
+    throw new InvalidArgumentError('an address or a prefix such as 198.18.0.0/15');
   return [...(earlier ?? []), text];
 }
 
@@ -39,7 +41,11 @@ export function registerRun(program: Command): void {
     .summary('run a command with TPOT on')
     .description('Runs a command whose TCP connections let nodes on the path serve them.')
     .option('--hops <n>', 'how many nodes may take a connection one after the other (0: none)', hops, 8)
-    .option('--trust <cidr>', 'accept replies from nodes in this prefix only; repeatable (default: any)', trust)
+    .option(
+      '--trust <cidr>',
+      'accept replies from nodes in this prefix only; repeatable (default: any)',
+      trust,
+    )
     .argument('<command>', 'program to run')
     .argument('[args...]', 'its arguments, passed as they are')
     .passThroughOptions()

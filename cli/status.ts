@@ -76,11 +76,11 @@ export function formatStats({ connections, counters, cache }: NodeStats): string
 }
 
 /** The three commands differ in what they ask and how they show it to people. */
-function registerView<T>(
+function registerView(
   program: Command,
   name: 'status' | 'conns' | 'stats',
   summary: string,
-  format: (answer: T) => string,
+  format: (answer: never) => string,
   help: string,
 ): void {
   program
@@ -91,21 +91,21 @@ function registerView<T>(
     .option('--json', 'print JSON for programs')
     .addHelpText('after', `\n${help}`)
     .action(async (flags: Flags) => {
-      const answer = (await askNode(await chooseNode(flags.name), `/${name}`)) as T;
+      const answer = await askNode(await chooseNode(flags.name), `/${name}`);
       if (flags.json === true) printJson(answer);
-      else print(format(answer));
+      else print(format(answer as never)); // the node answers each path with what its view shows
     });
 }
 
 export function registerStatus(program: Command): void {
-  registerView<NodeStatus>(
+  registerView(
     program,
     'status',
     'show how a node is doing: state, counters, cache, kernel, black holes',
     formatStatus,
     'Examples:\n  tpot-node status\n  tpot-node status --name p1 --json | jq .counters',
   );
-  registerView<ConnectionRow[]>(
+  registerView(
     program,
     'conns',
     'list the connections of a node',
@@ -113,7 +113,7 @@ export function registerStatus(program: Command): void {
     'IN is from the client, OUT is to the client. docs/cli.md explains states and reasons.\n\n' +
       'Examples:\n  tpot-node conns\n  tpot-node conns --json | jq -r ".[] | select(.nextHop) | .client"',
   );
-  registerView<NodeStats>(
+  registerView(
     program,
     'stats',
     'show totals of a node, by action and by reason',

@@ -23,7 +23,11 @@ const NOT_FOUND = 127;
  * command's own. Throws `no-permission`, `kernel-feature-missing` and the like when the shim cannot be set up, and
  * `command-not-found` (exit status 127) or `command-not-executable` (126) as a shell would.
  */
-export async function runCommand(options: RunOptions, command: string, args: readonly string[]): Promise<never> {
+export async function runCommand(
+  options: RunOptions,
+  command: string,
+  args: readonly string[],
+): Promise<never> {
   if (process.getuid?.() !== 0) {
     throw new TpotError('no-permission', '`tpot-node run` loads BPF programs, which needs root', {
       hint: 'Use sudo; the command can drop privileges itself, e.g. `sudo tpot-node run -- setpriv --reuid 1000 CMD`.',
@@ -42,11 +46,15 @@ export async function runCommand(options: RunOptions, command: string, args: rea
 
 /** Starts the supervisor in a session of its own; its stdin ends with this process's exec or death. */
 async function startSupervisor(options: SupervisorArguments): Promise<void> {
-  const child = spawn(process.execPath, [builtFile('client-shim', 'supervisor.js'), JSON.stringify(options)], {
-    detached: true,
-    stdio: ['pipe', 'pipe', 'ignore'],
-    cwd: '/',
-  });
+  const child = spawn(
+    process.execPath,
+    [builtFile('client-shim', 'supervisor.js'), JSON.stringify(options)],
+    {
+      detached: true,
+      stdio: ['pipe', 'pipe', 'ignore'],
+      cwd: '/',
+    },
+  );
   const report = await firstReport(child);
   if (!report.ready) throw new TpotError(report.code, report.message, { hint: report.hint });
   child.unref();
@@ -61,7 +69,9 @@ function firstReport(child: ChildProcess): Promise<SupervisorReport> {
     });
     child.on('error', reject);
     child.on('exit', (code) => {
-      reject(new TpotError('internal', `the shim's supervisor ended before it was ready (exit ${String(code)})`));
+      reject(
+        new TpotError('internal', `the shim's supervisor ended before it was ready (exit ${String(code)})`),
+      );
     });
   });
 }
@@ -71,7 +81,8 @@ function restoreOpenFileLimit(): void {
   try {
     const limits = readFileSync(`/proc/${process.ppid}/limits`, 'utf8');
     const found = /^Max open files\s+(\d+)\s+(\d+)/m.exec(limits);
-    if (found?.[1] !== undefined && found[2] !== undefined) setOpenFileLimit(BigInt(found[1]), BigInt(found[2]));
+    if (found?.[1] !== undefined && found[2] !== undefined)
+      setOpenFileLimit(BigInt(found[1]), BigInt(found[2]));
   } catch {
     // the parent has gone: the limit stays as Node set it
   }

@@ -36,7 +36,7 @@ export class Shim {
       });
       this.#programs.configure({ flags: TpotFlag.SOURCE, hops: options.hops, maxTunnels: MAX_CONNECTIONS });
       this.#programs.setTrust(options.trust);
-      this.#interfaces = new InterfaceSet(this.#programs, undefined, logger);
+      this.#interfaces = new InterfaceSet(this.#programs, undefined, [], logger);
       this.#sockops = this.#programs.attachCgroup(options.cgroup);
     } catch (error) {
       removeCgroup(options.cgroup);

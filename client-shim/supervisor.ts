@@ -27,7 +27,12 @@ export interface SupervisorArguments {
 /** The supervisor's one line on stdout. */
 export type SupervisorReport =
   | { readonly ready: true }
-  | { readonly ready: false; readonly code: string; readonly message: string; readonly hint: string | undefined };
+  | {
+      readonly ready: false;
+      readonly code: string;
+      readonly message: string;
+      readonly hint: string | undefined;
+    };
 
 /** After this, segments of orphaned sockets are no longer worth waiting for: Linux gives FIN_WAIT_2 as long. */
 const LINGER_MS = 60_000;
@@ -70,7 +75,10 @@ function untilDrained(shim: Shim): Promise<void> {
 
 function start(options: SupervisorArguments): Shim | undefined {
   try {
-    return new Shim({ cgroup: options.cgroup, hops: options.hops, trust: prefixes(options.trust) }, silentLogger);
+    return new Shim(
+      { cgroup: options.cgroup, hops: options.hops, trust: prefixes(options.trust) },
+      silentLogger,
+    );
   } catch (error) {
     const known = error instanceof TpotError ? error : undefined;
     report({ ready: false, code: known?.code ?? 'internal', message: messageOf(error), hint: known?.hint });
@@ -80,14 +88,20 @@ function start(options: SupervisorArguments): Shim | undefined {
 
 async function main(options: SupervisorArguments): Promise<void> {
   // Signals of the terminal and of service managers are meant for the command; this process ends when that has.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) process.on(signal, () => undefined);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const)
+    process.on(signal, () => undefined);
   const shim = start(options);
   if (shim === undefined) {
     process.exitCode = 1;
     return;
   }
   report({ ready: true });
-  await new Promise<void>((resolve) => process.stdin.on('end', resolve).on('error', () => resolve()).resume());
+  await new Promise<void>((resolve) =>
+    process.stdin
+      .on('end', resolve)
+      .on('error', () => resolve())
+      .resume(),
+  );
   await untilEmpty(options.cgroup);
   await untilDrained(shim);
   shim.close();

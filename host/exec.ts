@@ -19,10 +19,20 @@ function missingProgram(program: string, cause: unknown): TpotError {
 /** Runs a program to its end and returns its output and status; throws only when it cannot be started. */
 export function tryCommand(program: string, args: readonly string[], input?: string): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
-    const child = execFile(program, args, { maxBuffer: MAX_OUTPUT, encoding: 'utf8' }, (error, stdout, stderr) => {
-      if (error?.code === 'ENOENT') reject(missingProgram(program, error));
-      else resolve({ stdout, stderr, code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1 });
-    });
+    const child = execFile(
+      program,
+      args,
+      { maxBuffer: MAX_OUTPUT, encoding: 'utf8' },
+      (error, stdout, stderr) => {
+        if (error?.code === 'ENOENT') reject(missingProgram(program, error));
+        else
+          resolve({
+            stdout,
+            stderr,
+            code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1,
+          });
+      },
+    );
     child.stdin?.on('error', () => undefined); // the program may end before it has read its input
     child.stdin?.end(input ?? '');
   });
@@ -44,7 +54,7 @@ export function commandSync(program: string, args: readonly string[]): string {
     return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missingProgram(program, error);
-    const said = String((error as { stderr?: string }).stderr ?? '').trim();
+    const said = ((error as { stderr?: string }).stderr ?? '').trim();
     throw new TpotError('command-failed', `${program} ${args.join(' ')}: ${said}`, { cause: error });
   }
 }

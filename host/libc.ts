@@ -10,11 +10,14 @@ const libc = koffi.load('libc.so.6');
 const cSocket = libc.func('int socket(int domain, int type, int protocol)');
 const cBind = libc.func('int bind(int fd, const void *address, uint32_t length)');
 const cListen = libc.func('int listen(int fd, int backlog)');
-const cConnect = libc.func('int connect(int fd, const void *address, uint32_t length)');
-const cSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)');
+const cSetsockopt = libc.func(
+  'int setsockopt(int fd, int level, int name, const void *value, uint32_t length)',
+);
 const cGetsockname = libc.func('int getsockname(int fd, _Out_ void *address, _Inout_ uint32_t *length)');
 const cClose = libc.func('int close(int fd)');
-const cMount = libc.func('int mount(const char *source, const char *target, const char *type, ulong flags, const char *data)');
+const cMount = libc.func(
+  'int mount(const char *source, const char *target, const char *type, ulong flags, const char *data)',
+);
 
 /** Throws `system-call-failed` with the errno's name; `errno` is kept for callers that tell cases apart. */
 export class SystemCallError extends TpotError {
@@ -69,13 +72,6 @@ export function listen(fd: number, backlog: number): void {
   check('listen', cListen(fd, backlog) as number);
 }
 
-/** Begins a non-blocking connect; EINPROGRESS is success. */
-export function connect(fd: number, address: Uint8Array, port: number): void {
-  const name = sockaddr(address, port);
-  const result = cConnect(fd, name, name.length) as number;
-  if (result < 0 && koffi.errno() !== koffi.os.errno.EINPROGRESS) throw new SystemCallError('connect', koffi.errno());
-}
-
 export function setSocketOption(fd: number, level: number, name: number, value: number): void {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32LE(value);
@@ -128,10 +124,13 @@ export function drainSocket(fd: number): boolean {
 const cExecvp = libc.func('int execvp(const char *file, const char **arguments)');
 const cSignal = libc.func('void *signal(int number, intptr_t handler)');
 const cSetrlimit = libc.func('int setrlimit(int resource, const void *limits)');
+const cFcntl = libc.func('int fcntl(int fd, int command, ...)');
 const SIGPIPE = 13;
 const SIGXFSZ = 25;
 const SIG_DFL = 0;
 const RLIMIT_NOFILE = 7;
+const F_SETFD = 2;
+const STDIO = [0, 1, 2];
 
 /** Sets the soft and hard limit of open files. */
 export function setOpenFileLimit(soft: bigint, hard: bigint): void {
@@ -143,9 +142,11 @@ export function setOpenFileLimit(soft: bigint, hard: bigint): void {
 
 /**
  * Replaces this process by a program found on PATH; returns only by throwing. Node ignores SIGPIPE and SIGXFSZ, and
- * an ignored signal stays ignored across exec, so both are put back first.
+ * an ignored signal stays ignored across exec; and it marks every descriptor it inherited close-on-exec, stdin, stdout
+ * and stderr too. Both are undone first.
  */
 export function exec(program: string, args: readonly string[]): never {
+  for (const fd of STDIO) cFcntl(fd, F_SETFD, 'int', 0); // fails for one that is closed, which then stays closed
   cSignal(SIGPIPE, SIG_DFL);
   cSignal(SIGXFSZ, SIG_DFL);
   cExecvp(program, [program, ...args, null]);

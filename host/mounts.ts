@@ -28,10 +28,14 @@ function ensureMount(type: 'cgroup2' | 'bpf', preferred: string): string {
       return target;
     } catch (error) {
       if (target !== preferred) {
-        throw new TpotError('mount-failed', `no ${type} file system is mounted and mounting one failed: ${messageOf(error)}`, {
-          hint: `Mount it (mount -t ${type} ${type} ${preferred}) or use a kernel that has it.`,
-          cause: error,
-        });
+        throw new TpotError(
+          'mount-failed',
+          `no ${type} file system is mounted and mounting one failed: ${messageOf(error)}`,
+          {
+            hint: `Mount it (mount -t ${type} ${type} ${preferred}) or use a kernel that has it.`,
+            cause: error,
+          },
+        );
       }
     }
   }

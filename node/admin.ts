@@ -81,19 +81,14 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
 
 function handle(target: AdminTarget, request: IncomingMessage, response: ServerResponse): void {
   request.resume();
-  switch (`${request.method ?? ''} ${request.url ?? ''}`) {
-    case 'GET /status':
-      return answer(response, 200, target.status());
-    case 'GET /conns':
-      return answer(response, 200, target.conns());
-    case 'GET /stats':
-      return answer(response, 200, target.stats());
-    case 'POST /drain':
-      answer(response, 202, { pid: process.pid, drainTimeoutMs: target.drainTimeoutMs });
-      return target.drain();
-    default:
-      return answer(response, 404, { error: 'not-found' });
-  }
+  const asked = `${request.method ?? ''} ${request.url ?? ''}`;
+  if (asked === 'GET /status') answer(response, 200, target.status());
+  else if (asked === 'GET /conns') answer(response, 200, target.conns());
+  else if (asked === 'GET /stats') answer(response, 200, target.stats());
+  else if (asked === 'POST /drain') {
+    answer(response, 202, { pid: process.pid, drainTimeoutMs: target.drainTimeoutMs });
+    target.drain();
+  } else answer(response, 404, { error: 'not-found' });
 }
 
 async function refuseTakenName(name: string, directory: string): Promise<void> {

@@ -123,8 +123,19 @@ class Sums {
   total = 0;
   bytesIn = 0;
   bytesOut = 0;
-  readonly byAction: Record<string, number> = {};
-  readonly byReason: Record<string, number> = {};
+  byAction: Record<string, number> = {};
+  byReason: Record<string, number> = {};
+
+  clone(): Sums {
+    const { total, bytesIn, bytesOut, byAction, byReason } = this;
+    return Object.assign(new Sums(), {
+      total,
+      bytesIn,
+      bytesOut,
+      byAction: { ...byAction },
+      byReason: { ...byReason },
+    });
+  }
 
   add({ action, reasons, socket }: Connection): void {
     this.total++;
@@ -179,9 +190,9 @@ export class ConnectionTable {
   }
 
   totals(): ConnectionTotals {
-    const { byAction, byReason, ...numbers } = this.#ended;
-    const sums = Object.assign(new Sums(), numbers, { byAction: { ...byAction }, byReason: { ...byReason } });
+    const sums = this.#ended.clone();
     for (const connection of this.#live) sums.add(connection);
-    return { open: this.#live.size, ...sums };
+    const { total, bytesIn, bytesOut, byAction, byReason } = sums;
+    return { open: this.#live.size, total, bytesIn, bytesOut, byAction, byReason };
   }
 }

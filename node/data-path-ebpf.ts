@@ -16,7 +16,13 @@ import type { Logger } from '../core/log.js';
 import * as libc from '../host/libc.js';
 import { InterfaceSet } from '../bpf/interfaces.js';
 import type { Attachment } from '../bpf/attach.js';
-import { TpotFlag, TpotOrigin, TpotReason, type TpotPolicyRow, type TpotSocket } from '../bpf/generated/maps.js';
+import {
+  TpotFlag,
+  TpotOrigin,
+  TpotReason,
+  type TpotPolicyRow,
+  type TpotSocket,
+} from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { ipv4Number, type TpotPrograms } from '../bpf/programs.js';
 import type { PolicyRow } from '../tpot/policy.js';
@@ -71,7 +77,10 @@ function descriptorOf(socket: Socket): number | undefined {
 
 function maskOf(prefix: Prefix): Uint8Array {
   const bits = prefix.length + (prefix.address.family === 4 ? 96 : 0);
-  return Uint8Array.from({ length: 16 }, (_, index) => 0xff & (0xff00 >> Math.min(8, Math.max(0, bits - 8 * index))));
+  return Uint8Array.from(
+    { length: 16 },
+    (_, index) => 0xff & (0xff00 >> Math.min(8, Math.max(0, bits - 8 * index))),
+  );
 }
 
 function maskedPrefix(prefix: Prefix | undefined): { value: Uint8Array; mask: Uint8Array } {
@@ -91,6 +100,8 @@ function kernelRow(row: PolicyRow): TpotPolicyRow {
     portFrom: row.portFrom,
     portTo: row.portTo,
     take: row.take ? 1 : 0,
+    family: (row.source ?? row.destination)?.address.family ?? 0,
+    unused: 0,
   };
 }
 
@@ -143,7 +154,8 @@ export class EbpfDataPath implements DataPath {
       this.#sockops = this.#programs.attachCgroup(this.#cgroup.path);
       this.#routes.install();
       const ports = await this.#listen(events);
-      this.#interfaces = new InterfaceSet(this.#programs, this.#options.interfaces, this.#logger);
+      const announced = this.#families().flatMap((family) => this.#options.addresses[family] ?? []);
+      this.#interfaces = new InterfaceSet(this.#programs, this.#options.interfaces, announced, this.#logger);
       this.#requireInterfaces();
       warnAboutHost(this.#interfaces.names(), this.#logger);
       this.#programs.configure({ listenerPort4: ports[4] ?? 0, listenerPort6: ports[6] ?? 0 });
@@ -173,7 +185,11 @@ export class EbpfDataPath implements DataPath {
       });
     }
     // `manualStart` keeps Node from reading before the socket is connected; net.Socket has it, its types do not.
-    const settings: { fd: number; manualStart: boolean; allowHalfOpen: boolean } = { fd, manualStart: true, allowHalfOpen: true };
+    const settings: { fd: number; manualStart: boolean; allowHalfOpen: boolean } = {
+      fd,
+      manualStart: true,
+      allowHalfOpen: true,
+    };
     const socket = new Socket(settings);
     socket.setNoDelay(true);
     return socket.connect({ host: formatIp(options.address), port: options.port });

@@ -116,7 +116,14 @@ export class DeliveryRoutes {
   }
 
   #rule(): string[] {
-    return ['pref', TABLE, 'fwmark', `0x${DELIVERY_MARK.toString(16)}/0x${DELIVERY_MASK.toString(16)}`, 'lookup', TABLE];
+    return [
+      'pref',
+      TABLE,
+      'fwmark',
+      `0x${DELIVERY_MARK.toString(16)}/0x${DELIVERY_MASK.toString(16)}`,
+      'lookup',
+      TABLE,
+    ];
   }
 
   #hasRule(family: Family): boolean {

@@ -16,7 +16,15 @@ import { addressList, foreignAddresses } from './config-explain.js';
 import { ConfigError, type NodeConfig } from './config.js';
 import { EbpfDataPath } from './data-path-ebpf.js';
 import { makeRoomFor } from './descriptors.js';
-import { TpotNode } from './node.js';
+import { TpotNode, type HttpService } from './node.js';
+
+const relayOnly: HttpService = {
+  classify: () => 'other',
+  serve: () => Promise.resolve(),
+  drain: () => undefined,
+  status: () => ({}),
+  close: () => undefined,
+};
 
 const EXIT_INTERNAL = 70;
 /** How long the way out after an internal error may take. */
@@ -77,7 +85,7 @@ export async function runInForeground(config: NodeConfig, ready: () => void): Pr
   makeRoomFor(config.maxConnections, logger);
   const node = new TpotNode(config, {
     createDataPath: (options) => new EbpfDataPath(options, logger),
-    http: new HttpService({ cacheBytes: config.cacheBytes, logger, clock: systemClock }),
+    http: relayOnly,
     logger,
     clock: systemClock,
   });

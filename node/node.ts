@@ -242,7 +242,7 @@ export class TpotNode {
       await Promise.race([this.#table.idle(), delay(ABORT_MS, undefined, { ref: false })]);
     }
     http.close();
-    await this.#dataPath?.close();
+    this.#dataPath?.close();
     this.#state = 'stopped';
     logger.info('stopped');
   }

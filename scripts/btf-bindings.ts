@@ -28,11 +28,14 @@ interface Codec {
 }
 
 export function dumpBtf(object: string): Btf {
-  const dump = JSON.parse(commandSync('bpftool', ['-j', 'btf', 'dump', 'file', object])) as { types: BtfType[] };
+  const dump = JSON.parse(commandSync('bpftool', ['-j', 'btf', 'dump', 'file', object])) as {
+    types: BtfType[];
+  };
   return new Map(dump.types.map((type) => [type.id, type]));
 }
 
-const camel = (name: string): string => name.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+const camel = (name: string): string =>
+  name.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 const pascal = (name: string): string => camel(`_${name}`);
 
 function get(btf: Btf, id: number | undefined): BtfType {
@@ -104,7 +107,12 @@ function enumSource(type: BtfType): string {
   const values = type.values ?? [];
   const prefix = commonPrefix(values.map((value) => value.name));
   const entries = values.map((value) => `  ${value.name.slice(prefix.length)}: ${value.val},`);
-  return [`/** \`enum ${type.name}\`. */`, `export const ${pascal(type.name)} = {`, ...entries, '} as const;'].join('\n');
+  return [
+    `/** \`enum ${type.name}\`. */`,
+    `export const ${pascal(type.name)} = {`,
+    ...entries,
+    '} as const;',
+  ].join('\n');
 }
 
 function commonPrefix(names: readonly string[]): string {
@@ -115,7 +123,9 @@ function commonPrefix(names: readonly string[]): string {
 
 /** libbpf writes a map as a struct of pointers: an array's length is the number, a pointer's target is the type. */
 function mapSource(btf: Btf, variable: BtfType): string {
-  const members = new Map((get(btf, variable.type_id).members ?? []).map((member) => [member.name, member.type_id]));
+  const members = new Map(
+    (get(btf, variable.type_id).members ?? []).map((member) => [member.name, member.type_id]),
+  );
   const pointed = (member: string): BtfType => get(btf, get(btf, members.get(member)).type_id);
   const number = (member: string): number => (members.has(member) ? (pointed(member).nr_elems ?? 0) : 0);
   const codec = (member: string): string => {
@@ -162,6 +172,10 @@ export function generateBindings(btf: Btf): string {
   const enums = ours.filter((type) => type.kind === 'ENUM').map(enumSource);
   const section = types.find((type) => type.kind === 'DATASEC' && type.name === '.maps');
   const variables = (section?.vars ?? []).map((entry) => get(btf, entry.type_id));
-  const maps = ['export const maps = {', ...variables.map((variable) => mapSource(btf, variable)), '} as const;'];
+  const maps = [
+    'export const maps = {',
+    ...variables.map((variable) => mapSource(btf, variable)),
+    '} as const;',
+  ];
   return `${[HEADER, ...structs, ...enums, maps.join('\n')].join('\n\n')}\n`;
 }

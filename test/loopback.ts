@@ -84,13 +84,17 @@ export async function readSome(socket: Socket, count: number): Promise<Buffer> {
   return read;
 }
 
+function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
+  return error?.code;
+}
+
 /** Waits until a socket is closed; the code of what closed it, `undefined` for a clean end. */
 export async function failure(socket: Socket): Promise<string | undefined> {
   if (!socket.closed) {
     socket.resume();
     await new Promise((resolve) => socket.once('close', resolve));
   }
-  return (socket.errored as NodeJS.ErrnoException | null)?.code;
+  return (socket.errored)?.code;
 }
 
 /** Takes every connection to {@link port} and opens every leg to `origin`. */
@@ -146,10 +150,8 @@ export class LoopbackDataPath implements DataPath {
     return [];
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.closed = true;
-    if (!this.#server.listening) return;
     this.#server.close();
-    await once(this.#server, 'close');
   }
 }

@@ -35,6 +35,8 @@ export interface TpotPolicyRow {
   portFrom: number;
   portTo: number;
   take: number;
+  family: number;
+  unused: number;
 }
 export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
   size: 72,
@@ -45,7 +47,9 @@ export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
     destinationMask: bytesAt(view, at + 48, 16),
     portFrom: view.getUint16(at + 64, true),
     portTo: view.getUint16(at + 66, true),
-    take: view.getUint32(at + 68, true),
+    take: view.getUint8(at + 68),
+    family: view.getUint8(at + 69),
+    unused: view.getUint16(at + 70, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.source);
@@ -54,7 +58,9 @@ export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
     putBytes(view, at + 48, 16, value.destinationMask);
     view.setUint16(at + 64, value.portFrom, true);
     view.setUint16(at + 66, value.portTo, true);
-    view.setUint32(at + 68, value.take, true);
+    view.setUint8(at + 68, value.take);
+    view.setUint8(at + 69, value.family);
+    view.setUint16(at + 70, value.unused, true);
   },
 };
 
@@ -140,20 +146,23 @@ export const TpotGaugesCodec: Codec<TpotGauges> = {
   },
 };
 
-/** `struct tpot_prefix`, 20 bytes. */
+/** `struct tpot_prefix`, 24 bytes. */
 export interface TpotPrefix {
   length: number;
+  family: number;
   address: Uint8Array;
 }
 export const TpotPrefixCodec: Codec<TpotPrefix> = {
-  size: 20,
+  size: 24,
   read: (view, at = 0) => ({
     length: view.getUint32(at + 0, true),
-    address: bytesAt(view, at + 4, 16),
+    family: view.getUint32(at + 4, false),
+    address: bytesAt(view, at + 8, 16),
   }),
   write: (view, value, at = 0) => {
     view.setUint32(at + 0, value.length, true);
-    putBytes(view, at + 4, 16, value.address);
+    view.setUint32(at + 4, value.family, false);
+    putBytes(view, at + 8, 16, value.address);
   },
 };
 

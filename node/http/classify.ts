@@ -59,7 +59,7 @@ export function classify(bytes: Uint8Array): Verdict {
   const start = skipEmptyLines(bytes);
   const methodEnd = wordEnd(bytes, start);
   const method = text(bytes, start, methodEnd);
-  if (methodEnd === bytes.length) return compare(method, METHODS) === 'differs' ? 'other' : more;
+  if (methodEnd === bytes.length) return METHODS.some((known) => known.startsWith(method)) ? more : 'other';
   if (bytes[methodEnd] !== SPACE || !METHODS.includes(method)) return 'other';
 
   const targetEnd = wordEnd(bytes, methodEnd + 1);

@@ -155,7 +155,11 @@ export function lengthLast(headers: string[]): string[] {
   if (!names.includes('content-disposition')) return headers;
   const lengthAt = names.indexOf('content-length');
   if (lengthAt < 0) return headers;
-  return [...headers.slice(0, lengthAt), ...headers.slice(lengthAt + 2), ...headers.slice(lengthAt, lengthAt + 2)];
+  return [
+    ...headers.slice(0, lengthAt),
+    ...headers.slice(lengthAt + 2),
+    ...headers.slice(lengthAt, lengthAt + 2),
+  ];
 }
 
 /** `isToken` for names a peer chose, and no control characters in the value: what may be written out again. */

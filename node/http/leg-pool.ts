@@ -4,7 +4,7 @@
  * Two kinds of name: a destination, whose idle legs serve any client, and one client connection, whose legs serve only
  * that client (see `legFor` in upstream.ts for who gets which). Both are bounded in number and idle time.
  */
-import { Agent, type ClientRequest, type RequestOptions } from 'node:http';
+import { Agent, type ClientRequest, type ClientRequestArgs, type RequestOptions } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
@@ -34,7 +34,8 @@ const legOf = (options: unknown): LegSource => (options as LegRequestOptions).le
 
 export class LegPool extends Agent {
   readonly #limits: LegLimits;
-  readonly #idle = new Set<Socket>();
+  /** Idle legs, with what notes that one is gone. */
+  readonly #idle = new Map<Socket, () => void>();
   readonly counts = { opened: 0, reused: 0 };
 
   constructor(limits: LegLimits) {
@@ -46,12 +47,12 @@ export class LegPool extends Agent {
     return this.#idle.size;
   }
 
-  override getName(options?: RequestOptions): string {
+  override getName(options?: ClientRequestArgs): string {
     return legOf(options).name;
   }
 
   override createConnection(
-    options: RequestOptions,
+    options: ClientRequestArgs,
     callback: (error: Error | null, leg: Duplex) => void,
   ): Duplex | undefined {
     const leg = legOf(options).open();
@@ -66,9 +67,10 @@ export class LegPool extends Agent {
     if (this.#idle.size >= this.#limits.idle) return false;
     // Honours a Keep-Alive: timeout= of the other side. Untyped, but documented to say whether to keep it.
     if ((super.keepSocketAlive(socket) as unknown) === false) return false;
-    this.#idle.add(socket);
+    const gone = (): void => void this.#idle.delete(socket);
+    this.#idle.set(socket, gone);
     // Bytes nobody asked for would be taken for the next response; a FIN makes it useless.
-    socket.on('data', discard).on('end', discard).on('close', this.#forget);
+    socket.on('data', discard).on('end', discard).on('close', gone);
     return true;
   }
 
@@ -83,13 +85,13 @@ export class LegPool extends Agent {
     for (const leg of [...(this.freeSockets[name] ?? [])]) leg.destroy();
   }
 
-  readonly #forget = function (this: Socket): void {
-    // Set per pool below: a method would need one closure per socket.
-  };
-
   #leaveIdle(socket: Socket): void {
+    socket
+      .off('data', discard)
+      .off('end', discard)
+      .off('close', this.#idle.get(socket) ?? discard);
     this.#idle.delete(socket);
-    socket.off('data', discard).off('end', discard).off('close', this.#forget);
+    socket.setTimeout(0);
   }
 }
 

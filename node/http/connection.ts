@@ -1,0 +1,99 @@
+/** One client connection that speaks HTTP: its requests in order, and where the legs for them come from. */
+import type { Socket } from 'node:net';
+import { formatIp } from '../../core/address.js';
+import type { Destination, RequestHead } from '../../cache/key.js';
+import { formatEndpoint } from '../connections.js';
+import type { HttpContext } from '../session.js';
+import type { LegSource } from './leg-pool.js';
+
+/** Credentials that stand for themselves in each request; any other scheme may authenticate the connection (NTLM). */
+const PER_REQUEST_SCHEMES = /^(?:basic|bearer|digest)(?: |$)/i;
+/** Idempotent methods (RFC 9110 section 9.2.2) that usually have no content. */
+const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE']);
+
+export class ClientConnection {
+  readonly socket: Socket;
+  /** The original destination, as cache keys have it. */
+  readonly destination: Destination;
+  /** The same as an authority. */
+  readonly authority: string;
+  /** Its requests depend on each other: they share one leg, and nothing of them is cached. */
+  pinned = false;
+  /** Requests begun. */
+  requests = 0;
+  readonly #shared: LegSource;
+  readonly #own: LegSource;
+  readonly #waiting: (() => void)[] = [];
+  #busy = false;
+  #eager: Socket | undefined;
+
+  constructor(socket: Socket, context: HttpContext, id: number) {
+    this.socket = socket;
+    this.destination = { address: formatIp(context.destination.address), port: context.destination.port };
+    this.authority = formatEndpoint(context.destination);
+    this.#eager = context.leg;
+    const open = (): Socket => {
+      const eager = this.#eager;
+      this.#eager = undefined;
+      return eager === undefined || eager.destroyed ? context.openLeg() : eager;
+    };
+    this.#shared = { name: this.authority, open };
+    this.#own = { name: `${this.authority} ${id}`, open };
+  }
+
+  /** Whether a request is being answered. */
+  get busy(): boolean {
+    return this.#busy;
+  }
+
+  /** The pool name of the legs that only this connection uses. */
+  get ownLegs(): string {
+    return this.#own.name;
+  }
+
+  /**
+   * Runs one exchange after the other, whatever the client pipelines (RFC 9112 section 9.3.2): a later one may depend on
+   * an earlier one's effect. `begin` gets what to call when its response has been sent.
+   */
+  enqueue(begin: (done: () => void) => void): void {
+    this.#waiting.push(() => begin(() => this.#next()));
+    if (!this.#busy) this.#next();
+  }
+
+  /** Notes credentials that may authenticate the connection instead of the request. */
+  noteCredentials(request: RequestHead): void {
+    const credentials =
+      request.fields.get('authorization') ?? request.fields.get('proxy-authorization') ?? [];
+    if (credentials.some((value) => !PER_REQUEST_SCHEMES.test(value))) this.pinned = true;
+  }
+
+  /**
+   * Where the leg for a request comes from. A request that can be repeated takes a leg that anyone's request may have used
+   * before: should the next hop close it just now, another one is tried. Any other takes a leg of this client's
+   * own, so that this race ends as it would have ended without a node: the client's connection closes with no answer.
+   */
+  legFor(request: RequestHead): { readonly source: LegSource; readonly repeatable: boolean } {
+    const repeatable = !this.pinned && !request.hasBody && REPEATABLE.has(request.method);
+    return { source: repeatable ? this.#shared : this.#own, repeatable };
+  }
+
+  /** A leg for a protocol other than HTTP, never used before and never reused. */
+  openLeg(): Socket {
+    return this.#own.open();
+  }
+
+  /** Closes a leg that was opened ahead and never used. */
+  close(): void {
+    this.#waiting.length = 0;
+    this.#eager?.destroy();
+    this.#eager = undefined;
+  }
+
+  #next(): void {
+    const begin = this.socket.destroyed ? undefined : this.#waiting.shift();
+    this.#busy = begin !== undefined;
+    if (begin === undefined) return;
+    this.requests++;
+    begin();
+  }
+}

@@ -1,0 +1,241 @@
+/**
+ * Responses to the client. Whatever is cut short ends with RST, never with what could pass for the end of a body.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Fill, FillReader } from '../../cache/fill.js';
+import type { ResponseHead } from '../../cache/rules.js';
+import { isToken, without } from '../../cache/fields.js';
+import type { StoredHead, StoredResponse } from '../../cache/stored.js';
+import { reset } from '../relay.js';
+import { carriesTrailers, lengthLast, nodeFields, responseHeaders, writablePairs } from './headers.js';
+import type { CacheStatus, NodeIdentity } from './headers.js';
+
+/** The client's side of one exchange. */
+export interface Delivery {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly node: NodeIdentity;
+}
+
+/** How long a client may take nothing while others wait for it to read on. */
+const STALL_MS = 30_000;
+
+/** Ends the client's connection in a way that cannot be taken for a complete response. */
+export function cutShort({ request, response }: Delivery): void {
+  reset(request.socket);
+  response.destroy();
+}
+
+/** A response of this node's own, in plain text; the connection is cut when another has begun. */
+export function reply(delivery: Delivery, status: number, text: string, cacheStatus?: CacheStatus): void {
+  const { request, response, node } = delivery;
+  if (response.headersSent || response.destroyed) {
+    cutShort(delivery);
+    return;
+  }
+  const body = Buffer.from(`tpot-node ${node.name}: ${text}\n`);
+  const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Content-Length', String(body.length)];
+  headers.push('Cache-Control', 'no-store');
+  if (cacheStatus !== undefined) headers.push(...nodeFields(node, '1.1', cacheStatus).slice(2));
+  // What follows on the connection may be the rest of a request that is not answered here.
+  if (!request.complete || status === 400) headers.push('Connection', 'close');
+  response.writeHead(status, headers);
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+/** Writes a head that came from elsewhere; `false`, and a 502, when Node refuses to. */
+function writeHead(
+  delivery: Delivery,
+  head: { status: number; statusMessage: string },
+  headers: string[],
+): boolean {
+  try {
+    delivery.response.writeHead(head.status, head.statusMessage, headers);
+    return true;
+  } catch {
+    reply(delivery, 502, 'the next hop sent a response that cannot be passed on');
+    return false;
+  }
+}
+
+/** Sends the head now unless content comes right behind it and takes it along. */
+function flushSoon(response: ServerResponse): void {
+  setImmediate(() => {
+    if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+  });
+}
+
+function end(response: ServerResponse, trailers: readonly string[], carried: boolean): void {
+  if (carried && trailers.length > 0) response.addTrailers(writablePairs(trailers));
+  response.end();
+}
+
+/** Writes the head of what the next hop sent, before its content; `false` when that failed and all has been said. */
+function beginForwarded(delivery: Delivery, head: ResponseHead, status: CacheStatus): boolean {
+  const { request, response, node } = delivery;
+  const trailers = carriesTrailers(request, head);
+  const headers = responseHeaders(head, nodeFields(node, head.httpVersion, status), trailers);
+  // Keeps Node from vouching, with a last chunk, for a content that ends when the connection does.
+  if (head.framing === 'close') response.removeHeader('Transfer-Encoding');
+  return writeHead(delivery, head, headers);
+}
+
+/** Passes the next hop's response on as it comes. */
+export function passOn(
+  delivery: Delivery,
+  message: IncomingMessage,
+  head: ResponseHead,
+  status: CacheStatus,
+): void {
+  const { request, response } = delivery;
+  if (!beginForwarded(delivery, head, status)) {
+    message.destroy();
+    return;
+  }
+  if (head.framing === 'none') {
+    message.resume();
+    response.end();
+    return;
+  }
+  message.pipe(response, { end: false });
+  message.once('end', () => {
+    if (message.complete) end(response, message.rawTrailers, carriesTrailers(request, head));
+  });
+  message.once('close', () => {
+    if (!message.readableEnded || !message.complete) cutShort(delivery);
+  });
+  flushSoon(response);
+}
+
+/** Passes the next hop's response on to the client whose request fetched it, out of the fill. */
+export function passOnFill(delivery: Delivery, head: ResponseHead, fill: Fill, status: CacheStatus): void {
+  if (!beginForwarded(delivery, head, status)) return;
+  pump(delivery, fill, carriesTrailers(delivery.request, head));
+  flushSoon(delivery.response);
+}
+
+function storedHeaders(node: NodeIdentity, head: StoredHead, age: number, status: CacheStatus): string[] {
+  return [...head.rawHeaders, 'Age', String(age), ...nodeFields(node, head.httpVersion, status)];
+}
+
+/** Shares another client's fetch. */
+export function shareFill(
+  delivery: Delivery,
+  head: StoredHead,
+  fill: Fill,
+  age: number,
+  status: CacheStatus,
+): void {
+  if (!writeHead(delivery, head, lengthLast(storedHeaders(delivery.node, head, age, status)))) return;
+  pump(delivery, fill, delivery.request.httpVersion !== '1.0' && !head.fields.has('content-length'));
+  flushSoon(delivery.response);
+}
+
+/** Fields a 304 repeats (RFC 9110 section 15.4.5), plus those that say how it came. */
+const IN_304 = new Set([
+  'cache-control',
+  'content-location',
+  'date',
+  'etag',
+  'expires',
+  'vary',
+  'last-modified',
+]);
+const SAID_BY_NODES = new Set(['via', 'cache-status']);
+
+/** Answers with a stored response's validators only. */
+export function sendNotModified(
+  delivery: Delivery,
+  entry: StoredResponse,
+  age: number,
+  status: CacheStatus,
+): void {
+  const headers = storedHeaders(delivery.node, entry, age, status);
+  const kept = without(headers, (name) => !IN_304.has(name) && !SAID_BY_NODES.has(name) && name !== 'age');
+  if (writeHead(delivery, { status: 304, statusMessage: 'Not Modified' }, kept)) delivery.response.end();
+}
+
+/** Answers with a stored response; to HEAD, with its head. */
+export function sendStored(
+  delivery: Delivery,
+  entry: StoredResponse,
+  age: number,
+  status: CacheStatus,
+): void {
+  const { request, response, node } = delivery;
+  const headers = storedHeaders(node, entry, age, status);
+  if (!entry.fields.has('content-length')) headers.push('Content-Length', String(entry.bodyLength));
+  if (!writeHead(delivery, entry, lengthLast(headers))) return;
+  const [first, ...rest] = request.method === 'HEAD' ? [] : entry.body;
+  if (rest.length === 0) {
+    response.end(first);
+    return;
+  }
+  let next = 0;
+  const write = (): void => {
+    while (next < entry.body.length && !response.destroyed) {
+      if (!response.write(entry.body[next++])) {
+        response.once('drain', write);
+        return;
+      }
+    }
+    response.end();
+  };
+  write();
+}
+
+/** Copies a fill to the client at the client's pace. */
+function pump(delivery: Delivery, fill: Fill, trailers: boolean): void {
+  const { response } = delivery;
+  let full = false;
+  let stalled: NodeJS.Timeout | undefined;
+  const run = (): void => {
+    while (!full && !response.destroyed) {
+      const next = reader.next();
+      if (next === 'wait') return;
+      if (next === 'end') {
+        end(response, reader.trailers, trailers);
+        reader.leave();
+        return;
+      }
+      if (next === 'failed') {
+        cutShort(delivery);
+        return;
+      }
+      full = !response.write(next);
+    }
+    stalled ??= setInterval(() => {
+      if (full && reader.holdsUpOthers()) cutShort(delivery);
+    }, STALL_MS).unref();
+  };
+  const reader: FillReader = fill.read(run);
+  response.on('drain', () => {
+    full = false;
+    run();
+  });
+  response.once('close', () => {
+    clearInterval(stalled);
+    reader.leave();
+  });
+  run();
+}
+
+/** A 1xx response (RFC 9110 section 15.2), to a client that speaks HTTP/1.1. */
+export function sendInformation(
+  { request, response }: Delivery,
+  info: {
+    readonly statusCode: number;
+    readonly statusMessage: string;
+    readonly rawHeaders: readonly string[];
+  },
+): void {
+  if (request.httpVersion === '1.0' || response.headersSent) return;
+  if (info.statusCode === 100) {
+    response.writeContinue();
+    return;
+  }
+  let head = `HTTP/1.1 ${info.statusCode} ${info.statusMessage}\r\n`;
+  for (const [name, value] of writablePairs(info.rawHeaders))
+    if (isToken(name)) head += `${name}: ${value}\r\n`;
+  response.socket?.write(`${head}\r\n`, 'latin1');
+}

@@ -1,0 +1,226 @@
+/**
+ * HTTP/1.1 on taken connections: one parser and one cache for all of them.
+ *
+ * ```ts
+ * const http = new HttpService({ name: 'p1', cacheBytes: 256 * 2 ** 20, logger, clock });
+ * await http.serve(client, firstBytes, { client: from, destination, leg: undefined, openLeg });
+ * ```
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { HttpCache } from '../../cache/cache.js';
+import type { Clock } from '../../core/clock.js';
+import type { Logger } from '../../core/log.js';
+import { relay, reset } from '../relay.js';
+import type { HttpContext, HttpServer } from '../session.js';
+import { classify } from './classify.js';
+import { ClientConnection } from './connection.js';
+import { Exchange, type ExchangePorts } from './exchange.js';
+import { nodeIdentity } from './headers.js';
+import { LegPool } from './leg-pool.js';
+
+/** Times in milliseconds. */
+export interface HttpLimits {
+  /** From the first byte of a request to the end of its header section. */
+  readonly headersTimeout: number;
+  /** A client connection between requests. */
+  readonly keepAliveTimeout: number;
+  /** A client connection on which nothing moves during an exchange. */
+  readonly idleTimeout: number;
+  /** From the end of a forwarded request to the head of its response. */
+  readonly responseTimeout: number;
+  /** A request that waits for another's fetch. */
+  readonly collapseWait: number;
+  /** Next legs kept between requests: per destination, in all, and how long. */
+  readonly idleLegsPerName: number;
+  readonly idleLegs: number;
+  readonly idleLegTimeout: number;
+}
+
+const DEFAULT_LIMITS: HttpLimits = {
+  headersTimeout: 60_000,
+  keepAliveTimeout: 65_000,
+  idleTimeout: 600_000,
+  responseTimeout: 300_000,
+  collapseWait: 5_000,
+  idleLegsPerName: 32,
+  idleLegs: 1024,
+  idleLegTimeout: 15_000,
+};
+
+const MOST_HEADER_BYTES = 16 * 1024;
+
+export interface HttpServiceOptions {
+  /** The node's name: in Via, Cache-Status and error texts. */
+  readonly name: string;
+  /** See {@link HttpCache}. */
+  readonly cacheBytes: number;
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly limits?: Partial<HttpLimits>;
+}
+
+/** Status lines for what the parser rejects, by its error code. */
+const REJECTIONS: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+
+export class HttpService implements HttpServer {
+  readonly classify = classify;
+  readonly #limits: HttpLimits;
+  readonly #ports: ExchangePorts;
+  readonly #server: Server;
+  readonly #connections = new Map<Duplex, ClientConnection>();
+  #nextId = 1;
+  #requests = 0;
+  #draining = false;
+
+  constructor({ name, cacheBytes, logger, clock, limits }: HttpServiceOptions) {
+    this.#limits = { ...DEFAULT_LIMITS, ...limits };
+    this.#ports = {
+      cache: new HttpCache({ maxBytes: cacheBytes, clock }),
+      pool: new LegPool({
+        idlePerName: this.#limits.idleLegsPerName,
+        idle: this.#limits.idleLegs,
+        idleTimeout: this.#limits.idleLegTimeout,
+      }),
+      node: nodeIdentity(name),
+      clock,
+      logger,
+      responseTimeout: this.#limits.responseTimeout,
+      collapseWait: this.#limits.collapseWait,
+    };
+    this.#server = this.#createServer();
+  }
+
+  /**
+   * Serves a connection until it is closed. `first` has been read from `client`, which may be paused and must have an
+   * `error` listener. The service owns the socket, and the legs it opens, from here on.
+   */
+  serve(client: Socket, first: Buffer, context: HttpContext): Promise<void> {
+    const connection = new ClientConnection(client, context, this.#nextId++);
+    this.#connections.set(client, connection);
+    const closed = new Promise<void>((resolve) => {
+      const forget = (): void => {
+        this.#connections.delete(client);
+        connection.close();
+        this.#ports.pool.closeIdle(connection.ownLegs);
+        resolve();
+      };
+      if (client.closed) forget();
+      else client.once('close', forget);
+    });
+    if (client.destroyed) return closed;
+    client.allowHalfOpen = true; // a client may end its direction behind its last request
+    if (first.length > 0) client.unshift(first);
+    this.#server.emit('connection', client);
+    client.resume();
+    return closed;
+  }
+
+  /** From now on, connections end after the response under way. */
+  drain(): void {
+    this.#draining = true;
+    for (const { busy, requests, socket } of this.#connections.values()) {
+      // One that has not asked anything yet is about to: its first bytes are here already.
+      if (!busy && requests > 0) socket.end();
+    }
+  }
+
+  /** Numbers for `status`. */
+  status(): Record<string, unknown> {
+    const { cache, pool } = this.#ports;
+    const { opened, reused } = pool.counts;
+    const legs = { opened, reused, idle: pool.idle };
+    return { ...cache.stats(), requests: this.#requests, connections: this.#connections.size, legs };
+  }
+
+  /** Cuts every connection and closes every leg. */
+  close(): void {
+    this.#server.close();
+    for (const client of this.#connections.values()) reset(client.socket);
+    this.#ports.pool.destroy();
+  }
+
+  #createServer(): Server {
+    const { headersTimeout, keepAliveTimeout, idleTimeout } = this.#limits;
+    const server = createServer({
+      insecureHTTPParser: false,
+      requireHostHeader: true,
+      maxHeaderSize: MOST_HEADER_BYTES,
+      headersTimeout,
+      keepAliveTimeout,
+      requestTimeout: 0, // an upload may take as long as it moves
+      connectionsCheckingInterval: Math.min(5_000, headersTimeout),
+    });
+    server.timeout = idleTimeout;
+    // Untyped: a client that has sent FIN behind its request still gets the response.
+    Object.assign(server, { httpAllowHalfOpen: true });
+    const handle = (request: IncomingMessage, response: ServerResponse): void =>
+      this.#handle(request, response);
+    server.on('request', handle);
+    server.on('checkContinue', handle); // the next hop decides about 100
+    server.on('checkExpectation', handle);
+    const tunnel = (request: IncomingMessage, client: Duplex, rest: Buffer): void =>
+      this.#tunnel(request, client as Socket, rest);
+    server.on('upgrade', tunnel);
+    server.on('connect', tunnel);
+    server.on('clientError', (error: NodeJS.ErrnoException, client) => this.#reject(error, client as Socket));
+    // Nothing listens here, but this event is what starts the watch over `headersTimeout`.
+    server.emit('listening');
+    return server;
+  }
+
+  #handle(request: IncomingMessage, response: ServerResponse): void {
+    const connection = this.#connections.get(request.socket);
+    if (connection === undefined) {
+      request.socket.destroy();
+      return;
+    }
+    connection.enqueue((done) => {
+      this.#requests++;
+      response.once('close', done);
+      if (this.#draining) response.shouldKeepAlive = false;
+      new Exchange(this.#ports, connection, request, response).run();
+    });
+  }
+
+  /**
+   * Upgrade and CONNECT: from here on the bytes mean something else, so the request goes out as it came and the two
+   * connections are joined.
+   */
+  #tunnel(request: IncomingMessage, client: Socket, rest: Buffer): void {
+    const connection = this.#connections.get(client);
+    client.setTimeout(0);
+    if (connection === undefined || connection.busy) {
+      // Behind requests that are not answered yet; a server may close instead (RFC 9112 section 9.3.2).
+      reset(client);
+      return;
+    }
+    const { method = '', url = '', httpVersion, rawHeaders } = request;
+    let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
+    for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+      head += `${rawHeaders[index] ?? ''}: ${rawHeaders[index + 1] ?? ''}\r\n`;
+    }
+    const fromA = Buffer.concat([Buffer.from(`${head}\r\n`, 'latin1'), rest]);
+    void relay(client, connection.openLeg(), { fromA });
+  }
+
+  /** What the parser could not take, or the socket's own error. */
+  #reject(error: NodeJS.ErrnoException, client: Socket): void {
+    const code = error.code ?? '';
+    const rejected = code.startsWith('HPE_') || Object.hasOwn(REJECTIONS, code);
+    // An answer now would be taken for that of a request still open.
+    if (!rejected || !client.writable || this.#connections.get(client)?.busy !== false) {
+      reset(client);
+      return;
+    }
+    const body = `tpot-node ${this.#ports.node.name}: the request cannot be understood (${code})\n`;
+    const fields = `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close`;
+    client.write(`HTTP/1.1 ${REJECTIONS[code] ?? '400 Bad Request'}\r\n${fields}\r\n\r\n${body}`);
+    client.destroySoon();
+  }
+}

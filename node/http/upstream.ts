@@ -1,0 +1,171 @@
+/** One request to the next hop: sent over a pooled or a new leg, repeated where that is safe, with its failures named. */
+import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
+import type { InformationEvent } from 'node:http';
+import type { Socket } from 'node:net';
+import { messageOf } from '../../core/errors.js';
+import { writablePairs } from './headers.js';
+import type { LegPool, LegRequestOptions, LegSource } from './leg-pool.js';
+
+export interface UpstreamRequest {
+  readonly method: string;
+  readonly target: string;
+  /** Names and values alternating, complete: nothing is added but what frames the connection. */
+  readonly headers: string[];
+  /** The client's message whose content follows; `undefined` when it has none. */
+  readonly content: IncomingMessage | undefined;
+  readonly source: LegSource;
+  /** Whether it may be sent a second time when a reused leg closes before the first byte of a response (RFC 9110 section 9.2.2). */
+  readonly repeatable: boolean;
+  /** Milliseconds from the end of the request to the head of the response. */
+  readonly responseTimeout: number;
+}
+
+/** Why there is no response. */
+export interface UpstreamFailure {
+  readonly status: 502 | 504;
+  /** Stable: an errno name, an HPE_ code of the parser, or `response-timeout`. */
+  readonly code: string;
+  readonly message: string;
+  /** A leg of the client's own closed between requests: the client gets to see just that. */
+  readonly closedIdle: boolean;
+}
+
+export interface UpstreamHandlers {
+  /** A 1xx response. */
+  information(info: InformationEvent): void;
+  /** The final response. Its message emits `end` when complete, else `error` or `close`. */
+  response(message: IncomingMessage): void;
+  /** Called instead of `response`. */
+  failed(failure: UpstreamFailure): void;
+}
+
+const TIMEOUT_CODE = 'response-timeout';
+
+class TimeoutError extends Error {
+  readonly code = TIMEOUT_CODE;
+}
+
+export class Upstream {
+  readonly #pool: LegPool;
+  readonly #what: UpstreamRequest;
+  readonly #handlers: UpstreamHandlers;
+  #request: ClientRequest | undefined;
+  #message: IncomingMessage | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #bytesBefore = 0;
+  #repeated = false;
+  #over = false;
+
+  constructor(pool: LegPool, what: UpstreamRequest, handlers: UpstreamHandlers) {
+    this.#pool = pool;
+    this.#what = what;
+    this.#handlers = handlers;
+    this.#send();
+  }
+
+  /** Gives the exchange up: the leg is closed, and no handler is called any more. A complete exchange is left alone. */
+  abort(): void {
+    if (this.#message?.complete === true && this.#request?.writableFinished === true) return;
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#detachContent();
+    this.#request?.destroy();
+  }
+
+  #send(): void {
+    const { method, target, headers, source } = this.#what;
+    const options: LegRequestOptions = { method, path: target, headers, agent: this.#pool, leg: source };
+    let request: ClientRequest;
+    try {
+      request = httpRequest(options);
+    } catch (error) {
+      // What the client's parser took, Node's writer refuses: an illegal byte in a field.
+      process.nextTick(() => this.#fail(error as Error));
+      return;
+    }
+    this.#request = request;
+    request.once('socket', (leg: Socket) => {
+      this.#bytesBefore = leg.bytesRead;
+      leg.resume(); // it may have been handed over paused
+    });
+    request.on('information', (info) => this.#onInformation(info));
+    request.on('response', (message) => this.#onResponse(message));
+    request.on('error', (error) => this.#onError(request, error));
+    request.on('close', () => this.#detachContent());
+    request.once('finish', () => this.#armTimer());
+    this.#sendContent(request);
+  }
+
+  #sendContent(request: ClientRequest): void {
+    const { content } = this.#what;
+    if (content === undefined) {
+      request.end();
+      return;
+    }
+    content.pipe(request, { end: false });
+    content.once('end', () => {
+      if (request.destroyed) return;
+      if (content.rawTrailers.length > 0) request.addTrailers(writablePairs(content.rawTrailers));
+      request.end();
+    });
+  }
+
+  /** The rest of the client's content is read and dropped, so that its next request can be found. */
+  #detachContent(): void {
+    const { content } = this.#what;
+    if (content === undefined || content.readableEnded) return;
+    if (this.#request !== undefined) content.unpipe(this.#request);
+    content.resume();
+  }
+
+  #armTimer(): void {
+    clearTimeout(this.#timer);
+    if (this.#message !== undefined || this.#over) return;
+    this.#timer = setTimeout(
+      () => this.#request?.destroy(new TimeoutError('no response in time')),
+      this.#what.responseTimeout,
+    );
+  }
+
+  #onInformation(info: InformationEvent): void {
+    if (this.#over) return;
+    if (this.#timer !== undefined) this.#armTimer();
+    this.#handlers.information(info);
+  }
+
+  #onResponse(message: IncomingMessage): void {
+    clearTimeout(this.#timer);
+    this.#message = message;
+    message.on('error', () => undefined); // the handlers may listen only for `close`
+    if (this.#over) return;
+    this.#handlers.response(message);
+  }
+
+  #onError(request: ClientRequest, error: Error): void {
+    if (this.#over || request !== this.#request) return;
+    if (this.#message !== undefined) {
+      // Before Node's parser takes the end of the bytes for the end of a response without a length.
+      if (!this.#message.complete) this.#message.destroy(error);
+      return;
+    }
+    const untouched = request.reusedSocket && request.socket?.bytesRead === this.#bytesBefore;
+    if (untouched && this.#what.repeatable && !this.#repeated) {
+      this.#repeated = true;
+      // The others of the pool are as old; with none of them left the repetition opens a leg.
+      this.#pool.closeIdle(this.#what.source.name);
+      this.#send();
+      return;
+    }
+    this.#fail(error, untouched && !this.#what.repeatable);
+  }
+
+  #fail(error: Error, closedIdle = false): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#detachContent();
+    const { code = 'invalid-message' } = error as NodeJS.ErrnoException;
+    const status = code === TIMEOUT_CODE || code === 'ETIMEDOUT' ? 504 : 502;
+    this.#handlers.failed({ status, code, message: messageOf(error), closedIdle });
+  }
+}
