@@ -145,6 +145,8 @@ export class TpotPrograms {
   }
 
   map<Name extends keyof typeof maps>(name: Name): MapOf<Name> {
+    // The compiler cannot follow the conditional type of a generic name; the linter thinks that it can.
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-assertion
     return this.#object.map(maps[name] as MapSpec<unknown, unknown>) as MapOf<Name>;
   }
 

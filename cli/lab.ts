@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { TpotError } from '../core/errors.js';
 import { runLab, type Lab } from '../netns/lab.js';
 import { labs } from '../netns/labs/all.js';
-import { isAlive, signalProcess } from '../netns/processes.js';
+import { isAlive, requireRoot, signalProcess } from '../netns/processes.js';
 import { formatReport, reportJson } from '../netns/report.js';
 import { loadStates, tearDown, type LabState } from '../netns/state.js';
 import { waitFor } from '../netns/wait.js';
@@ -63,6 +63,7 @@ function listAction(flags: { readonly json?: boolean }): void {
   const topologies = loadStates().map((state) => ({
     id: state.id,
     title: state.title,
+    owner: state.owner.pid,
     state: standing(state),
     hosts: Object.keys(state.namespaces),
     files: state.directory,
@@ -96,15 +97,18 @@ function latestKept(): LabState {
 /** Runs a command in a host, with this terminal; its status becomes ours. */
 async function execAction(
   host: string,
-  command: readonly string[],
+  words: readonly string[],
   flags: { readonly id?: string },
 ): Promise<void> {
+  requireRoot();
   const state = flags.id === undefined ? latestKept() : findState(flags.id);
   const namespace = state.namespaces[host];
   if (namespace === undefined) {
     const hosts = Object.keys(state.namespaces).join(', ');
     throw new TpotError('host-unknown', `lab ${state.id} has no host ${host}`, { hint: `It has ${hosts}.` });
   }
+  // Everything behind the host is passed through, so commander leaves the separator in.
+  const command = words[0] === '--' ? words.slice(1) : words;
   // Ctrl-C reaches the command from the terminal; it decides what to make of it.
   for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => undefined);
   const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, '--', ...command], { stdio: 'inherit' });
@@ -126,6 +130,7 @@ async function endOwner(state: LabState): Promise<void> {
 }
 
 async function downAction(flags: { readonly id?: string; readonly all?: boolean }): Promise<void> {
+  requireRoot();
   const chosen =
     flags.id !== undefined
       ? [findState(flags.id)]

@@ -21,6 +21,7 @@ export interface FetchResult {
   readonly headers: Readonly<Record<string, string>>;
   readonly bytes: number;
   readonly sha256: string;
+  /** What curl took, the start of the shim not counted. */
   readonly milliseconds: number;
   /** What curl, or the shim, complained about. */
   readonly complaint: string;
@@ -78,14 +79,28 @@ export function startFetch(
   fetches += 1;
   const bodyFile = join(topology.directory, `${client.name}-body-${fetches}`);
   const headFile = `${bodyFile}.head`;
-  const curl = ['curl', '-sSN', '--max-time', String(timeoutMs / 1000), '-D', headFile, '-o', bodyFile, url];
+  const curl = [
+    'curl',
+    '-sSN',
+    '--max-time',
+    String(timeoutMs / 1000),
+    '-D',
+    headFile,
+    '-o',
+    bodyFile,
+    '-w',
+    '%{time_total}',
+    url,
+  ];
   if (upload !== undefined) curl.push('--data-binary', '@-', '-H', 'Expect:');
   const finish = async (): Promise<FetchResult> => {
     const [program = '', ...args] = commandLine(hops, curl);
-    const started = performance.now();
     const input = upload === undefined ? {} : { input: upload };
-    const { code, stderr } = await client.run(program, args, { timeoutMs: timeoutMs + MARGIN_MS, ...input });
-    const milliseconds = Math.round(performance.now() - started);
+    const { code, stdout, stderr } = await client.run(program, args, {
+      timeoutMs: timeoutMs + MARGIN_MS,
+      ...input,
+    });
+    const milliseconds = Math.round(1000 * Number(stdout));
     const body = readIfThere(bodyFile);
     const head = parseHeaders(readIfThere(headFile).toString('latin1'));
     for (const file of [bodyFile, headFile]) rmSync(file, { force: true });

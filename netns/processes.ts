@@ -2,6 +2,7 @@
  * Processes by identity. A pid alone may have been given to someone else since; a pid with its start time may not.
  */
 import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { TpotError } from '../core/errors.js';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -58,4 +59,12 @@ export function processesInNamespaces(namespaces: readonly string[]): ProcessIde
     .filter((entry) => /^\d+$/.test(entry) && wanted.has(inode(`/proc/${entry}/ns/net`)))
     .map((entry) => identify(Number(entry)))
     .filter((found) => found !== undefined);
+}
+
+/** @throws TpotError `no-permission`. */
+export function requireRoot(): void {
+  if (process.geteuid?.() === 0) return;
+  throw new TpotError('no-permission', 'labs need root: they make network namespaces and load BPF programs', {
+    hint: 'Use sudo.',
+  });
 }

@@ -5,9 +5,16 @@
 import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { commandSync } from '../host/exec.js';
+import { findMount, pinDirectory, removeCgroup } from '../host/mounts.js';
 import { runtimeDirectory } from '../host/paths.js';
 import { isAlive, processesInNamespaces, signalProcess, type ProcessIdentity } from './processes.js';
 import { pause } from './wait.js';
+
+/** What must be removed by hand when a node was killed before it could do so. */
+export interface NodeRecord {
+  readonly name: string;
+  readonly cgroup: string;
+}
 
 export interface LabState {
   readonly version: 1;
@@ -21,8 +28,7 @@ export interface LabState {
   readonly directory: string;
   /** Host name → name under /run/netns. */
   readonly namespaces: Readonly<Record<string, string>>;
-  /** Host name → configuration file of the node that runs there. */
-  nodes: Record<string, string>;
+  nodes: NodeRecord[];
   processes: ProcessIdentity[];
   /** The lab has ended and was asked to leave everything running. */
   kept: boolean;
@@ -101,10 +107,18 @@ function* endProcesses(state: LabState, signal: NodeJS.Signals, patience: number
   }
 }
 
+/** What a node that had to be killed has left; one that ended by itself has left nothing. */
+function removeNodeLeftovers({ name, cgroup }: NodeRecord): void {
+  if (findMount('bpf') !== undefined) rmSync(pinDirectory('nodes', name), { recursive: true, force: true });
+  for (const suffix of ['sock', 'json']) rmSync(join(runtimeDirectory, `${name}.${suffix}`), { force: true });
+  removeCgroup(cgroup);
+}
+
 /** Removes processes, namespaces and the state file; yields how many milliseconds to pause before going on. */
 function* tearDownSteps(state: LabState): Generator<number, void> {
   yield* endProcesses(state, 'SIGTERM', TERM_PATIENCE_MS);
   yield* endProcesses(state, 'SIGKILL', KILL_PATIENCE_MS);
+  state.nodes.forEach(removeNodeLeftovers);
   const standing = new Set(readNamespaces());
   for (const namespace of Object.values(state.namespaces)) {
     if (standing.has(namespace)) commandSync('ip', ['netns', 'delete', namespace]);

@@ -26,6 +26,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TpotError } from '../core/errors.js';
 import { command } from '../host/exec.js';
+import { ownCgroup } from '../host/mounts.js';
 import { Host, tpotNodeCommand, type Program } from './host.js';
 import {
   configureLinks,
@@ -36,7 +37,7 @@ import {
   sysctls,
   unspreadCommands,
 } from './commands.js';
-import { identify, type ProcessIdentity } from './processes.js';
+import { identify, requireRoot, type ProcessIdentity } from './processes.js';
 import { planLinks, type NodeSpec, type PlannedLink, type RouteSpec, type TopologySpec } from './spec.js';
 import { claimState, saveState, tearDown, tearDownSync, type LabState } from './state.js';
 
@@ -68,7 +69,7 @@ function claim(spec: TopologySpec, title: string): LabState {
     const namespaces = Object.fromEntries(spec.hosts.map(({ name }) => [name, `tpot-${id}-${name}`]));
     const directory = mkdtempSync(join(tmpdir(), `tpot-${title}-${id}-`));
     const base = { version: 1, id, title, created: Date.now(), owner, directory, namespaces } as const;
-    const state: LabState = { ...base, nodes: {}, processes: [], kept: false };
+    const state: LabState = { ...base, nodes: [], processes: [], kept: false };
     if (claimState(state)) return state;
     rmSync(directory, { recursive: true });
   }
@@ -145,8 +146,7 @@ export class Topology {
     const { address } = this.host(node.host);
     // JSON is YAML.
     writeFileSync(file, JSON.stringify({ name, address, drainTimeout: DRAIN, ...node.config }, undefined, 2));
-    this.#state.nodes[node.host] = file;
-    saveState(this.#state);
+    this.#recordNode(name);
     const [node20, launcher] = tpotNodeCommand;
     const args = [launcher, 'up', '--config', file, '--name', name];
     const program = this.host(node.host).spawn(node20, args, { label: 'node' });
@@ -213,6 +213,12 @@ export class Topology {
     saveState(this.#state);
   }
 
+  #recordNode(name: string): void {
+    if (this.#state.nodes.some((known) => known.name === name)) return; // started again
+    this.#state.nodes.push({ name, cgroup: join(ownCgroup(), `tpot-node.${name}`) });
+    saveState(this.#state);
+  }
+
   async #setSysctls(host: Host, v6: boolean): Promise<void> {
     const own = this.spec.hosts.find(({ name }) => name === host.name)?.sysctls ?? {};
     const all = Object.entries({ ...sysctls(host.role, v6), ...own });
@@ -240,11 +246,7 @@ export class Topology {
  * @throws TpotError `topology-invalid`, `command-failed`; nothing is left behind.
  */
 export async function createTopology(spec: TopologySpec, options: TopologyOptions = {}): Promise<Topology> {
-  if (process.getuid?.() !== 0) {
-    throw new TpotError('no-permission', 'network namespaces need root', {
-      hint: 'Run the command with sudo.',
-    });
-  }
+  requireRoot();
   const links = planLinks(spec);
   mkdirSync(tmpdir(), { recursive: true });
   const state = claim(spec, options.title ?? 'test');

@@ -1,7 +1,5 @@
 /** Addresses of this machine, as seen from the current network namespace. */
-import { networkInterfaces } from 'node:os';
 import {
-  ip,
   isTunnelUnicast,
   parsePrefix,
   prefixContains,
@@ -9,6 +7,7 @@ import {
   type Family,
   type IpAddress,
 } from '../core/address.js';
+import { listInterfaces } from '../host/interfaces.js';
 
 const LINK_LOCAL = ['169.254.0.0/16', 'fe80::/10'].flatMap((text) => parsePrefix(text) ?? []);
 
@@ -20,21 +19,17 @@ function isGlobal(address: IpAddress): boolean {
 export function globalAddresses(
   interfaces: readonly string[] | undefined,
 ): Partial<Record<Family, IpAddress>> {
+  const present = listInterfaces().filter(({ loopback }) => !loopback);
+  const considered =
+    interfaces?.flatMap((name) => present.find((found) => found.name === name) ?? []) ?? present;
+  const candidates = considered.flatMap(({ addresses }) => addresses).filter(isGlobal);
   const found: Partial<Record<Family, IpAddress>> = {};
-  const present = networkInterfaces();
-  for (const name of interfaces ?? Object.keys(present)) {
-    for (const { address, internal } of present[name] ?? []) {
-      if (internal) continue;
-      const candidate = ip(address);
-      if (isGlobal(candidate)) found[candidate.family] ??= candidate;
-    }
-  }
+  for (const candidate of candidates) found[candidate.family] ??= candidate;
   return found;
 }
 
-/** Whether the machine has this address, on whatever interface. */
-export function isOwnAddress(address: IpAddress): boolean {
-  return Object.values(networkInterfaces()).some((entries = []) =>
-    entries.some((entry) => sameIp(ip(entry.address), address)),
-  );
+/** Those of the given addresses that this machine has on no interface. */
+export function addressesOfOthers(addresses: readonly IpAddress[]): IpAddress[] {
+  const own = listInterfaces().flatMap((present) => present.addresses);
+  return addresses.filter((address) => !own.some((candidate) => sameIp(candidate, address)));
 }

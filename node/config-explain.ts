@@ -1,7 +1,7 @@
 /** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
-import { formatIp, formatPrefix } from '../core/address.js';
+import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
 import type { PortRange, Rule } from '../tpot/policy.js';
-import { isOwnAddress } from './addresses.js';
+import { addressesOfOthers } from './addresses.js';
 import type { Action, NodeConfig } from './config.js';
 import { formatDuration, formatPortRange, formatSize } from './units.js';
 
@@ -45,18 +45,18 @@ function describeRules(rules: readonly Rule<Action>[]): string[] {
   return lines;
 }
 
+function addressesOf({ addresses }: NodeConfig): IpAddress[] {
+  return [addresses[4], addresses[6]].filter((address): address is IpAddress => address !== undefined);
+}
+
 /** The node's addresses in text, IPv4 first. */
 export function addressList(config: NodeConfig): string[] {
-  return [config.addresses[4], config.addresses[6]].flatMap((address) =>
-    address ? [formatIp(address)] : [],
-  );
+  return addressesOf(config).map(formatIp);
 }
 
 /** Addresses that tunnels could never reach, since this machine does not have them. */
 export function foreignAddresses(config: NodeConfig): string[] {
-  return [config.addresses[4], config.addresses[6]].flatMap((address) =>
-    address !== undefined && !isOwnAddress(address) ? [formatIp(address)] : [],
-  );
+  return addressesOfOthers(addressesOf(config)).map(formatIp);
 }
 
 function values(config: NodeConfig): [string, string][] {

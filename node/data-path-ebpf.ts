@@ -89,7 +89,8 @@ function maskedPrefix(prefix: Prefix | undefined): { value: Uint8Array; mask: Ui
   return { value: toMapped(prefix.address).map((byte, index) => byte & (mask[index] ?? 0)), mask };
 }
 
-function kernelRow(row: PolicyRow): TpotPolicyRow {
+/** A row as the kernel evaluates it: masks over mapped addresses, and the family they are of. */
+export function kernelRow(row: PolicyRow): TpotPolicyRow {
   const source = maskedPrefix(row.source);
   const destination = maskedPrefix(row.destination);
   return {

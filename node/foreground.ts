@@ -15,16 +15,9 @@ import { AdminServer } from './admin.js';
 import { addressList, foreignAddresses } from './config-explain.js';
 import { ConfigError, type NodeConfig } from './config.js';
 import { EbpfDataPath } from './data-path-ebpf.js';
-import { makeRoomFor } from './descriptors.js';
-import { TpotNode, type HttpService } from './node.js';
-
-const relayOnly: HttpService = {
-  classify: () => 'other',
-  serve: () => Promise.resolve(),
-  drain: () => undefined,
-  status: () => ({}),
-  close: () => undefined,
-};
+import { roomFor } from './descriptors.js';
+import { HttpService } from './http/service.js';
+import { TpotNode } from './node.js';
 
 const EXIT_INTERNAL = 70;
 /** How long the way out after an internal error may take. */
@@ -82,13 +75,16 @@ export async function runInForeground(config: NodeConfig, ready: () => void): Pr
   requireRoot();
   requireOwnAddresses(config);
   const logger = createLogger((line) => process.stderr.write(line), systemClock);
-  makeRoomFor(config.maxConnections, logger);
-  const node = new TpotNode(config, {
-    createDataPath: (options) => new EbpfDataPath(options, logger),
-    http: relayOnly,
-    logger,
-    clock: systemClock,
-  });
+  const maxConnections = roomFor(config.maxConnections, logger);
+  const node = new TpotNode(
+    { ...config, maxConnections },
+    {
+      createDataPath: (options) => new EbpfDataPath(options, logger),
+      http: new HttpService({ name: config.name, cacheBytes: config.cacheBytes, logger, clock: systemClock }),
+      logger,
+      clock: systemClock,
+    },
+  );
   let askToStop = (): void => undefined;
   const stopAsked = new Promise<void>((resolve) => {
     askToStop = resolve;

@@ -67,7 +67,7 @@ export interface NodeStats {
 }
 
 /** The HTTP side with what the node needs beyond single connections. */
-export interface HttpService extends HttpServer {
+export interface HttpSide extends HttpServer {
   /** From now on, connections end after the response under way. */
   drain(): void;
   /** Numbers for `status`: entries, bytes, hits, misses. */
@@ -77,7 +77,7 @@ export interface HttpService extends HttpServer {
 
 export interface NodePorts {
   readonly createDataPath: (options: DataPathOptions) => DataPath;
-  readonly http: HttpService;
+  readonly http: HttpSide;
   readonly logger: Logger;
   readonly clock: Clock;
 }

@@ -36,6 +36,7 @@ export interface SessionPorts {
 /** How a leg failed before it was connected, by the code of its error. */
 const LEG_FAILURES: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'leg-refused',
+  ECONNRESET: 'leg-reset',
   ETIMEDOUT: 'leg-timed-out',
   EHOSTUNREACH: 'leg-unreachable',
   ENETUNREACH: 'leg-unreachable',

@@ -1,16 +1,16 @@
 /** The BPF programs under BPF_PROG_TEST_RUN, and how tests state what should come out. */
 import { expect } from 'vitest';
-import type { Family, IpAddress } from '../core/address.js';
-import { toMapped } from '../core/address.js';
+import { ip, toMapped, type Family, type IpAddress } from '../core/address.js';
 import { DELIVERY_MARK, TpotPrograms } from '../bpf/programs.js';
 import type { TpotFlow } from '../bpf/generated/maps.js';
 import { testRun } from '../bpf/test-run.js';
 import type { Flow } from '../tpot/decap.js';
 import type { ReasonCode } from '../tpot/reasons.js';
 import { concat } from '../wire/bytes.js';
-import { ip, isFragment, protocolOf, type IpRepr } from '../wire/ip.js';
+import { isValid, pseudoHeaderSum } from '../wire/checksum.js';
+import { ip as anyIp, isFragment, protocolOf, type IpRepr } from '../wire/ip.js';
 import { PROTOCOL } from '../wire/protocols.js';
-import { tcp, type TcpRepr } from '../wire/tcp.js';
+import { tcp, TCP_CHECKSUM_OFFSET, TCP_MIN_HEADER, type TcpRepr } from '../wire/tcp.js';
 
 export type ProgramName = 'tpot_ingress' | 'tpot_egress' | 'tpot_ingress_l3' | 'tpot_egress_l3';
 
@@ -84,6 +84,18 @@ export function expectBytes(actual: Uint8Array, expected: Uint8Array): void {
   expect(Buffer.from(actual).toString('hex')).toBe(Buffer.from(expected).toString('hex'));
 }
 
+/** One connection per family, and the node's addresses. */
+export const flows: Record<Family, Flow> = {
+  4: { source: ip('198.18.0.7'), sourcePort: 40000, destination: ip('192.0.2.80'), destinationPort: 80 },
+  6: {
+    source: ip('2001:db8::7'),
+    sourcePort: 40000,
+    destination: ip('2001:db8:80::80'),
+    destinationPort: 80,
+  },
+};
+export const nodeAddresses: Record<Family, IpAddress> = { 4: ip('198.18.1.1'), 6: ip('2001:db8:1::1') };
+
 /** A flow as the maps hold it. */
 export function mapFlow(flow: Flow): TpotFlow {
   return {
@@ -120,11 +132,29 @@ export function segmentOf(frame: Uint8Array): Segment | undefined {
   const family = ([4, 6] as const).find((one) =>
     ETHERTYPE[one].every((byte, index) => frame[12 + index] === byte),
   );
-  const parsed = ip.parse(frame.subarray(ETHERNET_HEADER));
+  const parsed = anyIp.parse(frame.subarray(ETHERNET_HEADER));
   if (!parsed.ok || parsed.value.family !== family) return undefined;
   const { value: header, payload } = parsed;
   if (isFragment(header) || protocolOf(header) !== PROTOCOL.tcp) return undefined;
   if (isMapped(header.source) || isMapped(header.destination)) return undefined;
   const segment = tcp.parse(payload);
   return segment.ok ? { header, tcp: segment.value, payload: segment.payload } : undefined;
+}
+
+/** Checks an outcome that may differ from the frame in the option area and, hence, in the TCP checksum. */
+export function expectOnlyMssChanged(frame: Uint8Array, outcome: Outcome, options: Uint8Array): void {
+  const after = concat(outcome.header, outcome.packet);
+  const { header, tcp: was } = segmentOf(frame) ?? {};
+  if (header === undefined || was === undefined) throw new Error('the frame holds no segment');
+  const at = frame.length - TCP_MIN_HEADER - was.options.length;
+  const expected = concat(frame.subarray(0, at + TCP_MIN_HEADER), options);
+  // The two zeros of ones' complement are both right, so the checksum is verified, not compared.
+  expected.set(
+    after.subarray(at + TCP_CHECKSUM_OFFSET, at + TCP_CHECKSUM_OFFSET + 2),
+    at + TCP_CHECKSUM_OFFSET,
+  );
+  expectBytes(after, expected);
+  const segment = after.subarray(at);
+  const pseudo = pseudoHeaderSum(header.source, header.destination, PROTOCOL.tcp, segment.length);
+  expect(isValid(segment, pseudo)).toBe(true);
 }

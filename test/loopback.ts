@@ -94,7 +94,7 @@ export async function failure(socket: Socket): Promise<string | undefined> {
     socket.resume();
     await new Promise((resolve) => socket.once('close', resolve));
   }
-  return (socket.errored)?.code;
+  return codeOf(socket.errored);
 }
 
 /** Takes every connection to {@link port} and opens every leg to `origin`. */

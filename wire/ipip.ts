@@ -6,10 +6,18 @@
  * ```
  */
 import type { Family, IpAddress } from '../core/address.js';
-import { concat } from './bytes.js';
+import { concat, writer } from './bytes.js';
+import { updateWord } from './checksum.js';
 import type { Fault, HeaderCodec, Parsed } from './codec.js';
 import { ip, protocolOf, type IpRepr } from './ip.js';
-import { ipv4, IPV4_FLAG, IPV4_MIN_HEADER, type Ipv4Repr, type Ipv4View } from './ipv4.js';
+import {
+  ipv4,
+  IPV4_CHECKSUM_OFFSET,
+  IPV4_FLAG,
+  IPV4_MIN_HEADER,
+  type Ipv4Repr,
+  type Ipv4View,
+} from './ipv4.js';
 import { ipv6, IPV6_HEADER, type Ipv6Repr, type Ipv6View } from './ipv6.js';
 import { PROTOCOL } from './protocols.js';
 
@@ -103,6 +111,16 @@ function ecnOf(header: IpRepr): number {
   return (header.family === 4 ? header.tos : header.trafficClass) & ECN_CE;
 }
 
+/** Sets CE in a header; an IPv4 checksum is updated, not computed anew, so that a wrong one stays wrong. */
+function markCongestion(packet: Uint8Array): void {
+  const out = writer(packet);
+  const word = out.getUint16(0);
+  const v6 = word >> 12 === 6;
+  const marked = word | (v6 ? ECN_CE << 4 : ECN_CE);
+  out.setUint16(0, marked);
+  if (!v6) out.setUint16(IPV4_CHECKSUM_OFFSET, updateWord(out.getUint16(IPV4_CHECKSUM_OFFSET), word, marked));
+}
+
 /**
  * The inner packet as it comes out of the tunnel: congestion that was marked on the outer header is marked on the
  * inner one where that can take the mark (RFC 6040 section 4.2). The bytes of `repr` stay as they are.
@@ -110,12 +128,7 @@ function ecnOf(header: IpRepr): number {
 export function decapsulate(repr: IpipRepr): Uint8Array {
   const inner = repr.inner.slice();
   const parsed = ip.parse(inner);
-  if (!parsed.ok || ecnOf(repr.outer) !== ECN_CE || ecnOf(parsed.value) === 0) return inner;
-  const { value } = parsed;
-  const marked: IpRepr =
-    value.family === 4
-      ? { ...value, tos: value.tos | ECN_CE }
-      : { ...value, trafficClass: value.trafficClass | ECN_CE };
-  inner.set(ip.emit(marked));
+  const canMark = parsed.ok && ecnOf(parsed.value) !== 0 && ecnOf(parsed.value) !== ECN_CE;
+  if (ecnOf(repr.outer) === ECN_CE && canMark) markCongestion(inner);
   return inner;
 }

@@ -31,6 +31,7 @@ const AT = {
 } as const;
 
 export const IPV4_MIN_HEADER = 20;
+export const IPV4_CHECKSUM_OFFSET = AT.checksum;
 const MAX_OPTIONS = 40;
 
 /** Bits of {@link Ipv4Repr.flags}. */

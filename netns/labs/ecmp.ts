@@ -196,7 +196,8 @@ function checkControlPackets({ topology, check }: LabRun, captures: ReadonlyMap<
     ok: (byA?.plain ?? 0) > 0 && (byB?.plain ?? 0) > 0 && byA?.tunnelled === 0 && byB?.tunnelled === 0,
     detail: `${byA?.plain ?? 0} by a, ${byB?.plain ?? 0} by b`,
   });
-  check(checkCaptures(captures.values()));
+  const { name, ...seen } = checkCaptures(captures.values());
+  check({ name: `control: ${name}`, ...seen });
 }
 
 async function run(run: LabRun): Promise<void> {

@@ -188,7 +188,6 @@ export function sendStored(
 function pump(delivery: Delivery, fill: Fill, trailers: boolean): void {
   const { response } = delivery;
   let full = false;
-  let stalled: NodeJS.Timeout | undefined;
   const run = (): void => {
     while (!full && !response.destroyed) {
       const next = reader.next();
@@ -204,17 +203,19 @@ function pump(delivery: Delivery, fill: Fill, trailers: boolean): void {
       }
       full = !response.write(next);
     }
-    stalled ??= setInterval(() => {
-      if (full && reader.holdsUpOthers()) cutShort(delivery);
-    }, STALL_MS).unref();
   };
   const reader: FillReader = fill.read(run);
   response.on('drain', () => {
     full = false;
     run();
   });
+  let taken = 0;
+  const watch = setInterval(() => {
+    if (full && reader.offset === taken && reader.holdsUpOthers()) cutShort(delivery);
+    taken = reader.offset;
+  }, STALL_MS).unref();
   response.once('close', () => {
-    clearInterval(stalled);
+    clearInterval(watch);
     reader.leave();
   });
   run();

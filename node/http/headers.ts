@@ -167,7 +167,6 @@ export function writablePairs(raw: readonly string[]): [string, string][] {
   const pairs: [string, string][] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const [name = '', value = ''] = raw.slice(index, index + 2);
-    // eslint-disable-next-line no-control-regex -- the control characters are the point
     if (isToken(name) && !/[\x00-\x08\x0a-\x1f\x7f]/.test(value)) pairs.push([name, value]);
   }
   return pairs;

@@ -5,7 +5,7 @@
  * that client (see `legFor` in upstream.ts for who gets which). Both are bounded in number and idle time.
  */
 import { Agent, type ClientRequest, type ClientRequestArgs, type RequestOptions } from 'node:http';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 /** Where a request's leg comes from. */
@@ -63,19 +63,22 @@ export class LegPool extends Agent {
   }
 
   override keepSocketAlive(leg: Duplex): boolean {
-    const socket = leg as Socket;
-    if (this.#idle.size >= this.#limits.idle) return false;
-    // Honours a Keep-Alive: timeout= of the other side. Untyped, but documented to say whether to keep it.
-    if ((super.keepSocketAlive(socket) as unknown) === false) return false;
-    const gone = (): void => void this.#idle.delete(socket);
-    this.#idle.set(socket, gone);
+    if (!(leg instanceof Socket) || this.#idle.size >= this.#limits.idle) return false;
+    // Honours a Keep-Alive: timeout= of the other side.
+    // eslint-disable-next-line @typescript-eslint/no-confusing-void-expression -- typed void, documented to say whether to keep it
+    const keep: unknown = super.keepSocketAlive(leg);
+    if (keep === false) return false;
+    const gone = (): void => {
+      this.#idle.delete(leg);
+    };
+    this.#idle.set(leg, gone);
     // Bytes nobody asked for would be taken for the next response; a FIN makes it useless.
-    socket.on('data', discard).on('end', discard).on('close', gone);
+    leg.on('data', discard).on('end', discard).on('close', gone);
     return true;
   }
 
   override reuseSocket(leg: Duplex, request: ClientRequest): void {
-    this.#leaveIdle(leg as Socket);
+    if (leg instanceof Socket) this.#leaveIdle(leg);
     this.counts.reused++;
     super.reuseSocket(leg, request);
   }

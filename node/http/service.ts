@@ -165,10 +165,10 @@ export class HttpService implements HttpServer {
     server.on('checkContinue', handle); // the next hop decides about 100
     server.on('checkExpectation', handle);
     const tunnel = (request: IncomingMessage, client: Duplex, rest: Buffer): void =>
-      this.#tunnel(request, client as Socket, rest);
+      this.#tunnel(request, client, rest);
     server.on('upgrade', tunnel);
     server.on('connect', tunnel);
-    server.on('clientError', (error: NodeJS.ErrnoException, client) => this.#reject(error, client as Socket));
+    server.on('clientError', (error: NodeJS.ErrnoException, client) => this.#reject(error, client));
     // Nothing listens here, but this event is what starts the watch over `headersTimeout`.
     server.emit('listening');
     return server;
@@ -182,7 +182,11 @@ export class HttpService implements HttpServer {
     }
     connection.enqueue((done) => {
       this.#requests++;
-      response.once('close', done);
+      response.once('close', () => {
+        done();
+        // Its head went out before the drain began and promised to go on.
+        if (this.#draining && !connection.busy) connection.socket.end();
+      });
       if (this.#draining) response.shouldKeepAlive = false;
       new Exchange(this.#ports, connection, request, response).run();
     });
@@ -192,35 +196,36 @@ export class HttpService implements HttpServer {
    * Upgrade and CONNECT: from here on the bytes mean something else, so the request goes out as it came and the two
    * connections are joined.
    */
-  #tunnel(request: IncomingMessage, client: Socket, rest: Buffer): void {
+  #tunnel(request: IncomingMessage, client: Duplex, rest: Buffer): void {
     const connection = this.#connections.get(client);
-    client.setTimeout(0);
     if (connection === undefined || connection.busy) {
       // Behind requests that are not answered yet; a server may close instead (RFC 9112 section 9.3.2).
-      reset(client);
+      client.destroy();
       return;
     }
+    connection.socket.setTimeout(0);
     const { method = '', url = '', httpVersion, rawHeaders } = request;
     let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
     for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
       head += `${rawHeaders[index] ?? ''}: ${rawHeaders[index + 1] ?? ''}\r\n`;
     }
     const fromA = Buffer.concat([Buffer.from(`${head}\r\n`, 'latin1'), rest]);
-    void relay(client, connection.openLeg(), { fromA });
+    void relay(connection.socket, connection.openLeg(), { fromA });
   }
 
   /** What the parser could not take, or the socket's own error. */
-  #reject(error: NodeJS.ErrnoException, client: Socket): void {
+  #reject(error: NodeJS.ErrnoException, client: Duplex): void {
+    const connection = this.#connections.get(client);
     const code = error.code ?? '';
     const rejected = code.startsWith('HPE_') || Object.hasOwn(REJECTIONS, code);
     // An answer now would be taken for that of a request still open.
-    if (!rejected || !client.writable || this.#connections.get(client)?.busy !== false) {
-      reset(client);
+    if (connection === undefined || connection.busy || !rejected || !client.writable) {
+      client.destroy();
       return;
     }
     const body = `tpot-node ${this.#ports.node.name}: the request cannot be understood (${code})\n`;
     const fields = `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close`;
     client.write(`HTTP/1.1 ${REJECTIONS[code] ?? '400 Bad Request'}\r\n${fields}\r\n\r\n${body}`);
-    client.destroySoon();
+    connection.socket.destroySoon();
   }
 }
