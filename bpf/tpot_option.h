@@ -29,9 +29,11 @@ static __always_inline int load_options(struct __sk_buff *skb, const struct pack
 
 	__builtin_memset(area, 0, sizeof(*area));
 	area->length = length;
+	if (p->l4 + p->tcp_header_len > p->end || p->end > skb->len)
+		return 0;
 	if (length == 0)
 		return 1;
-	if (length > TCP_MAX_OPTIONS || p->l4 + p->tcp_header_len > p->end || p->end > skb->len)
+	if (length > TCP_MAX_OPTIONS)
 		return 0;
 	/* Older verifiers do not learn from `== 0` that the rest is at least 1: the mask says so, the barrier keeps it. */
 	asm volatile("" : "+r"(length));

@@ -14,6 +14,7 @@ import {
   checkPlainLeg,
   checkRequestsOn,
   checkTunnelledLeg,
+  countConnections,
   countForward,
   requestsOn,
 } from './checks.js';
@@ -214,6 +215,19 @@ describe('HTTP requests on a link', () => {
 test('packets are counted by how they went, SYNs apart', () => {
   expect(countForward(good(tunnelled), LEG)).toEqual({ plain: 0, tunnelled: 2 });
   expect(countForward(good(plain), LEG)).toEqual({ plain: 2, tunnelled: 0 });
+});
+
+test('a connection counts as reset when it was accepted before', () => {
+  const rst = down(['rst']);
+  expect(countConnections(capture([plain.syn, rst]), LEG)).toEqual({ accepted: 0, reset: 0 });
+  expect(countConnections(capture([plain.syn, plain.synAck, plain.ack]), LEG)).toEqual({
+    accepted: 1,
+    reset: 0,
+  });
+  expect(countConnections(capture([plain.synAck, plain.ack, rst, rst]), LEG)).toEqual({
+    accepted: 1,
+    reset: 1,
+  });
 });
 
 test('equality tells what was expected', () => {

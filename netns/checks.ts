@@ -259,6 +259,21 @@ export function countForward(
   return { plain: later.length - tunnelled, tunnelled };
 }
 
+/** Connections of a leg that were answered with a SYN-ACK, and how many of those were then reset from that side. */
+export function countConnections(
+  capture: LinkCapture,
+  leg: Leg,
+): { readonly accepted: number; readonly reset: number } {
+  const accepted = new Set<number>();
+  const reset = new Set<number>();
+  for (const segment of segmentsOf(capture).filter((candidate) => backward(candidate, leg))) {
+    const { tcp } = segment.packet;
+    if (segment.kind === 'syn-ack') accepted.add(tcp.destinationPort);
+    else if (hasFlags(tcp, 'rst') && accepted.has(tcp.destinationPort)) reset.add(tcp.destinationPort);
+  }
+  return { accepted: accepted.size, reset: reset.size };
+}
+
 /** Compares two values that should be the same. */
 export function checkEqual(
   name: string,

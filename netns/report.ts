@@ -1,6 +1,7 @@
 /** A lab's report as text for people, and as data for programs. */
 import { drawTopology } from './draw.js';
-import type { CaptureSummary } from './capture.js';
+import type { CaptureSummary, LinkCapture } from './capture.js';
+import type { CheckResult } from './checks.js';
 import type { LabReport, Table } from './lab.js';
 
 const NAME_WIDTH = 10;
@@ -24,9 +25,16 @@ function formatTable({ head, rows }: Table): string {
 }
 
 function describeCapture({ packets, drops, protocols }: CaptureSummary): string {
+  if (packets === 0) return 'no packets';
   const kinds = Object.entries(protocols).map(([name, count]) => `${count} ${name}`);
   const lost = drops === undefined ? 'loss unknown' : `${drops} lost`;
   return `${packets} packets (${kinds.join(', ')}), ${lost}`;
+}
+
+function describeCaptures(captures: readonly LinkCapture[]): string {
+  return ['captures', ...captures.map(({ file, summary }) => `  ${file}: ${describeCapture(summary)}`)].join(
+    '\n',
+  );
 }
 
 function describeHosts({ topology }: LabReport): string {
@@ -45,6 +53,11 @@ function describeKept({ id, topology }: LabReport): string {
   ].join('\n');
 }
 
+/** What a program said may have several lines; they stay together. */
+function formatCheck({ name, ok, detail }: CheckResult): string {
+  return `  ${ok ? '✓' : '✗'} ${name} (${detail.replaceAll('\n', '\n      ')})`;
+}
+
 /** The whole report: picture, steps, tables, checks, captures. */
 export function formatReport(report: LabReport): string {
   const { lab, topology, steps, tables, checks, captures, ok, milliseconds } = report;
@@ -56,10 +69,8 @@ export function formatReport(report: LabReport): string {
     indent(describeHosts(report)),
     ['steps', ...steps.map((step, index) => `  ${index + 1}. ${step}`)].join('\n'),
     ...tables.map((table) => indent(formatTable(table))),
-    ['checks', ...checks.map((check) => `  ${check.ok ? '✓' : '✗'} ${check.name} (${check.detail})`)].join(
-      '\n',
-    ),
-    ['captures', ...captures.map(({ file, summary }) => `  ${file}: ${describeCapture(summary)}`)].join('\n'),
+    ['checks', ...checks.map(formatCheck)].join('\n'),
+    ...(captures.length > 0 ? [describeCaptures(captures)] : []),
     ...(report.kept ? [describeKept(report)] : []),
     ok
       ? `all ${checks.length} checks hold (${seconds} s)`

@@ -119,7 +119,9 @@ describe('stopping a node', () => {
     await new Promise((resolve) => child.stdout?.once('data', resolve));
     await stopNode('p1', directory);
     // Ended: gone, or waiting to be reaped by this process.
-    const stat = existsSync(`/proc/${child.pid!}/stat`) ? readFileSync(`/proc/${child.pid!}/stat`, 'utf8') : ') Z';
+    const stat = existsSync(`/proc/${child.pid!}/stat`)
+      ? readFileSync(`/proc/${child.pid!}/stat`, 'utf8')
+      : ') Z';
     expect(stat).toContain(') Z');
   });
 });

@@ -5,7 +5,14 @@
  */
 import { statSync } from 'node:fs';
 import type { LinkCapture } from '../capture.js';
-import { checkCaptures, checkEqual, checkOptionPlaces, countForward, type CheckResult } from '../checks.js';
+import {
+  checkCaptures,
+  checkEqual,
+  checkOptionPlaces,
+  countConnections,
+  countForward,
+  type CheckResult,
+} from '../checks.js';
 import { content, contentHash } from '../content.js';
 import { fetch, startFetch, type FetchResult } from '../fetch.js';
 import type { Lab, LabRun } from '../lab.js';
@@ -188,6 +195,19 @@ async function controls(run: LabRun): Promise<void> {
   });
 }
 
+/** That packets really alternate shows in what it does to a connection without a tunnel. */
+async function controlPerPacket({ topology, step, check }: LabRun): Promise<void> {
+  await topology.setRoute({ host: 'r1', to: ORIGIN_PREFIX, via: ['a', 'b'], spread: 'packet' });
+  const options = { hops: undefined, timeoutMs: GATED_TIMEOUT_MS };
+  const result = await fetch(topology, topology.host('c1'), urlOf(topology, '/bytes/500000'), options);
+  step(`control, edge mode, packets sent by a and b in turn: ${describeFetch(topology, result)}`);
+  check({
+    name: 'control: an ordinary transparent proxy does not survive per-packet alternation',
+    ok: result.exit !== 0,
+    detail: result.complaint || `curl exit ${result.exit ?? 'by signal'}`,
+  });
+}
+
 function checkControlPackets({ topology, check }: LabRun, captures: ReadonlyMap<string, LinkCapture>): void {
   const leg = { source: topology.host('c1').address, destination: topology.host('origin').address };
   const [byA, byB] = (['a', 'b'] as const).map((way) => countForward(captureOf(captures, `r1-${way}`), leg));
@@ -195,6 +215,13 @@ function checkControlPackets({ topology, check }: LabRun, captures: ReadonlyMap<
     name: "control: the client's packets went plain, first by a and then by b",
     ok: (byA?.plain ?? 0) > 0 && (byB?.plain ?? 0) > 0 && byA?.tunnelled === 0 && byB?.tunnelled === 0,
     detail: `${byA?.plain ?? 0} by a, ${byB?.plain ?? 0} by b`,
+  });
+  // Lost for the right reason: a node took the connection, then the origin heard of it and knew nothing.
+  const { accepted, reset } = countConnections(captureOf(captures, 'c1-r1'), leg);
+  check({
+    name: 'control: of three accepted connections the two whose packets moved were reset by the origin',
+    ok: accepted === 3 && reset === 2,
+    detail: `${accepted} accepted, ${reset} reset`,
   });
   const { name, ...seen } = checkCaptures(captures.values());
   check({ name: `control: ${name}`, ...seen });
@@ -210,6 +237,7 @@ async function run(run: LabRun): Promise<void> {
   await restartAsEdge(run);
   await run.recapture('control');
   await controls(run);
+  await controlPerPacket(run);
   checkControlPackets(run, await run.captured());
 }
 
