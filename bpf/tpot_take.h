@@ -18,23 +18,34 @@ static __always_inline int row_matches(const struct tpot_policy_row *row, const 
 	       in_prefix(flow->destination, row->destination, row->destination_mask);
 }
 
-/* First match wins; no match passes. The table itself is decided in user space. */
-__noinline int policy_takes(const struct tpot_flow *flow, __u32 policy, __u32 family)
+/* What one walk over the policy table knows. */
+struct policy_walk {
+	const struct tpot_flow *flow;
+	__u32 family;
+	__u32 first, end; /* rows of the bank in use */
+	__u32 take;
+};
+
+static long policy_step(__attribute__((unused)) void *map, __u32 *index, struct tpot_policy_row *row, struct policy_walk *walk)
 {
-	__u32 rows = policy & 0x7fffffff, first = policy >> 31 ? TPOT_POLICY_ROWS : 0;
-
-	if (!flow)
+	if (*index < walk->first)
 		return 0;
-	for (__u32 i = 0; i < TPOT_POLICY_ROWS; i++) {
-		if (i >= rows)
-			break;
-		__u32 index = first + i;
-		struct tpot_policy_row *row = bpf_map_lookup_elem(&tpot_policy, &index);
+	if (*index >= walk->end)
+		return 1;
+	if (!row_matches(row, walk->flow, walk->family))
+		return 0;
+	walk->take = row->take;
+	return 1;
+}
 
-		if (row && row_matches(row, flow, family))
-			return row->take != 0;
-	}
-	return 0;
+/* First match wins; no match passes. The table itself is decided in user space. */
+static __always_inline int policy_takes(const struct tpot_flow *flow, __u32 policy, __u32 family)
+{
+	struct policy_walk walk = { .flow = flow, .family = family, .first = policy >> 31 ? TPOT_POLICY_ROWS : 0 };
+
+	walk.end = walk.first + (policy & 0x7fffffff);
+	bpf_for_each_map_elem(&tpot_policy, policy_step, &walk, 0);
+	return walk.take != 0;
 }
 
 static __always_inline int is_own(const __be32 *address)
@@ -187,8 +198,13 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 
 	if (!config || !p || !read_options(skb, p, config, &scan))
 		return TC_ACT_UNSPEC;
-	/* Rule 6: whatever has changed since, the same SYN gets the same SYN-ACK, from TCP. */
-	if (find_taken(&p->flow) && has_connection(skb, p))
+	/*
+	 * Rule 6: whatever has changed since, the same SYN gets the same SYN-ACK, from TCP. One without its request is
+	 * another SYN: the source distrusts our reply (rule 2) or never saw it (rule 1), and wants plain TCP with D.
+	 */
+	struct tpot_taken *taken = find_taken(&p->flow);
+
+	if (taken && (scan.has_request || taken->state == TPOT_STATE_EDGE) && has_connection(skb, p))
 		return deliver(skb, config);
 	verdict = judge_syn(p, &scan, config);
 	if (verdict == TPOT_R_NONE)
