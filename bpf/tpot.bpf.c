@@ -69,7 +69,9 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
 	if (!parse_ip(skb, l3, &p) || p.protocol != IPPROTO_TCP_ || !p.sound || !parse_tcp(skb, &p))
 		return TC_ACT_UNSPEC;
 	if ((p.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
-		finish_syn_ack(skb, &p);
+		/* One that came in here is D's or another node's: of a connection that we took and that passes us all the same. */
+		if (skb->ingress_ifindex == 0)
+			finish_syn_ack(skb, &p);
 		return TC_ACT_UNSPEC;
 	}
 	return send_tunnelled(skb, &p);

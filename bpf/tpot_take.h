@@ -136,6 +136,19 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct tpot_conf
 }
 
 /*
+ * Lets a packet travel on although a socket of ours has its addresses and ports. The kernel looks sockets up before it
+ * routes (early demultiplexing), delivers to one that is established, and never forwards what has found another. It
+ * does not look for a packet that has a destination entry; that of a tunnel key is one that routing then replaces.
+ */
+static __always_inline int pass_by_sockets(struct __sk_buff *skb)
+{
+	struct bpf_tunnel_key key = {};
+
+	bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, remote_ipv6[1]), 0);
+	return TC_ACT_UNSPEC;
+}
+
+/*
  * A segment of a taken connection goes to its socket. Where there is none (a SYN cookie is being answered, or the
  * connection is over) it goes to the listener, which checks the cookie or answers with a reset from D's address.
  */
@@ -203,12 +216,11 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 	 * another SYN: the source distrusts our reply (rule 2) or never saw it (rule 1), and wants plain TCP with D.
 	 */
 	struct tpot_taken *taken = find_taken(&p->flow);
+	int connected = taken && has_connection(skb, p);
 
-	if (taken && (scan.has_request || taken->state == TPOT_STATE_EDGE) && has_connection(skb, p))
+	if (connected && (scan.has_request || taken->state == TPOT_STATE_EDGE))
 		return deliver(skb, config);
 	verdict = judge_syn(p, &scan, config);
-	if (verdict == TPOT_R_NONE)
-		return TC_ACT_UNSPEC;
 	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
 		if (assign_listener(skb, p)) {
 			remember_syn(p, &scan);
@@ -217,8 +229,13 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 		}
 		verdict = TPOT_R_PASS_NO_LISTENER;
 	}
-	count(verdict);
-	return TC_ACT_UNSPEC;
+	if (verdict != TPOT_R_NONE)
+		count(verdict);
+	if (!taken)
+		return TC_ACT_UNSPEC;
+	if (!connected) /* an earlier connection between the same ends, which is over */
+		bpf_map_delete_elem(&tpot_transient, &p->flow);
+	return pass_by_sockets(skb);
 }
 
 /* Rule 8: the first segment after the SYN-ACK decides whether this connection's segments come by tunnel. */
@@ -243,7 +260,7 @@ static __always_inline int handle_plain(struct __sk_buff *skb, const struct pack
 	if (plain_counts(taken, p))
 		return deliver_segment(skb, p, config);
 	count(TPOT_R_PASS_PLAIN_OF_TUNNELLED);
-	return TC_ACT_UNSPEC;
+	return pass_by_sockets(skb);
 }
 
 /* Our SYN-ACK on its way out: its sequence number decides rule 8, its MSS leaves room for the tunnel (rule 9). */

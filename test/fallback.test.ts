@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { startCapture, type LinkCapture } from '../netns/capture.js';
 import { contentHash } from '../netns/content.js';
+import { tpotNodeCommand } from '../netns/host.js';
 import { type Chain, closeAll, HOPS, ORIGIN, standChain, type ShimOptions } from './chain.js';
 import { segmentsOf, synAcksFrom, synsTo, tunnelled } from './packets.js';
 
@@ -40,7 +41,7 @@ test('no node on the path', async () => {
 test('a node that was stopped takes nothing, and the next node on the path does', async () => {
   const chain = await standChain();
   const { exited } = chain.net.node('p1');
-  await chain.host('p1').must(process.execPath, ['bin/tpot-node', 'down', '--name', chain.net.nodeName('p1')]);
+  await chain.host('p1').must(process.execPath, [tpotNodeCommand[1], 'down', '--name', chain.net.nodeName('p1')]);
   expect(await exited).toEqual({ code: 0, signal: undefined });
   const links = await fetched(chain);
   // P1 only forwards now: request, reply and tunnel of P2 pass it unchanged.

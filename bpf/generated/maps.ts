@@ -26,41 +26,37 @@ const u64Codec: Codec<bigint> = {
 };
 
 
-/** `struct tpot_policy_row`, 72 bytes. */
-export interface TpotPolicyRow {
-  source: Uint8Array;
-  sourceMask: Uint8Array;
-  destination: Uint8Array;
-  destinationMask: Uint8Array;
-  portFrom: number;
-  portTo: number;
-  take: number;
-  family: number;
-  unused: number;
+/** `struct tpot_address`, 16 bytes. */
+export interface TpotAddress {
+  address: Uint8Array;
 }
-export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
-  size: 72,
+export const TpotAddressCodec: Codec<TpotAddress> = {
+  size: 16,
   read: (view, at = 0) => ({
-    source: bytesAt(view, at + 0, 16),
-    sourceMask: bytesAt(view, at + 16, 16),
-    destination: bytesAt(view, at + 32, 16),
-    destinationMask: bytesAt(view, at + 48, 16),
-    portFrom: view.getUint16(at + 64, true),
-    portTo: view.getUint16(at + 66, true),
-    take: view.getUint8(at + 68),
-    family: view.getUint8(at + 69),
-    unused: view.getUint16(at + 70, true),
+    address: bytesAt(view, at + 0, 16),
   }),
   write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.source);
-    putBytes(view, at + 16, 16, value.sourceMask);
-    putBytes(view, at + 32, 16, value.destination);
-    putBytes(view, at + 48, 16, value.destinationMask);
-    view.setUint16(at + 64, value.portFrom, true);
-    view.setUint16(at + 66, value.portTo, true);
-    view.setUint8(at + 68, value.take);
-    view.setUint8(at + 69, value.family);
-    view.setUint16(at + 70, value.unused, true);
+    putBytes(view, at + 0, 16, value.address);
+  },
+};
+
+/** `struct tpot_black_hole`, 16 bytes. */
+export interface TpotBlackHole {
+  untilNs: bigint;
+  seconds: number;
+  times: number;
+}
+export const TpotBlackHoleCodec: Codec<TpotBlackHole> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    untilNs: view.getBigUint64(at + 0, true),
+    seconds: view.getUint32(at + 8, true),
+    times: view.getUint32(at + 12, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setBigUint64(at + 0, value.untilNs, true);
+    view.setUint32(at + 8, value.seconds, true);
+    view.setUint32(at + 12, value.times, true);
   },
 };
 
@@ -129,6 +125,29 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
   },
 };
 
+/** `struct tpot_flow`, 36 bytes. */
+export interface TpotFlow {
+  source: Uint8Array;
+  destination: Uint8Array;
+  sourcePort: number;
+  destinationPort: number;
+}
+export const TpotFlowCodec: Codec<TpotFlow> = {
+  size: 36,
+  read: (view, at = 0) => ({
+    source: bytesAt(view, at + 0, 16),
+    destination: bytesAt(view, at + 16, 16),
+    sourcePort: view.getUint16(at + 32, false),
+    destinationPort: view.getUint16(at + 34, false),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.source);
+    putBytes(view, at + 16, 16, value.destination);
+    view.setUint16(at + 32, value.sourcePort, false);
+    view.setUint16(at + 34, value.destinationPort, false);
+  },
+};
+
 /** `struct tpot_gauges`, 16 bytes. */
 export interface TpotGauges {
   taken: bigint;
@@ -143,6 +162,58 @@ export const TpotGaugesCodec: Codec<TpotGauges> = {
   write: (view, value, at = 0) => {
     view.setBigUint64(at + 0, value.taken, true);
     view.setBigUint64(at + 8, value.tunnels, true);
+  },
+};
+
+/** `struct tpot_pending`, 4 bytes. */
+export interface TpotPending {
+  plain: number;
+}
+export const TpotPendingCodec: Codec<TpotPending> = {
+  size: 4,
+  read: (view, at = 0) => ({
+    plain: view.getUint32(at + 0, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at + 0, value.plain, true);
+  },
+};
+
+/** `struct tpot_policy_row`, 72 bytes. */
+export interface TpotPolicyRow {
+  source: Uint8Array;
+  sourceMask: Uint8Array;
+  destination: Uint8Array;
+  destinationMask: Uint8Array;
+  portFrom: number;
+  portTo: number;
+  take: number;
+  family: number;
+  unused: number;
+}
+export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
+  size: 72,
+  read: (view, at = 0) => ({
+    source: bytesAt(view, at + 0, 16),
+    sourceMask: bytesAt(view, at + 16, 16),
+    destination: bytesAt(view, at + 32, 16),
+    destinationMask: bytesAt(view, at + 48, 16),
+    portFrom: view.getUint16(at + 64, true),
+    portTo: view.getUint16(at + 66, true),
+    take: view.getUint8(at + 68),
+    family: view.getUint8(at + 69),
+    unused: view.getUint16(at + 70, true),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.source);
+    putBytes(view, at + 16, 16, value.sourceMask);
+    putBytes(view, at + 32, 16, value.destination);
+    putBytes(view, at + 48, 16, value.destinationMask);
+    view.setUint16(at + 64, value.portFrom, true);
+    view.setUint16(at + 66, value.portTo, true);
+    view.setUint8(at + 68, value.take);
+    view.setUint8(at + 69, value.family);
+    view.setUint16(at + 70, value.unused, true);
   },
 };
 
@@ -166,40 +237,41 @@ export const TpotPrefixCodec: Codec<TpotPrefix> = {
   },
 };
 
-/** `struct tpot_address`, 16 bytes. */
-export interface TpotAddress {
-  address: Uint8Array;
+/** `struct tpot_socket`, 32 bytes. */
+export interface TpotSocket {
+  nextHop: Uint8Array;
+  legReason: number;
+  origin: number;
+  requestCapabilities: number;
+  replyCapabilities: number;
+  requestHops: number;
+  syns: number;
+  requests: number;
+  unused: number;
 }
-export const TpotAddressCodec: Codec<TpotAddress> = {
-  size: 16,
+export const TpotSocketCodec: Codec<TpotSocket> = {
+  size: 32,
   read: (view, at = 0) => ({
-    address: bytesAt(view, at + 0, 16),
+    nextHop: bytesAt(view, at + 0, 16),
+    legReason: view.getUint32(at + 16, true),
+    origin: view.getUint32(at + 20, true),
+    requestCapabilities: view.getUint16(at + 24, true),
+    replyCapabilities: view.getUint16(at + 26, true),
+    requestHops: view.getUint8(at + 28),
+    syns: view.getUint8(at + 29),
+    requests: view.getUint8(at + 30),
+    unused: view.getUint8(at + 31),
   }),
   write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.address);
-  },
-};
-
-/** `struct tpot_flow`, 36 bytes. */
-export interface TpotFlow {
-  source: Uint8Array;
-  destination: Uint8Array;
-  sourcePort: number;
-  destinationPort: number;
-}
-export const TpotFlowCodec: Codec<TpotFlow> = {
-  size: 36,
-  read: (view, at = 0) => ({
-    source: bytesAt(view, at + 0, 16),
-    destination: bytesAt(view, at + 16, 16),
-    sourcePort: view.getUint16(at + 32, false),
-    destinationPort: view.getUint16(at + 34, false),
-  }),
-  write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.source);
-    putBytes(view, at + 16, 16, value.destination);
-    view.setUint16(at + 32, value.sourcePort, false);
-    view.setUint16(at + 34, value.destinationPort, false);
+    putBytes(view, at + 0, 16, value.nextHop);
+    view.setUint32(at + 16, value.legReason, true);
+    view.setUint32(at + 20, value.origin, true);
+    view.setUint16(at + 24, value.requestCapabilities, true);
+    view.setUint16(at + 26, value.replyCapabilities, true);
+    view.setUint8(at + 28, value.requestHops);
+    view.setUint8(at + 29, value.syns);
+    view.setUint8(at + 30, value.requests);
+    view.setUint8(at + 31, value.unused);
   },
 };
 
@@ -252,78 +324,6 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
   },
 };
 
-/** `struct tpot_pending`, 4 bytes. */
-export interface TpotPending {
-  plain: number;
-}
-export const TpotPendingCodec: Codec<TpotPending> = {
-  size: 4,
-  read: (view, at = 0) => ({
-    plain: view.getUint32(at + 0, true),
-  }),
-  write: (view, value, at = 0) => {
-    view.setUint32(at + 0, value.plain, true);
-  },
-};
-
-/** `struct tpot_black_hole`, 16 bytes. */
-export interface TpotBlackHole {
-  untilNs: bigint;
-  seconds: number;
-  times: number;
-}
-export const TpotBlackHoleCodec: Codec<TpotBlackHole> = {
-  size: 16,
-  read: (view, at = 0) => ({
-    untilNs: view.getBigUint64(at + 0, true),
-    seconds: view.getUint32(at + 8, true),
-    times: view.getUint32(at + 12, true),
-  }),
-  write: (view, value, at = 0) => {
-    view.setBigUint64(at + 0, value.untilNs, true);
-    view.setUint32(at + 8, value.seconds, true);
-    view.setUint32(at + 12, value.times, true);
-  },
-};
-
-/** `struct tpot_socket`, 32 bytes. */
-export interface TpotSocket {
-  nextHop: Uint8Array;
-  legReason: number;
-  origin: number;
-  requestCapabilities: number;
-  replyCapabilities: number;
-  requestHops: number;
-  syns: number;
-  requests: number;
-  unused: number;
-}
-export const TpotSocketCodec: Codec<TpotSocket> = {
-  size: 32,
-  read: (view, at = 0) => ({
-    nextHop: bytesAt(view, at + 0, 16),
-    legReason: view.getUint32(at + 16, true),
-    origin: view.getUint32(at + 20, true),
-    requestCapabilities: view.getUint16(at + 24, true),
-    replyCapabilities: view.getUint16(at + 26, true),
-    requestHops: view.getUint8(at + 28),
-    syns: view.getUint8(at + 29),
-    requests: view.getUint8(at + 30),
-    unused: view.getUint8(at + 31),
-  }),
-  write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.nextHop);
-    view.setUint32(at + 16, value.legReason, true);
-    view.setUint32(at + 20, value.origin, true);
-    view.setUint16(at + 24, value.requestCapabilities, true);
-    view.setUint16(at + 26, value.replyCapabilities, true);
-    view.setUint8(at + 28, value.requestHops);
-    view.setUint8(at + 29, value.syns);
-    view.setUint8(at + 30, value.requests);
-    view.setUint8(at + 31, value.unused);
-  },
-};
-
 /** `enum tpot_flag`. */
 export const TpotFlag = {
   NODE: 1,
@@ -332,13 +332,12 @@ export const TpotFlag = {
   EDGE: 8,
 } as const;
 
-/** `enum tpot_state`. */
-export const TpotState = {
-  SYN_RECEIVED: 1,
-  SYN_ANSWERED: 2,
-  TUNNELLED: 3,
-  PLAIN: 4,
-  EDGE: 5,
+/** `enum tpot_origin`. */
+export const TpotOrigin = {
+  NONE: 0,
+  TUNNEL: 1,
+  EDGE: 2,
+  STRIPPED: 3,
 } as const;
 
 /** `enum tpot_reason`. */
@@ -383,26 +382,27 @@ export const TpotReason = {
   COUNT: 37,
 } as const;
 
-/** `enum tpot_origin`. */
-export const TpotOrigin = {
-  NONE: 0,
-  TUNNEL: 1,
-  EDGE: 2,
-  STRIPPED: 3,
+/** `enum tpot_state`. */
+export const TpotState = {
+  SYN_RECEIVED: 1,
+  SYN_ANSWERED: 2,
+  TUNNELLED: 3,
+  PLAIN: 4,
+  EDGE: 5,
 } as const;
 
 export const maps = {
-  tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
   tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 37, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
-  tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 1024, type: 11 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
+  tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
+  tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
+  tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 1024, type: 11 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
   tpotTunnelsClosed: { name: 'tpot_tunnels_closed', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 16384, type: 9 },
-  tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
-  tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
-  tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
 } as const;
