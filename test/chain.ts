@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { findMount, pinDirectory } from '../host/mounts.js';
 import { builtFile, packageRoot, runtimeDirectory } from '../host/paths.js';
 import { tpotNodeCommand, type Host, type Program, type RunOptions, type RunResult } from '../netns/host.js';
-import { parseOriginLog, requestsOf, type RequestEvent } from '../netns/origin-events.js';
+import { parseOriginLog, requestsOf, type OriginEvent, type RequestEvent } from '../netns/origin-events.js';
 import type { LinkSpec, NodeSpec, RouteSpec, TopologySpec } from '../netns/spec.js';
 import { createTopology, type Topology } from '../netns/topology.js';
 import { askNode } from '../node/admin-client.js';
@@ -101,6 +101,7 @@ function specOf({ loss, v6 = false, offload = true, nodes }: ChainOptions): Topo
 export class Chain {
   readonly net: Topology;
   readonly origin: Program;
+  #looks = 0;
 
   constructor(net: Topology, origin: Program) {
     this.net = net;
@@ -153,9 +154,16 @@ export class Chain {
     return (await this.status(node)).counters[code] ?? 0;
   }
 
-  /** HTTP requests that reached the origin. */
-  requests(path?: string): RequestEvent[] {
-    return requestsOf(parseOriginLog(this.origin.stdout()), path);
+  /**
+   * HTTP requests that reached the origin, whose answers have been read to their end. The origin reports in its own
+   * time, but in order: one more request, straight from P2, shows that the earlier ones are in its log.
+   */
+  async requests(path?: string): Promise<RequestEvent[]> {
+    const last = `/private/last-${++this.#looks}`;
+    await this.host('p2').must('curl', ['-sSf', '-o', '/dev/null', `http://${ORIGIN}${last}`]);
+    const events = (): OriginEvent[] => parseOriginLog(this.origin.stdout());
+    await this.origin.while(() => requestsOf(events(), last).length > 0, { what: `${last} in its log` });
+    return requestsOf(events(), path).filter((event) => !event.path.startsWith('/private/last-'));
   }
 }
 

@@ -32,8 +32,8 @@ test('fetch through both caches, then from the first', async () => {
   const expected = contentHash(path, 300_017);
   expect(await sum('c1', `curl -gsSf -m 20 ${URL}${path}`)).toBe(expected);
   expect(await sum('c2', `curl -gsSf -m 20 ${URL}${path}`)).toBe(expected);
-  expect(chain.requests(path)).toHaveLength(1);
-  expect(chain.requests(path)[0]?.peer).toBe('2001:db8:4::2');
+  expect(await chain.requests(path)).toHaveLength(1);
+  expect((await chain.requests(path))[0]?.peer).toBe('2001:db8:4::2');
   const links = await capture.stop();
   const leg = (source: string, hops: number): { source: string; destination: string; hops: number[] } => ({
     source,

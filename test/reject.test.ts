@@ -335,6 +335,6 @@ describe('replies that the shim gets', () => {
     expect(synsTo(link, ORIGIN).map(({ request }) => request?.hops)).toEqual([HOPS, undefined]);
     expect(synAcksFrom(link, ORIGIN).map(({ reply }) => reply !== undefined)).toEqual([true, false]);
     expect(tunnelled(link)).toEqual([]);
-    expect(chain.requests().map(({ peer: from }) => from)).toEqual([CLIENT]);
+    expect((await chain.requests()).map(({ peer: from }) => from)).toEqual([CLIENT]);
   });
 });
