@@ -112,7 +112,11 @@ export class Chain {
   }
 
   /** Runs a command under the shim, to its end. */
-  run(client: string, command: readonly string[], options: ShimOptions & RunOptions = {}): Promise<RunResult> {
+  run(
+    client: string,
+    command: readonly string[],
+    options: ShimOptions & RunOptions = {},
+  ): Promise<RunResult> {
     const [program, ...args] = shim(command, options);
     return this.host(client).run(program, args, options);
   }
@@ -126,7 +130,11 @@ export class Chain {
   /** Starts a command under the shim that goes on running. */
   spawn(client: string, command: readonly string[], options: ShimOptions & { label?: string } = {}): Program {
     const [program, ...args] = shim(command, options);
-    return this.host(client).spawn(program, args, options.label === undefined ? {} : { label: options.label });
+    return this.host(client).spawn(
+      program,
+      args,
+      options.label === undefined ? {} : { label: options.label },
+    );
   }
 
   status(node: string): Promise<NodeStatus> {
@@ -206,7 +214,7 @@ export async function traces(net: Topology, host: string, name = net.nodeName(ho
   const inside = net.host(host);
   const said = async (program: string, ...args: string[]): Promise<string[]> =>
     lines((await inside.run(program, args)).stdout).map((line) => `${program}: ${line.trim()}`);
-  const programs = (await said('bpftool', 'net', 'show')).filter((line) => line.includes('tpot'));
+  const programs = Number(await inside.must(process.execPath, [fixture('attached.mjs')]));
   return [
     ...entries(pinDirectory('nodes', name)),
     ...namedDirectories(findMount('cgroup2') ?? '', `tpot-node.${name}`),
@@ -216,6 +224,6 @@ export async function traces(net: Topology, host: string, name = net.nodeName(ho
     ...(await said('ip', '-4', 'route', 'show', 'table', '5450')),
     ...(await said('ip', '-6', 'route', 'show', 'table', '5450')),
     ...(await said('ss', '-Hltn')),
-    ...programs,
+    ...(programs === 0 ? [] : [`${programs} programs on interfaces`]),
   ];
 }
