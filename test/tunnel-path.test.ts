@@ -33,13 +33,19 @@ function spec(middleMtu?: number): TopologySpec {
         { host: 'r2', to, via: 'p1' },
         { host: 'origin', to, via: 'p1' },
       ]),
-      ...['198.18.0.0/15', '2001:db8::/32'].flatMap((to) => [
+      ...['198.18.0.0/15', '2001:db8:1::/64', '2001:db8:2::/64'].flatMap((to) => [
         { host: 'r2', to, via: 'r1' },
         { host: 'p1', to, via: 'r2' },
       ]),
     ],
     nodes: [
-      { host: 'p1', config: { rules: [{ match: { dport: [80] }, action: 'cache' }, { action: 'relay' }] } },
+      {
+        host: 'p1',
+        config: {
+          address: ['198.18.3.1', '2001:db8:3::1'],
+          rules: [{ match: { dport: [80] }, action: 'cache' }, { action: 'relay' }],
+        },
+      },
     ],
   };
 }
@@ -63,7 +69,7 @@ function curl(net: Topology, args: readonly string[]): Promise<string> {
     '60',
     ...args,
   ];
-  return net.host('c1').must('sh', ['-c', '"$@" | sha256sum', 'sh', ...shim]);
+  return net.host('c1').must('bash', ['-c', 'set -o pipefail; "$@" | sha256sum', 'bash', ...shim]);
 }
 
 const counters = async (net: Topology): Promise<Record<string, number>> =>
@@ -97,7 +103,7 @@ test.each([
 });
 
 test('a narrow link inside the tunnel: its ICMP reaches TCP, and the upload arrives whole', async () => {
-  const net = await standPath(Number(process.env.MTU ?? 1280));
+  const net = await standPath(1280);
   const capture = await startCapture(net, { links: ['c1-r1'] });
   const bytes = `head -c ${UPLOAD} /dev/zero`;
   const direct = await net.host('c1').must('sh', ['-c', `${bytes} | sha256sum`]);
@@ -105,7 +111,7 @@ test('a narrow link inside the tunnel: its ICMP reaches TCP, and the upload arri
     .host('c1')
     .must('sh', [
       '-c',
-      `${bytes} | ${tpotNodeCommand.join(' ')} run -- curl -sSf --max-time 10 --data-binary @- http://${ORIGIN}/echo | sha256sum`,
+      `${bytes} | ${tpotNodeCommand.join(' ')} run -- curl -sSf --max-time 60 --data-binary @- http://${ORIGIN}/echo | sha256sum`,
     ]);
   expect(echoed).toBe(direct);
   const links = await capture.stop();
