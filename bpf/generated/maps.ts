@@ -304,23 +304,32 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
   },
 };
 
-/** `struct tpot_tunnel`, 20 bytes. */
+/** `struct tpot_tunnel`, 24 bytes. */
 export interface TpotTunnel {
   remote: Uint8Array;
   udpPort: number;
   capabilities: number;
+  repeats: number;
+  plain: number;
+  unused: number;
 }
 export const TpotTunnelCodec: Codec<TpotTunnel> = {
-  size: 20,
+  size: 24,
   read: (view, at = 0) => ({
     remote: bytesAt(view, at + 0, 16),
     udpPort: view.getUint16(at + 16, false),
     capabilities: view.getUint16(at + 18, true),
+    repeats: view.getUint8(at + 20),
+    plain: view.getUint8(at + 21),
+    unused: view.getUint16(at + 22, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.remote);
     view.setUint16(at + 16, value.udpPort, false);
     view.setUint16(at + 18, value.capabilities, true);
+    view.setUint8(at + 20, value.repeats);
+    view.setUint8(at + 21, value.plain);
+    view.setUint16(at + 22, value.unused, true);
   },
 };
 
@@ -379,7 +388,10 @@ export const TpotReason = {
   BLACK_HOLE_LEARNED: 34,
   ENCAP_OK: 35,
   ENCAP_FAILED: 36,
-  COUNT: 37,
+  TUNNEL_BLOCKED: 37,
+  ICMP_TRANSLATED: 38,
+  ICMP_DELIVERED: 39,
+  COUNT: 40,
 } as const;
 
 /** `enum tpot_state`. */
@@ -394,7 +406,7 @@ export const TpotState = {
 export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 37, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 40, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
