@@ -48,10 +48,13 @@ static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct qu
 	return 1;
 }
 
-static __always_inline int read_quoted4(struct __sk_buff *skb, __u32 at, struct quoted *q)
+static __noinline int read_quoted4(struct __sk_buff *skb, __u32 at, struct quoted *q)
 {
-	struct ipv4 inner, *outer = (struct ipv4 *)q->outer;
+	struct ipv4 inner, *outer;
 
+	if (!q)
+		return 0;
+	outer = (struct ipv4 *)q->outer;
 	if (bpf_skb_load_bytes(skb, at, outer, IPV4_HLEN) || bpf_skb_load_bytes(skb, at + IPV4_HLEN, &inner, sizeof(inner)))
 		return 0;
 	if (outer->version_ihl != 0x45 || outer->protocol != IPPROTO_IPIP_ || inner.version_ihl != 0x45 ||
@@ -64,10 +67,13 @@ static __always_inline int read_quoted4(struct __sk_buff *skb, __u32 at, struct 
 	return read_ports(skb, at + 2 * IPV4_HLEN, q);
 }
 
-static __always_inline int read_quoted6(struct __sk_buff *skb, __u32 at, struct quoted *q)
+static __noinline int read_quoted6(struct __sk_buff *skb, __u32 at, struct quoted *q)
 {
-	struct ipv6 inner, *outer = (struct ipv6 *)q->outer;
+	struct ipv6 inner, *outer;
 
+	if (!q)
+		return 0;
+	outer = (struct ipv6 *)q->outer;
 	if (bpf_skb_load_bytes(skb, at, outer, IPV6_HLEN) || bpf_skb_load_bytes(skb, at + IPV6_HLEN, &inner, sizeof(inner)))
 		return 0;
 	if (outer->next_header != IPPROTO_IPV6_ || inner.next_header != IPPROTO_TCP_)
@@ -140,12 +146,19 @@ static __noinline int translate_too_big(struct __sk_buff *skb, const struct pack
 	return TC_ACT_UNSPEC; /* on to TCP, as an error about its own segment */
 }
 
-/* The local socket of the quoted connection, as its incoming segments name it. */
-static __always_inline void quoted_packet(const struct packet *p, const struct quoted *q, struct packet *incoming)
+/* The node cannot be reached by tunnel. The functions it calls want a segment that comes from the node. */
+static __noinline int handle_unreachable(struct __sk_buff *skb, const struct packet *p, const struct quoted *q,
+					 struct tpot_tunnel *tunnel)
 {
-	__builtin_memset(incoming, 0, sizeof(*incoming));
-	incoming->family = p->family;
-	flow_reverse(&incoming->flow, &q->flow);
+	struct packet incoming = {};
+
+	if (!p || !q || !tunnel || tunnel->plain)
+		return TC_ACT_UNSPEC;
+	incoming.family = p->family;
+	flow_reverse(&incoming.flow, &q->flow);
+	if (unheard(skb, &incoming))
+		give_tunnel_up(skb, &incoming, tunnel);
+	return TC_ACT_UNSPEC;
 }
 
 static __always_inline int is_too_big(const struct packet *p, const struct icmp *icmp)
@@ -203,7 +216,6 @@ static __noinline int handle_icmp_of_taken(struct __sk_buff *skb, const struct p
 /* Only errors that quote a segment or a tunnel of ours, addresses and ports included, are touched. */
 static __noinline int handle_icmp(struct __sk_buff *skb, const struct packet *p)
 {
-	struct packet incoming;
 	struct quoted q = {};
 	struct icmp icmp;
 
@@ -217,12 +229,7 @@ static __noinline int handle_icmp(struct __sk_buff *skb, const struct packet *p)
 
 	if (!tunnel || !same_address(tunnel->remote, q.remote))
 		return TC_ACT_UNSPEC;
-	if (is_too_big(p, &icmp))
-		return translate_too_big(skb, p, &q);
-	quoted_packet(p, &q, &incoming);
-	if (!tunnel->plain && unheard(skb, &incoming))
-		give_tunnel_up(skb, &incoming, tunnel);
-	return TC_ACT_UNSPEC;
+	return is_too_big(p, &icmp) ? translate_too_big(skb, p, &q) : handle_unreachable(skb, p, &q, tunnel);
 }
 
 #endif

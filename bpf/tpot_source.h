@@ -53,7 +53,7 @@ static __always_inline int is_unicast(const __be32 *address)
 }
 
 /* Rule 2: whose reply may pin a connection. TPOT_R_REPLY_ACCEPTED, or why not. */
-static __always_inline __u32 judge_reply(const struct option_scan *scan, const struct tpot_flow *flow, int family)
+static __noinline __u32 judge_reply(const struct option_scan *scan, const struct tpot_flow *flow, int family)
 {
 	struct tpot_prefix key = { .length = 32 + 128, .family = bpf_htonl(family) };
 
@@ -225,7 +225,7 @@ static __noinline int write_request(struct bpf_sock_ops *ops)
 static __always_inline int load_reply(struct bpf_sock_ops *ops, const struct tpot_config *config, int family,
 				      struct option_scan *scan)
 {
-	struct option_area area = {};
+	struct tpot_option_area area = {};
 	__u16 exid = bpf_ntohs(family == 4 ? config->exid : config->exid6);
 
 	area.bytes[0] = config->option_kind;

@@ -145,7 +145,7 @@ describe.each(['cache', 'relay'])('the server speaks first, action %s', (action)
   });
 });
 
-/** Not part of the set-up: its package would start a server on the machine. */
+/** Where it is not installed, the banner server above has to do. */
 const SSHD = '/usr/sbin/sshd';
 
 describe.skipIf(!existsSync(SSHD))('a real SSH server, where there is one', () => {

@@ -61,7 +61,8 @@ const ENCAPSULATION = {
   'tunnel-blocked':
     'nothing sent through a tunnel arrived: the connection went on plain before anything was lost',
   'icmp-translated': 'a "too big" about a tunnel packet became one about its segment',
-  'icmp-delivered': 'an error about a segment sent in the name of a destination reached the socket that sent it',
+  'icmp-delivered':
+    'an error about a segment sent in the name of a destination reached the socket that sent it',
 } as const;
 
 /** Code to meaning, in one line each. */

@@ -165,6 +165,23 @@ export const TpotGaugesCodec: Codec<TpotGauges> = {
   },
 };
 
+/** `struct tpot_option_area`, 68 bytes. */
+export interface TpotOptionArea {
+  bytes: Uint8Array;
+  length: number;
+}
+export const TpotOptionAreaCodec: Codec<TpotOptionArea> = {
+  size: 68,
+  read: (view, at = 0) => ({
+    bytes: bytesAt(view, at + 0, 64),
+    length: view.getUint32(at + 64, true),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 64, value.bytes);
+    view.setUint32(at + 64, value.length, true);
+  },
+};
+
 /** `struct tpot_pending`, 4 bytes. */
 export interface TpotPending {
   plain: number;
@@ -411,6 +428,7 @@ export const maps = {
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotScratch: { name: 'tpot_scratch', key: u32Codec, value: TpotOptionAreaCodec, maxEntries: 1, type: 6 },
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
