@@ -78,6 +78,51 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
   check(`setsockopt(${level}, ${name})`, cSetsockopt(fd, level, name, bytes, 4) as number);
 }
 
+const cGetsockopt = libc.func(
+  'int getsockopt(int fd, int level, int name, _Inout_ void *value, _Inout_ uint32_t *length)',
+);
+
+/** The value of a socket option, at most `length` bytes. */
+export function getSocketOption(fd: number, level: number, name: number, length: number): Buffer {
+  const value = Buffer.alloc(length);
+  check(`getsockopt(${level}, ${name})`, cGetsockopt(fd, level, name, value, [length]) as number);
+  return value;
+}
+
+const cIoctl = libc.func('int ioctl(int fd, ulong request, _Out_ int *value)');
+
+/** An ioctl that answers with one int. */
+export function ioctlNumber(fd: number, request: number): number {
+  const value = [0];
+  check(`ioctl(${request})`, cIoctl(fd, request, value) as number);
+  return value[0] ?? 0;
+}
+
+const AFFINITY_BYTES = 128;
+const cGetAffinity = libc.func('int sched_getaffinity(int pid, size_t size, _Out_ void *mask)');
+const cSetAffinity = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
+
+/** The processors this thread may run on, a bit each. */
+export function getAffinity(): Buffer {
+  const mask = Buffer.alloc(AFFINITY_BYTES);
+  check('sched_getaffinity', cGetAffinity(0, mask.length, mask) as number);
+  return mask;
+}
+
+/** Returns on one of the processors of the mask. */
+export function setAffinity(mask: Buffer): void {
+  check('sched_setaffinity', cSetAffinity(0, mask.length, mask) as number);
+}
+
+const cSyscall = libc.func('long syscall(long number, int command, uint flags, int cpu)');
+const SYS_MEMBARRIER = process.arch === 'arm64' ? 283 : 324;
+const MEMBARRIER_CMD_GLOBAL = 1;
+
+/** Waits for an RCU grace period (`synchronize_rcu` in the kernel). */
+export function membarrierGlobal(): void {
+  check('membarrier', Number(cSyscall(SYS_MEMBARRIER, MEMBARRIER_CMD_GLOBAL, 0, 0)));
+}
+
 /** The local port of a bound socket. */
 export function localPort(fd: number): number {
   const name = Buffer.alloc(28);
