@@ -154,9 +154,11 @@ static __always_inline __u16 ipv4_checksum(const struct ipv4 *ip)
 }
 
 /* The outer header of a tunnel packet that goes on in another tunnel; it keeps its class, and a CE mark with it. */
-static __always_inline int renew_outer(struct __sk_buff *skb, const struct packet *p, __u32 l3, const __be32 *source,
+static __noinline int renew_outer(struct __sk_buff *skb, const struct packet *p, __u32 l3, const __be32 *source,
 				       const __be32 *remote)
 {
+	if (!p || !source || !remote)
+		return -1;
 	if (p->family == 4) {
 		struct ipv4 ip;
 
@@ -190,64 +192,72 @@ static __always_inline int renew_outer(struct __sk_buff *skb, const struct packe
  */
 static __noinline int tunnel_on(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, __u32 l3)
 {
-	struct tpot_tunnel *found, tunnel;
+	struct tpot_tunnel *tunnel;
 	int verdict;
 
 	if (!p || !splice || (splice->flags & TPOT_SPLICE_HOLD))
 		return SPLICE_GO_ON;
-	found = bpf_map_lookup_elem(&tpot_tunnels, &splice->out);
-	if (!found)
+	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &splice->out);
+	if (!tunnel)
 		return SPLICE_GO_ON;
-	tunnel = *found;
 	verdict = map_spliced(skb, p, splice, 1);
 	if (verdict != TC_ACT_OK)
 		return verdict;
-	if (renew_outer(skb, p, l3, splice->out.source, tunnel.remote))
+	if (renew_outer(skb, p, l3, splice->out.source, tunnel->remote))
 		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
 	p->l3 = l3;
-	return route_spliced(skb, p, splice->out.source, tunnel.remote, p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_);
+	return route_spliced(skb, p, splice->out.source, tunnel->remote, p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_);
+}
+
+/* A tunnelled segment that has passed every check: it goes on spliced, or to its socket. */
+static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, const struct outer *outer, __u32 l3)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_splice *splice;
+	int verdict;
+
+	if (!config || !p || !outer)
+		return TC_ACT_SHOT;
+	count(TPOT_R_DECAP_OK);
+	splice = find_splice(&p->flow);
+	if (splice && outer->length == (p->family == 4 ? IPV4_HLEN : IPV6_HLEN)) {
+		verdict = tunnel_on(skb, p, splice, l3);
+		if (verdict != SPLICE_GO_ON)
+			return verdict;
+	}
+	if (bpf_skb_adjust_room(skb, -(__s32)outer->length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
+		count(TPOT_R_DROP_DECAP_MALFORMED);
+		return TC_ACT_SHOT;
+	}
+	if (outer->ecn == ECN_CE)
+		bpf_skb_ecn_set_ce(skb); /* RFC 6040 section 4.2 */
+	p->l3 = l3;
+	p->l4 -= outer->length;
+	p->end -= outer->length;
+	if (splice) {
+		verdict = handle_spliced(skb, p, splice, 1);
+		if (verdict != SPLICE_GO_ON)
+			return verdict;
+	}
+	return deliver_segment(skb, p, config);
 }
 
 /* A tunnel packet to our own address: its inner segment is delivered, or it ends here with a counter. */
 static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 {
-	struct tpot_config *config = config_get();
+	__u32 reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
 	struct outer outer = {};
-	__u32 reason, l3;
+	__u32 l3;
 
-	if (!config || !p)
+	if (!p)
 		return TC_ACT_UNSPEC;
 	l3 = p->l3;
-	reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
 	if (p->sound && read_outer(skb, p, &outer))
 		reason = judge_inner(skb, p, &outer, l3 + outer.length);
-	struct tpot_splice *splice = reason == TPOT_R_DECAP_OK ? find_splice(&p->flow) : 0;
-
-	if (splice && outer.length == (p->family == 4 ? IPV4_HLEN : IPV6_HLEN)) {
-		int verdict = tunnel_on(skb, p, splice, l3);
-
-		if (verdict != SPLICE_GO_ON) {
-			count(TPOT_R_DECAP_OK);
-			return verdict;
-		}
-	}
-	if (reason == TPOT_R_DECAP_OK && bpf_skb_adjust_room(skb, -(__s32)outer.length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
-		reason = TPOT_R_DROP_DECAP_MALFORMED;
+	if (reason == TPOT_R_DECAP_OK)
+		return accept_tunnelled(skb, p, &outer, l3);
 	count(reason);
-	if (reason != TPOT_R_DECAP_OK)
-		return TC_ACT_SHOT;
-	if (outer.ecn == ECN_CE)
-		bpf_skb_ecn_set_ce(skb); /* RFC 6040 section 4.2 */
-	p->l3 = l3;
-	p->l4 -= outer.length;
-	p->end -= outer.length;
-	if (splice) {
-		int verdict = handle_spliced(skb, p, splice, 1);
-
-		if (verdict != SPLICE_GO_ON)
-			return verdict;
-	}
-	return deliver_segment(skb, p, config);
+	return TC_ACT_SHOT;
 }
 
 /* RFC 2003 section 3.1. The outer source is the inner one; DF always, so a small MTU is told, not hidden. */
