@@ -10,6 +10,7 @@ const libc = koffi.load('libc.so.6');
 const cSocket = libc.func('int socket(int domain, int type, int protocol)');
 const cBind = libc.func('int bind(int fd, const void *address, uint32_t length)');
 const cListen = libc.func('int listen(int fd, int backlog)');
+const cConnect = libc.func('int connect(int fd, const void *address, uint32_t length)');
 const cSetsockopt = libc.func(
   'int setsockopt(int fd, int level, int name, const void *value, uint32_t length)',
 );
@@ -76,6 +77,23 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
   const bytes = Buffer.alloc(4);
   bytes.writeInt32LE(value);
   check(`setsockopt(${level}, ${name})`, cSetsockopt(fd, level, name, bytes, 4) as number);
+}
+
+const SOCK_DGRAM = 2;
+
+/** The address this machine sends from towards `address`, as the routing table says; 4 or 16 bytes. */
+export function sourceAddress(address: Uint8Array): Uint8Array {
+  const six = address.length === 16;
+  const fd = check('socket', cSocket(six ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) as number);
+  try {
+    const to = sockaddr(address, 9); // any port: nothing is sent
+    check('connect', cConnect(fd, to, to.length) as number);
+    const name = Buffer.alloc(to.length);
+    check('getsockname', cGetsockname(fd, name, [name.length]) as number);
+    return Uint8Array.from(six ? name.subarray(8, 24) : name.subarray(4, 8));
+  } finally {
+    cClose(fd);
+  }
 }
 
 const cGetsockopt = libc.func(

@@ -27,6 +27,7 @@ import type { TypedMap } from '../bpf/map.js';
 import { ipv4Number, type TpotPrograms } from '../bpf/programs.js';
 import type { PolicyRow } from '../tpot/policy.js';
 import { descriptorOf } from './socket-descriptor.js';
+import { bindFreePort } from './leg-port.js';
 import { Splicer } from './splicer.js';
 import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
 import type {
@@ -42,6 +43,9 @@ import type {
 } from './data-path.js';
 
 const BACKLOG = 4096;
+const SOL_SOCKET = 1;
+/** Urgent data (RFC 6093) stays where it is in the stream: read apart, it would be missing from what is relayed. */
+const SO_OOBINLINE = 10;
 const SWEEP_MS = 2000;
 const SOL_IP = 0;
 const IP_TRANSPARENT = 19;
@@ -115,6 +119,7 @@ export function openListener(family: Family): number {
       libc.setSocketOption(fd, SOL_IPV6, IPV6_V6ONLY, 1);
       libc.setSocketOption(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
     }
+    libc.setSocketOption(fd, SOL_SOCKET, SO_OOBINLINE, 1); // inherited by what is accepted
     libc.bind(fd, LOOPBACK[family], 0);
     return fd;
   } catch (error) {
@@ -177,6 +182,10 @@ export class EbpfDataPath implements DataPath {
 
   connect(options: LegOptions): Socket {
     const fd = libc.tcpSocket(options.address.family === 4 ? libc.AF_INET : libc.AF_INET6);
+    libc.setSocketOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+    if ((this.#programs.config.flags & TpotFlag.SPLICING) !== 0) {
+      bindFreePort(fd, options, (flow) => this.#splicer.isSpliced(flow));
+    }
     if (options.hops > 0) {
       this.#sockets.set(fd, {
         nextHop: NO_ADDRESS,

@@ -5,7 +5,7 @@ afterEach(closeAll);
 test('debug', async () => {
   const chain = await standChain({ nodes: { p1: SPLICE, p2: SPLICE } });
   const n = process.env['N'] ?? '1';
-  const r = await chain.run('c1', [process.execPath, fixture('duplex.mjs'), ORIGIN, '22', n, '200000', '25', '2'], { timeoutMs: Number(process.env['T'] ?? 5000) });
+  const r = await chain.run('c1', [process.execPath, fixture('duplex.mjs'), ORIGIN, '22', n, process.env['B'] ?? '200000', process.env['C'] ?? '25', process.env['P'] ?? '2'], { timeoutMs: Number(process.env['T'] ?? 5000) });
   console.log(r.stdout, r.stderr.slice(-300));
   for (const p of ['p1', 'p2']) console.log(p, JSON.stringify(await chain.stats(p)), JSON.stringify((await chain.conns(p)).slice(0, 3)));
   for (const p of ['c1', 'p1', 'p2', 'origin']) console.log(p, (await chain.host(p).run('ss', ['-tnoi'])).stdout.slice(0, 1500));
