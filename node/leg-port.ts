@@ -14,7 +14,10 @@ const DEFAULT_RANGE = [32_768, 60_999] as const;
 
 function portRange(): readonly [number, number] {
   try {
-    const [from, to] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/).map(Number);
+    const [from, to] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8')
+      .trim()
+      .split(/\s+/)
+      .map(Number);
     return from !== undefined && to !== undefined ? [from, to] : DEFAULT_RANGE;
   } catch {
     return DEFAULT_RANGE;
@@ -32,7 +35,12 @@ export function bindFreePort(
   const [from, to] = portRange();
   for (let left = TRIES; left > 0; left--) {
     const port = randomInt(from, to + 1);
-    const arriving = { source: destination.address, sourcePort: destination.port, destination: source, destinationPort: port };
+    const arriving = {
+      source: destination.address,
+      sourcePort: destination.port,
+      destination: source,
+      destinationPort: port,
+    };
     if (isSpliced(arriving)) continue;
     try {
       bind(fd, bytes, port);

@@ -15,6 +15,8 @@ export interface HttpContext {
   readonly leg: Socket | undefined;
   /** Opens a (further) leg to the destination; it is connecting, and has an `error` listener. */
   openLeg(): Socket;
+  /** The connection is HTTP no longer: from here on its bytes go to the leg, after `fromClient`, and the leg's to it. */
+  join(leg: Socket, fromClient: Buffer): Promise<void>;
 }
 
 /** What answers HTTP on taken connections; implemented in http/. */
@@ -111,7 +113,9 @@ async function sniffThenServe(connection: Connection, ports: SessionPorts): Prom
   if (verdict === 'serve') {
     connection.state = 'serving';
     const { destination, client: from } = connection;
-    await ports.http.serve(client, first, { client: from, destination, leg, openLeg: open });
+    const join = (to: Socket, fromA: Buffer): Promise<void> =>
+      relayThenSplice(connection, to, { fromA }, ports);
+    await ports.http.serve(client, first, { client: from, destination, leg, openLeg: open, join });
   } else if (verdict === 'relay') {
     connection.relaying();
     await relayThenSplice(connection, leg ?? open(), { fromA: first, fromB: early }, ports);

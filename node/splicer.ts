@@ -7,11 +7,23 @@ import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import * as tcp from '../host/tcp.js';
 import { passEveryProcessor } from '../host/processors.js';
-import { TpotFlag, TpotSpliceFlag, TpotState, TpotFlowCodec, type TpotFlow, type TpotSplice } from '../bpf/generated/maps.js';
+import {
+  TpotFlag,
+  TpotSpliceFlag,
+  TpotState,
+  TpotFlowCodec,
+  type TpotFlow,
+  type TpotSplice,
+} from '../bpf/generated/maps.js';
 import type { TpotPrograms } from '../bpf/programs.js';
 import { testRun } from '../bpf/test-run.js';
 import { TimestampReader } from '../bpf/timestamps.js';
-import { handOverHolding, handOverIdle, type HandOverPort, type HandOverResult } from '../splice/hand-over.js';
+import {
+  handOverHolding,
+  handOverIdle,
+  type HandOverPort,
+  type HandOverResult,
+} from '../splice/hand-over.js';
 import { joinLegs, type Joined, type LegState, type RelayedReason } from '../splice/join.js';
 import { reverse, type FlowEnds, type Mapping } from '../splice/mapping.js';
 import { seq } from '../wire/seq.js';
@@ -52,7 +64,9 @@ interface Leg {
 
 function legOf(socket: Socket): Leg | undefined {
   const fd = descriptorOf(socket);
-  return fd === undefined || socket.destroyed || !socket.remoteAddress ? undefined : { socket, fd, flow: flowFrom(socket) };
+  return fd === undefined || socket.destroyed || !socket.remoteAddress
+    ? undefined
+    : { socket, fd, flow: flowFrom(socket) };
 }
 
 const isOver = ({ socket }: Leg): boolean =>
@@ -74,7 +88,13 @@ class HandOver implements HandOverPort {
   readonly #outer: IpAddress | undefined;
   readonly #leaving: () => void;
 
-  constructor(ports: SplicerPorts, client: Leg, server: Leg, outer: IpAddress | undefined, leaving: () => void) {
+  constructor(
+    ports: SplicerPorts,
+    client: Leg,
+    server: Leg,
+    outer: IpAddress | undefined,
+    leaving: () => void,
+  ) {
     this.#ports = ports;
     this.#client = client;
     this.#server = server;
@@ -128,12 +148,24 @@ class HandOver implements HandOverPort {
   join({ fromA, fromB }: Joined & { readonly ok: true }): void {
     const now = process.hrtime.bigint();
     const { socket } = this.#client;
-    const enter = (flow: FlowEnds, mapping: Mapping, facts: Pick<EntryFacts, 'outerSource' | 'fromClient' | 'bytes'>): void =>
+    const enter = (
+      flow: FlowEnds,
+      mapping: Mapping,
+      facts: Pick<EntryFacts, 'outerSource' | 'fromClient' | 'bytes'>,
+    ): void =>
       this.#ports.programs
         .map('tpotSplices')
         .set(kernelFlow(flow), spliceEntry(mapping, { ...facts, now, startedAt: now }));
-    enter(this.#client.flow, fromA, { outerSource: this.#outer, fromClient: true, bytes: BigInt(socket.bytesRead) });
-    enter(this.#server.flow, fromB, { outerSource: undefined, fromClient: false, bytes: BigInt(socket.bytesWritten) });
+    enter(this.#client.flow, fromA, {
+      outerSource: this.#outer,
+      fromClient: true,
+      bytes: BigInt(socket.bytesRead),
+    });
+    enter(this.#server.flow, fromB, {
+      outerSource: undefined,
+      fromClient: false,
+      bytes: BigInt(socket.bytesWritten),
+    });
   }
 
   leave(): void {
@@ -160,13 +192,16 @@ class HandOver implements HandOverPort {
       flow,
       sendNext: seq(sendNext),
       receiveNext: seq(receiveNext),
-      timestamps: received === undefined ? undefined : { sent: seq(tcp.timestampNow(fd) + TIMESTAMP_MARGIN), received },
+      timestamps:
+        received === undefined ? undefined : { sent: seq(tcp.timestampNow(fd) + TIMESTAMP_MARGIN), received },
       sack: info.sack,
       ecn: info.ecn,
       theirScale: info.theirScale,
       ourScale: info.ourScale,
       sendMss: info.sendMss,
-      receiveMss: info.receiveMss - (this.#outer !== undefined && flow === this.#client.flow ? OVERHEAD[flow.source.family] : 0),
+      receiveMss:
+        info.receiveMss -
+        (this.#outer !== undefined && flow === this.#client.flow ? OVERHEAD[flow.source.family] : 0),
     };
   }
 }
@@ -326,7 +361,8 @@ export class Splicer {
   #refusal(client: Leg, server: Leg): RelayedReason | undefined {
     const own = this.#ports.programs.map('tpotOwn');
     const local = [client, server].some(
-      ({ flow }) => sameIp(flow.source, flow.destination) || own.get({ address: toMapped(flow.source) }) !== undefined,
+      ({ flow }) =>
+        sameIp(flow.source, flow.destination) || own.get({ address: toMapped(flow.source) }) !== undefined,
     );
     if (local) return 'relayed-local';
     const timestamps = [client, server].map(({ fd }) => tcp.tcpInfo(fd).timestamps);
