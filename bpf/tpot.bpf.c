@@ -22,6 +22,7 @@
 #include "tpot_packet.h"
 #include "tpot_option.h"
 #include "tpot_take.h"
+#include "tpot_rewrite.h"
 #include "tpot_splice.h"
 #include "tpot_tunnel.h"
 #include "tpot_black_hole.h"
