@@ -4,10 +4,11 @@ const may = {
   host: ['core'],
   wire: ['core'],
   tpot: ['wire', 'core'],
+  splice: ['wire', 'core'],
   cache: ['core'],
   bpf: ['wire', 'core', 'host'],
   'client-shim': ['tpot', 'bpf', 'wire', 'core', 'host'],
-  node: ['cache', 'bpf', 'tpot', 'wire', 'core', 'host'],
+  node: ['cache', 'splice', 'bpf', 'tpot', 'wire', 'core', 'host'],
   netns: ['core', 'host', 'wire', 'tpot'],
   cli: ['node', 'client-shim', 'netns', 'bench', 'core', 'host'],
 };
