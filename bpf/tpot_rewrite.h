@@ -126,7 +126,7 @@ struct option_mapping {
 	__u32 flags; /* TPOT_SPLICE_* */
 };
 
-static __always_inline void add_at(struct option_area *area, __u32 at, __u32 delta)
+static __always_inline void add_at(struct tpot_option_area *area, __u32 at, __u32 delta)
 {
 	__u32 number = bpf_ntohl(read_be32(area, at)) + delta;
 
@@ -140,7 +140,7 @@ static __always_inline void add_at(struct option_area *area, __u32 at, __u32 del
  * Maps an option area in place: timestamps and SACK edges where both legs have them; every other option becomes NOPs,
  * and an illegal length ends the list. One 32-bit word or one byte a step; see scan_options for the volatile bytes.
  */
-__noinline int map_options(struct option_area *area, const struct option_mapping *by)
+__noinline int map_options(struct tpot_option_area *area, const struct option_mapping *by)
 {
 	volatile __u8 cursor = 0, words = 0, blanks = 0, second = 0;
 
@@ -193,7 +193,7 @@ __noinline int map_options(struct option_area *area, const struct option_mapping
 static __noinline int rewrite_options(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
 {
 	struct option_mapping by = {};
-	struct option_area area;
+	struct tpot_option_area area;
 	__s64 sum;
 
 	if (!p || !splice || !load_options(skb, p, &area))
