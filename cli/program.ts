@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../host/paths.js';
+import { registerBench } from './bench.js';
 import { registerDown } from './down.js';
 import { registerLab } from './lab.js';
 import { EXIT, exitStatusOf, formatError } from './output.js';
@@ -41,6 +42,7 @@ function createProgram(): Command {
   registerStatus(program);
   registerRun(program);
   registerLab(program);
+  registerBench(program);
   return program;
 }
 

@@ -1,0 +1,32 @@
+/** A figure as data, so that it is kept with the numbers and can be drawn again from them. */
+
+export interface Point {
+  readonly x: number | string;
+  readonly y: number;
+  /** The spread over rounds, where there were several. */
+  readonly low?: number;
+  readonly high?: number;
+}
+
+export interface Series {
+  readonly name: string;
+  readonly points: readonly Point[];
+}
+
+export interface Axis {
+  readonly label: string;
+  readonly scale: 'linear' | 'log' | 'categories';
+  readonly max?: number;
+}
+
+export interface Figure {
+  /** Part of the file's name. */
+  readonly name: string;
+  readonly title: string;
+  /** Under the title: what was held equal. */
+  readonly subtitle: string;
+  readonly kind: 'lines' | 'bars' | 'points';
+  readonly x: Axis;
+  readonly y: Axis;
+  readonly series: readonly Series[];
+}
