@@ -9,7 +9,7 @@ export function haproxyConfig(site: Pick<PeerSite, 'origin' | 'threads'>, splice
     ([name, port]) => `listen ${name}\n  bind 0.0.0.0:${port}\n  server origin ${site.origin}:${port}\n`,
   );
   return `global
-  maxconn 20000
+  maxconn 6000
   nbthread ${site.threads}
 defaults
   mode tcp

@@ -12,10 +12,10 @@ export function nginxConfig(site: Pick<PeerSite, 'origin' | 'threads' | 'directo
   return `load_module ${MODULE};
 daemon off;
 worker_processes ${site.threads};
-worker_rlimit_nofile 65536;
+worker_rlimit_nofile 16384;
 pid ${join(site.directory, 'nginx.pid')};
 error_log ${join(site.directory, 'nginx-error.log')};
-events { worker_connections 16384; }
+events { worker_connections 8192; }
 stream {
 ${servers.join('')}}
 `;
