@@ -12,18 +12,31 @@ export interface TestRunResult {
 }
 
 const OPTIONS_SIZE = 80;
-/** struct __sk_buff of Linux 5.15; `mark` is its third word. */
+/** struct __sk_buff of Linux 5.15. */
 const CONTEXT_SIZE = 192;
 const MARK_AT = 8;
+const GSO_SIZE_AT = 176;
 const GROWTH = 256;
 
+export interface TestRunOptions {
+  /** 1 by default. */
+  readonly repeat?: number;
+  /** Makes the frame one that is still to be cut into segments with so much payload. */
+  readonly gsoSize?: number;
+}
+
 /** Runs a tc program over one Ethernet frame in the current network namespace. */
-export function testRun(programFd: number, frame: Uint8Array, repeat = 1): TestRunResult {
+export function testRun(
+  programFd: number,
+  frame: Uint8Array,
+  { repeat = 1, gsoSize = 0 }: TestRunOptions = {},
+): TestRunResult {
   const input = Buffer.from(frame);
   const output = Buffer.alloc(frame.length + GROWTH);
   const contextIn = Buffer.alloc(CONTEXT_SIZE);
   const contextOut = Buffer.alloc(CONTEXT_SIZE);
   const options = Buffer.alloc(OPTIONS_SIZE);
+  contextIn.writeUInt32LE(gsoSize, GSO_SIZE_AT);
   options.writeBigUInt64LE(BigInt(OPTIONS_SIZE), 0);
   options.writeBigUInt64LE(koffi.address(input), 8);
   options.writeBigUInt64LE(koffi.address(output), 16);

@@ -21,6 +21,7 @@
 #include "tpot_packet.h"
 #include "tpot_option.h"
 #include "tpot_take.h"
+#include "tpot_splice.h"
 #include "tpot_tunnel.h"
 #include "tpot_source.h"
 
@@ -41,6 +42,14 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 
 	if (!config || !p)
 		return TC_ACT_UNSPEC;
+	struct tpot_splice *splice = find_splice(&p->flow);
+
+	if (splice) {
+		int verdict = handle_spliced(skb, p, splice, 0);
+
+		if (verdict != SPLICE_GO_ON)
+			return verdict;
+	}
 	if ((p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return check_syn_ack(skb, p);
 	if (!(config->flags & TPOT_FLAG_NODE))
@@ -186,6 +195,9 @@ static __noinline int on_closed(struct bpf_sock_ops *ops)
 
 	if (!flow_of_socket(ops, &ours))
 		return 0;
+	flow_reverse(&theirs, &ours);
+	if (is_joined(&theirs))
+		return 0; /* the connection goes on without its sockets */
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &ours);
 	if (tunnel) {
 		struct tpot_tunnel copy = *tunnel;
@@ -195,7 +207,6 @@ static __noinline int on_closed(struct bpf_sock_ops *ops)
 			add_tunnels(-1);
 		return 0;
 	}
-	flow_reverse(&theirs, &ours);
 	taken = bpf_map_lookup_elem(&tpot_taken, &theirs);
 	if (taken) {
 		struct tpot_taken copy = *taken;

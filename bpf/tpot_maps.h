@@ -79,6 +79,15 @@ struct {
 	__type(value, struct tpot_tunnel);
 } tpot_tunnels_closed SEC(".maps");
 
+/* Joined connections, two entries each: never evicted. At the limit connections stay relayed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, TPOT_MAX_SPLICES);
+	__type(key, struct tpot_flow);
+	__type(value, struct tpot_splice);
+} tpot_splices SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, TPOT_MAX_PENDING);
@@ -136,6 +145,14 @@ static __always_inline void add_tunnels(__s64 by)
 
 	if (gauges)
 		__sync_fetch_and_add(&gauges->tunnels, by);
+}
+
+static __always_inline void add_splices(__s64 by)
+{
+	struct tpot_gauges *gauges = gauges_get();
+
+	if (gauges)
+		__sync_fetch_and_add(&gauges->splices, by);
 }
 
 #endif

@@ -81,6 +81,13 @@ static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packe
 /* Rule 7: only what a known connection's own source sent comes out of a tunnel. */
 static __always_inline __u32 check_known(const struct packet *p, const struct outer *outer)
 {
+	struct tpot_splice *splice = find_splice(&p->flow);
+
+	if (splice && !(splice->flags & TPOT_SPLICE_HOLD)) {
+		if (!(splice->flags & TPOT_SPLICE_TUNNELLED) || (p->flags & TCP_SYN))
+			return TPOT_R_DROP_DECAP_UNKNOWN;
+		return same_address(splice->outer_source, outer->source) ? TPOT_R_DECAP_OK : TPOT_R_DROP_DECAP_SOURCE;
+	}
 	struct tpot_taken *taken = find_taken(&p->flow);
 
 	/* IPv4-mapped addresses in an IPv6 packet: the tables would take it for an IPv4 one. */
@@ -157,6 +164,17 @@ static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 		return TC_ACT_SHOT;
 	if (outer.ecn == ECN_CE)
 		bpf_skb_ecn_set_ce(skb); /* RFC 6040 section 4.2 */
+	p->l3 = l3;
+	p->l4 -= outer.length;
+	p->end -= outer.length;
+	struct tpot_splice *splice = find_splice(&p->flow);
+
+	if (splice) {
+		int verdict = handle_spliced(skb, p, splice, 1);
+
+		if (verdict != SPLICE_GO_ON)
+			return verdict;
+	}
 	return deliver_segment(skb, p, config);
 }
 

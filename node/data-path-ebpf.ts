@@ -107,7 +107,7 @@ export function kernelRow(row: PolicyRow): TpotPolicyRow {
 }
 
 /** A listening descriptor on the loopback address that may own connections to any destination. */
-function openListener(family: Family): number {
+export function openListener(family: Family): number {
   const fd = libc.tcpSocket(family === 4 ? libc.AF_INET : libc.AF_INET6);
   try {
     if (family === 4) {

@@ -242,6 +242,7 @@ describe('a SYN', () => {
       patched(4, 0, 0x65),
       patched(4, 32, 0x40),
       patched(6, 4, 0, 20),
+      synFrame(4, { options: [], payload: new Uint8Array(8) }).subarray(0, ETHERNET_HEADER + 44),
       patched(6, 0, 0x45),
       patched(6, 6, 44),
       synFrame(6, { source: { family: 6, bytes: toMapped(flows[4].source) } }),

@@ -1,6 +1,7 @@
 /** The labs' own ground: topologies stand, carry packets, lose them as told, and go away without a trace. */
 import { existsSync, readdirSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
+import { ownCgroup, pinDirectory } from '../host/mounts.js';
 import { builtFile } from '../host/paths.js';
 import { startCapture } from '../netns/capture.js';
 import { contentHash } from '../netns/content.js';
@@ -120,6 +121,25 @@ test('closing ends processes and removes namespaces and files', async () => {
   expect(await stubborn.exited).toEqual({ code: undefined, signal: 'SIGKILL' });
   expect(readdirSync('/run/netns').filter((name) => name.includes(net.id))).toEqual([]);
   expect(existsSync(net.directory)).toBe(false);
+});
+
+test('what a killed node leaves in the kernel goes with its topology', async () => {
+  const net = await stand({
+    ...line,
+    hosts: line.hosts.map((host) => (host.name === 'r1' ? { ...host, role: 'node' } : host)),
+    nodes: [{ host: 'r1' }],
+  });
+  await net.startNodes();
+  const name = net.nodeName('r1');
+  const left = (): boolean[] => [
+    existsSync(pinDirectory('nodes', name)),
+    existsSync(`${ownCgroup()}/tpot-node.${name}`),
+    existsSync(`/run/tpot-node/${name}.sock`),
+  ];
+  await net.node('r1').stop('SIGKILL');
+  expect(left()).toEqual([true, true, true]);
+  await net.close();
+  expect(left()).toEqual([false, false, false]);
 });
 
 test('a program that ends instead of becoming ready is reported with what it said', async () => {

@@ -129,20 +129,23 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
   },
 };
 
-/** `struct tpot_gauges`, 16 bytes. */
+/** `struct tpot_gauges`, 24 bytes. */
 export interface TpotGauges {
   taken: bigint;
   tunnels: bigint;
+  splices: bigint;
 }
 export const TpotGaugesCodec: Codec<TpotGauges> = {
-  size: 16,
+  size: 24,
   read: (view, at = 0) => ({
     taken: view.getBigUint64(at + 0, true),
     tunnels: view.getBigUint64(at + 8, true),
+    splices: view.getBigUint64(at + 16, true),
   }),
   write: (view, value, at = 0) => {
     view.setBigUint64(at + 0, value.taken, true);
     view.setBigUint64(at + 8, value.tunnels, true);
+    view.setBigUint64(at + 16, value.splices, true);
   },
 };
 
@@ -252,6 +255,65 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
   },
 };
 
+/** `struct tpot_splice`, 120 bytes. */
+export interface TpotSplice {
+  out: TpotFlow;
+  outerSource: Uint8Array;
+  base: number;
+  sequenceDelta: number;
+  acknowledgmentDelta: number;
+  timestampDelta: number;
+  echoDelta: number;
+  peerFin: number;
+  maxSegment: number;
+  scaleUp: number;
+  scaleDown: number;
+  flags: number;
+  packets: bigint;
+  bytes: bigint;
+  startedNs: bigint;
+  seenNs: bigint;
+}
+export const TpotSpliceCodec: Codec<TpotSplice> = {
+  size: 120,
+  read: (view, at = 0) => ({
+    out: TpotFlowCodec.read(view, at + 0),
+    outerSource: bytesAt(view, at + 36, 16),
+    base: view.getUint32(at + 52, true),
+    sequenceDelta: view.getUint32(at + 56, true),
+    acknowledgmentDelta: view.getUint32(at + 60, true),
+    timestampDelta: view.getUint32(at + 64, true),
+    echoDelta: view.getUint32(at + 68, true),
+    peerFin: view.getUint32(at + 72, true),
+    maxSegment: view.getUint16(at + 76, true),
+    scaleUp: view.getUint8(at + 78),
+    scaleDown: view.getUint8(at + 79),
+    flags: view.getUint32(at + 80, true),
+    packets: view.getBigUint64(at + 88, true),
+    bytes: view.getBigUint64(at + 96, true),
+    startedNs: view.getBigUint64(at + 104, true),
+    seenNs: view.getBigUint64(at + 112, true),
+  }),
+  write: (view, value, at = 0) => {
+    TpotFlowCodec.write(view, value.out, at + 0);
+    putBytes(view, at + 36, 16, value.outerSource);
+    view.setUint32(at + 52, value.base, true);
+    view.setUint32(at + 56, value.sequenceDelta, true);
+    view.setUint32(at + 60, value.acknowledgmentDelta, true);
+    view.setUint32(at + 64, value.timestampDelta, true);
+    view.setUint32(at + 68, value.echoDelta, true);
+    view.setUint32(at + 72, value.peerFin, true);
+    view.setUint16(at + 76, value.maxSegment, true);
+    view.setUint8(at + 78, value.scaleUp);
+    view.setUint8(at + 79, value.scaleDown);
+    view.setUint32(at + 80, value.flags, true);
+    view.setBigUint64(at + 88, value.packets, true);
+    view.setBigUint64(at + 96, value.bytes, true);
+    view.setBigUint64(at + 104, value.startedNs, true);
+    view.setBigUint64(at + 112, value.seenNs, true);
+  },
+};
+
 /** `struct tpot_pending`, 4 bytes. */
 export interface TpotPending {
   plain: number;
@@ -341,6 +403,19 @@ export const TpotState = {
   EDGE: 5,
 } as const;
 
+/** `enum tpot_splice_flag`. */
+export const TpotSpliceFlag = {
+  HOLD: 1,
+  TUNNELLED: 2,
+  FROM_CLIENT: 4,
+  TIMESTAMPS: 8,
+  SACK: 16,
+  ECN: 32,
+  PEER_FIN: 64,
+  PEER_DONE: 128,
+  RESET: 256,
+} as const;
+
 /** `enum tpot_reason`. */
 export const TpotReason = {
   NONE: 0,
@@ -380,7 +455,16 @@ export const TpotReason = {
   BLACK_HOLE_LEARNED: 34,
   ENCAP_OK: 35,
   ENCAP_FAILED: 36,
-  COUNT: 37,
+  SPLICE_FORWARDED: 37,
+  SPLICE_CUT: 38,
+  SPLICE_FORGOTTEN: 39,
+  DROP_SPLICE_HOLD: 40,
+  DROP_SPLICE_TTL: 41,
+  DROP_SPLICE_CONGESTION: 42,
+  DROP_SPLICE_TOO_BIG: 43,
+  DROP_SPLICE_NO_ROUTE: 44,
+  DROP_SPLICE_FAILED: 45,
+  COUNT: 46,
 } as const;
 
 /** `enum tpot_origin`. */
@@ -394,7 +478,7 @@ export const TpotOrigin = {
 export const maps = {
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 37, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 46, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 1024, type: 11 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
@@ -402,6 +486,7 @@ export const maps = {
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
   tpotTunnelsClosed: { name: 'tpot_tunnels_closed', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 16384, type: 9 },
+  tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },

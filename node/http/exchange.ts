@@ -294,7 +294,7 @@ export class Exchange {
 
   #failed(failure: UpstreamFailure, status: Forwarded): void {
     const { address, port } = this.#connection.destination;
-    this.#ports.logger.warn('http-next-hop-failed', {
+    this.#ports.logger.debug('http-next-hop-failed', {
       address,
       port,
       code: failure.code,

@@ -210,6 +210,24 @@ describe('responses', () => {
     expect(text).toContain('Content-Length: 10\r\n');
   });
 
+  it('with 100 KB of fields pass', async () => {
+    const origin = await h.origin((_request, response) =>
+      response.setHeader('X-Large', 'x'.repeat(100_000)).end(),
+    );
+    const answer = await h.raw(await h.front(origin), 'GET / HTTP/1.0\r\n\r\n');
+    expect(answer.text.length).toBeGreaterThan(100_000);
+  });
+
+  it('on which nothing moves are cut, not ended', async () => {
+    const hasty = new Harness({ idleTimeout: 100 });
+    try {
+      const { port } = await hasty.scripted((socket) => socket.write('HTTP/1.0 200 OK\r\n\r\npart'));
+      expect((await hasty.raw(await hasty.front(port), 'GET / HTTP/1.0\r\n\r\n')).cut).toBe(true);
+    } finally {
+      await hasty.close();
+    }
+  });
+
   it('that end with the connection are passed on as such', async () => {
     const { port } = await h.scripted('HTTP/1.0 200 OK\r\nCache-Control: max-age=60\r\n\r\nuntil the end');
     const { text } = await h.raw(await h.front(port), 'GET / HTTP/1.1\r\nHost: a\r\n\r\n');

@@ -169,6 +169,7 @@ export class HttpService implements HttpServer {
     server.on('upgrade', tunnel);
     server.on('connect', tunnel);
     server.on('clientError', (error: NodeJS.ErrnoException, client) => this.#reject(error, client));
+    server.on('timeout', (client: Duplex) => this.#cut(client));
     // Nothing listens here, but this event is what starts the watch over `headersTimeout`.
     server.emit('listening');
     return server;
@@ -200,7 +201,7 @@ export class HttpService implements HttpServer {
     const connection = this.#connections.get(client);
     if (connection === undefined || connection.busy) {
       // Behind requests that are not answered yet; a server may close instead (RFC 9112 section 9.3.2).
-      client.destroy();
+      this.#cut(client);
       return;
     }
     connection.socket.setTimeout(0);
@@ -220,12 +221,19 @@ export class HttpService implements HttpServer {
     const rejected = code.startsWith('HPE_') || Object.hasOwn(REJECTIONS, code);
     // An answer now would be taken for that of a request still open.
     if (connection === undefined || connection.busy || !rejected || !client.writable) {
-      client.destroy();
+      this.#cut(client);
       return;
     }
     const body = `tpot-node ${this.#ports.node.name}: the request cannot be understood (${code})\n`;
     const fields = `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close`;
     client.write(`HTTP/1.1 ${REJECTIONS[code] ?? '400 Bad Request'}\r\n${fields}\r\n\r\n${body}`);
     connection.socket.destroySoon();
+  }
+
+  /** Closes a connection; with RST when a response is under way, whose end a FIN could be taken for. */
+  #cut(client: Duplex): void {
+    const connection = this.#connections.get(client);
+    if (connection?.busy === true) reset(connection.socket);
+    else client.destroy();
   }
 }

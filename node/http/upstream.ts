@@ -39,6 +39,8 @@ export interface UpstreamHandlers {
   failed(failure: UpstreamFailure): void;
 }
 
+/** An origin's header section may be larger than what a client is allowed. */
+const MOST_HEADER_BYTES = 256 * 1024;
 const TIMEOUT_CODE = 'response-timeout';
 
 class TimeoutError extends Error {
@@ -74,7 +76,15 @@ export class Upstream {
 
   #send(): void {
     const { method, target, headers, source } = this.#what;
-    const options: LegRequestOptions = { method, path: target, headers, agent: this.#pool, leg: source };
+    const options: LegRequestOptions = {
+      method,
+      path: target,
+      headers,
+      agent: this.#pool,
+      leg: source,
+      maxHeaderSize: MOST_HEADER_BYTES,
+      insecureHTTPParser: false,
+    };
     let request: ClientRequest;
     try {
       request = httpRequest(options);
