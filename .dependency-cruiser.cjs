@@ -10,7 +10,7 @@ const may = {
   'client-shim': ['tpot', 'bpf', 'wire', 'core', 'host'],
   node: ['cache', 'splice', 'bpf', 'tpot', 'wire', 'core', 'host'],
   netns: ['core', 'host', 'wire', 'tpot'],
-  bench: ['node', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
+  bench: ['node', 'splice', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
   cli: ['node', 'client-shim', 'netns', 'bench', 'core', 'host'],
 };
 const folders = Object.keys(may);

@@ -2,11 +2,12 @@
 import { TpotError } from '../core/errors.js';
 import { requireRoot } from '../netns/processes.js';
 import type { Bench, BenchOptions } from './benches/bench.js';
+import { costBench } from './benches/cost.js';
 import { spliceBench } from './benches/splice.js';
 import { describeMachine } from './measure/machine.js';
 import { saveResult, type BenchResult } from './result.js';
 
-export const benches: readonly Bench[] = [spliceBench];
+export const benches: readonly Bench[] = [spliceBench, costBench];
 
 export interface SavedResult {
   readonly result: BenchResult;

@@ -32,6 +32,7 @@ const COLOURS = [
   '#999999',
 ];
 const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle'];
+const BAR = '#56b4e9';
 const WHISKER = 4;
 const SMALL_POINT = 3;
 
@@ -74,12 +75,21 @@ function whiskers(series: Series, colour: string): object[] {
 }
 
 const place = ({ x, y }: Point): (number | string)[] => [x, y];
+const lay = ({ x, y }: Point): (number | string)[] => [y, x];
 
 function seriesOption(kind: Figure['kind'], series: Series, index: number, crowded: boolean): object[] {
   const colour = COLOURS[index % COLOURS.length] ?? 'black';
   const symbol = SYMBOLS[index % SYMBOLS.length];
   const base = { name: series.name, data: series.points.map(place), itemStyle: { color: colour } };
-  if (kind === 'bars') return [{ ...base, type: 'bar', barMaxWidth: 40 }, ...whiskers(series, '#333333')];
+  if (kind === 'rows')
+    return [
+      { ...base, itemStyle: { color: BAR }, type: 'bar', data: series.points.map(lay), barMaxWidth: 16 },
+    ];
+  if (kind === 'bars')
+    return [
+      { ...base, itemStyle: { color: BAR }, type: 'bar', barMaxWidth: 40 },
+      ...whiskers(series, '#333333'),
+    ];
   if (kind === 'points') return [{ ...base, type: 'scatter', symbol, symbolSize: SMALL_POINT }];
   const symbols = crowded ? { showSymbol: false } : { symbol, symbolSize: 7 };
   return [
@@ -90,6 +100,13 @@ function seriesOption(kind: Figure['kind'], series: Series, index: number, crowd
 
 const MANY_POINTS = 30;
 
+/** Room for a legend at the right, or for long names at the left. */
+function gridOf(kind: Figure['kind']): object {
+  return kind === 'rows'
+    ? { left: 320, right: 40, top: 70, bottom: 60 }
+    : { left: 80, right: 230, top: 70, bottom: 60 };
+}
+
 function optionOf(figure: Figure): EChartsCoreOption {
   const categories = [...new Set(figure.series.flatMap(({ points }) => points.map(({ x }) => String(x))))];
   const crowded = figure.series.some(({ points }) => points.length > MANY_POINTS);
@@ -97,10 +114,16 @@ function optionOf(figure: Figure): EChartsCoreOption {
     animation: false,
     backgroundColor: '#ffffff',
     title: { text: figure.title, subtext: figure.subtitle, left: 'center', textStyle: { fontSize: 15 } },
-    legend: { orient: 'vertical', right: 8, top: 70, data: figure.series.map(({ name }) => name) },
-    grid: { left: 80, right: 230, top: 70, bottom: 60 },
+    legend: {
+      show: figure.series.length > 1,
+      orient: 'vertical',
+      right: 8,
+      top: 70,
+      data: figure.series.map(({ name }) => name),
+    },
+    grid: gridOf(figure.kind),
     xAxis: axisOption(figure.x, categories, true),
-    yAxis: axisOption(figure.y, categories, false),
+    yAxis: { ...axisOption(figure.y, categories, false), inverse: figure.kind === 'rows' },
     series: figure.series.flatMap((one, index) => seriesOption(figure.kind, one, index, crowded)),
   };
 }

@@ -25,7 +25,8 @@ export interface Figure {
   readonly title: string;
   /** Under the title: what was held equal. */
   readonly subtitle: string;
-  readonly kind: 'lines' | 'bars' | 'points';
+  /** `rows` are bars that lie: x is their length, y what they are called. Points are always { x: name, y: value }. */
+  readonly kind: 'lines' | 'bars' | 'rows' | 'points';
   readonly x: Axis;
   readonly y: Axis;
   readonly series: readonly Series[];
