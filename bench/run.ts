@@ -2,12 +2,14 @@
 import { TpotError } from '../core/errors.js';
 import { requireRoot } from '../netns/processes.js';
 import type { Bench, BenchOptions } from './benches/bench.js';
+import { latencyBench } from './benches/latency.js';
+import { setupBench } from './benches/setup.js';
 import { costBench } from './benches/cost.js';
 import { spliceBench } from './benches/splice.js';
 import { describeMachine } from './measure/machine.js';
 import { saveResult, type BenchResult } from './result.js';
 
-export const benches: readonly Bench[] = [spliceBench, costBench];
+export const benches: readonly Bench[] = [spliceBench, latencyBench, setupBench, costBench];
 
 export interface SavedResult {
   readonly result: BenchResult;

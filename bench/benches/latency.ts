@@ -1,0 +1,156 @@
+/** How long a packet takes through the middle, from captures of both sides (TCP Splice, figure 12 and table 1). */
+import { BASELINE, chooseContenders, Sites, type Contender } from '../contenders.js';
+import { PORT, type Target } from '../load/protocol.js';
+import type { Delay } from '../measure/delays.js';
+import { readOffloads, setPacketSize } from '../measure/offloads.js';
+import { tapped, type Tapped } from '../measure/tap.js';
+import type { Findings } from '../result.js';
+import type { Site } from '../site.js';
+import type { Bench, BenchOptions } from './bench.js';
+import { describeLatency } from './latency-report.js';
+import { waitFor } from '../../netns/wait.js';
+
+/**
+ * `idle`: messages at intervals. `load`: the same beside other connections that carry so much together. `stream`: one
+ * connection as fast as it goes, as in the paper.
+ */
+export type Condition = 'idle' | 'load' | 'stream';
+export const CONDITIONS: readonly Condition[] = ['idle', 'load', 'stream'];
+
+/** One contender under one condition. */
+export interface DelayCell {
+  readonly contender: string;
+  readonly title: string;
+  readonly condition: Condition;
+  readonly rounds: (readonly Delay[])[];
+  dropped: number;
+}
+
+interface Plan {
+  readonly rounds: number;
+  readonly messages: number;
+  readonly streamBytes: number;
+}
+
+const FULL: Plan = { rounds: 5, messages: 2000, streamBytes: 64 * 1024 * 1024 };
+const QUICK: Plan = { rounds: 1, messages: 300, streamBytes: 16 * 1024 * 1024 };
+const INTERVAL_US = 1000;
+const MESSAGE_BYTES = 256;
+const REST_MS = 200;
+const LOAD = { connections: 8, bytesPerSecond: 125_000_000 };
+
+class Run {
+  readonly #sites: Sites;
+  readonly #plan: Plan;
+
+  constructor(sites: Sites, plan: Plan) {
+    this.#sites = sites;
+    this.#plan = plan;
+  }
+
+  async measure(contender: Contender, condition: Condition): Promise<Tapped> {
+    const site = this.#sites.of(contender);
+    const target = site.target(PORT.probe);
+    const ports = { client: (target.socks ?? target).port, origin: PORT.probe };
+    const probe = (): Promise<void> =>
+      condition === 'stream'
+        ? this.#stream(site, contender, target)
+        : this.#messages(site, contender, target);
+    const traffic =
+      condition === 'load' ? (): Promise<void> => this.#underLoad(site, contender, probe) : probe;
+    return tapped(site, contender.leg, ports, traffic);
+  }
+
+  async #messages(site: Site, { leg }: Contender, target: Target): Promise<void> {
+    const client = await site.client(leg);
+    const { messages: count } = this.#plan;
+    const pace = { size: MESSAGE_BYTES, count, intervalUs: INTERVAL_US, restMs: REST_MS };
+    await this.#arrive(site, count * MESSAGE_BYTES, async () => {
+      await client.ask({ op: 'paced', target, ...pace }, 'paced-done');
+    });
+  }
+
+  async #stream(site: Site, { leg }: Contender, target: Target): Promise<void> {
+    const client = await site.client(leg);
+    const bytes = this.#plan.streamBytes;
+    await this.#arrive(site, bytes, async () => {
+      await client.ask({ op: 'burst', target, bytes, restMs: REST_MS }, 'burst-done');
+    });
+  }
+
+  async #underLoad(site: Site, { leg }: Contender, probe: () => Promise<void>): Promise<void> {
+    const client = await site.client(leg, 'load');
+    const { connections, bytesPerSecond: rate } = LOAD;
+    const target = site.target(PORT.bulk);
+    await client.ask({ op: 'bulk', target, connections, rate, restMs: REST_MS }, 'connected');
+    await probe();
+    await client.ask({ op: 'stop' }, 'stopped');
+  }
+
+  /** Sends, and waits until so much has come out at the other end. */
+  async #arrive(site: Site, bytes: number, send: () => Promise<void>): Promise<void> {
+    const before = (await site.sink.ask({ op: 'count' }, 'count')).bytes;
+    await send();
+    await waitFor(async () => (await site.sink.ask({ op: 'count' }, 'count')).bytes >= before + bytes, {
+      what: 'the last byte to arrive',
+    });
+  }
+}
+
+async function measureAll(
+  chosen: readonly Contender[],
+  sites: Sites,
+  plan: Plan,
+  progress: BenchOptions['progress'],
+): Promise<DelayCell[]> {
+  const run = new Run(sites, plan);
+  const cells: DelayCell[] = [];
+  for (const condition of CONDITIONS) {
+    const own = chosen.map(({ name, title }): DelayCell => {
+      return { contender: name, title, condition, rounds: [], dropped: 0 };
+    });
+    for (let round = 0; round < plan.rounds; round++) {
+      const order = round % 2 === 0 ? chosen : [...chosen].reverse();
+      for (const contender of order) {
+        progress(`${condition}, round ${round + 1}: ${contender.name}`);
+        const { delays, dropped } = await run.measure(contender, condition);
+        const cell = own.find((one) => one.contender === contender.name);
+        cell?.rounds.push(delays);
+        if (cell !== undefined) cell.dropped += dropped;
+      }
+    }
+    cells.push(...own);
+  }
+  return cells;
+}
+
+async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
+  const chosen = chooseContenders(only);
+  const plan = quick ? QUICK : FULL;
+  const sites = await Sites.open(chosen, progress);
+  try {
+    for (const site of sites.all()) await setPacketSize(site.topology, 'large');
+    const [first] = sites.all();
+    const cells = await measureAll(chosen, sites, plan, progress);
+    return {
+      settings: {
+        baseline: BASELINE,
+        rounds: plan.rounds,
+        idle: `${plan.messages} messages of ${MESSAGE_BYTES} bytes, one every ${INTERVAL_US} µs`,
+        load: `the same beside ${LOAD.connections} connections that carry ${(8 * LOAD.bytesPerSecond) / 1e9} Gbit/s`,
+        stream: `one connection, ${plan.streamBytes / 1024 / 1024} MiB as fast as they go`,
+      },
+      offloads: first === undefined ? {} : { large: await readOffloads(first.topology) },
+      ...describeLatency(cells),
+    };
+  } finally {
+    progress('removing the networks');
+    await sites.close();
+  }
+}
+
+export const latencyBench: Bench = {
+  name: 'latency',
+  summary: 'how long packets take through the middle, idle and under load',
+  run,
+};
