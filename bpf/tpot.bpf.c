@@ -90,6 +90,20 @@ SEC("tc") int tpot_egress(struct __sk_buff *skb) { return egress(skb, ETH_HLEN);
 SEC("tc") int tpot_ingress_l3(struct __sk_buff *skb) { return ingress(skb, 0); }
 SEC("tc") int tpot_egress_l3(struct __sk_buff *skb) { return egress(skb, 0); }
 
+/* Run by user space over a frame that is a `struct tpot_flow`: forgets the spliced connection it is of. */
+SEC("tc") int tpot_forget(struct __sk_buff *skb)
+{
+	struct tpot_splice *splice;
+	struct tpot_flow flow;
+
+	if (bpf_skb_load_bytes(skb, 0, &flow, sizeof(flow)))
+		return 0;
+	splice = bpf_map_lookup_elem(&tpot_splices, &flow);
+	if (splice)
+		forget_both(&flow, splice);
+	return splice != 0;
+}
+
 /* The flow of a request socket or child of our listener, from its source; null when we have not taken it. */
 static __always_inline struct tpot_taken *transient_of(struct bpf_sock_ops *ops, struct tpot_flow *flow)
 {
@@ -196,9 +210,9 @@ static __noinline int on_closed(struct bpf_sock_ops *ops)
 	if (!flow_of_socket(ops, &ours))
 		return 0;
 	flow_reverse(&theirs, &ours);
-	if (is_joined(&theirs))
-		return 0; /* the connection goes on without its sockets */
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &ours);
+	if (tunnel && is_joined(&theirs))
+		return 0; /* the connection goes on without its sockets, through the same tunnel */
 	if (tunnel) {
 		struct tpot_tunnel copy = *tunnel;
 

@@ -147,12 +147,4 @@ static __always_inline void add_tunnels(__s64 by)
 		__sync_fetch_and_add(&gauges->tunnels, by);
 }
 
-static __always_inline void add_splices(__s64 by)
-{
-	struct tpot_gauges *gauges = gauges_get();
-
-	if (gauges)
-		__sync_fetch_and_add(&gauges->splices, by);
-}
-
 #endif

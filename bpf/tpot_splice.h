@@ -77,9 +77,9 @@ static __always_inline int hold_segment(struct __sk_buff *skb, const struct pack
 /* Null for most packets, and where nothing is spliced at no cost. */
 static __always_inline struct tpot_splice *find_splice(const struct tpot_flow *flow)
 {
-	struct tpot_gauges *gauges = gauges_get();
+	struct tpot_config *config = config_get();
 
-	return gauges && gauges->splices ? bpf_map_lookup_elem(&tpot_splices, flow) : 0;
+	return config && (config->flags & TPOT_FLAG_SPLICING) ? bpf_map_lookup_elem(&tpot_splices, flow) : 0;
 }
 
 /* Whether the connection whose segments arrive as this flow has left its socket. */
@@ -102,14 +102,23 @@ static __always_inline void forget_direction(const struct tpot_flow *flow, const
 {
 	if (bpf_map_delete_elem(&tpot_tunnels, out) == 0)
 		add_tunnels(-1);
-	if (bpf_map_delete_elem(&tpot_splices, flow) == 0)
-		add_splices(-1);
+	bpf_map_delete_elem(&tpot_splices, flow);
 }
 
-/* A new connection on the ports of one that is over: both entries go, with the tunnel of the leg that had one. */
+/* Both entries go, with the tunnel of a leg that had one. */
+static __always_inline void forget_both(const struct tpot_flow *flow, const struct tpot_splice *splice)
+{
+	struct tpot_flow out = splice->out, back, source;
+
+	flow_reverse(&back, &out);
+	flow_reverse(&source, flow);
+	forget_direction(flow, &out);
+	forget_direction(&back, &source);
+}
+
+/* A new connection on the ports of one that is over. */
 static __noinline int forget_if_over(const struct packet *p, const struct tpot_splice *splice)
 {
-	struct tpot_flow out, back, source;
 	struct tpot_splice *other;
 
 	if (!p || !splice)
@@ -118,11 +127,7 @@ static __noinline int forget_if_over(const struct packet *p, const struct tpot_s
 	if (other && !((splice->flags | other->flags) & TPOT_SPLICE_RESET) &&
 	    !(splice->flags & other->flags & TPOT_SPLICE_PEER_DONE))
 		return 0;
-	out = splice->out;
-	flow_reverse(&back, &out);
-	flow_reverse(&source, &p->flow);
-	forget_direction(&p->flow, &out);
-	forget_direction(&back, &source);
+	forget_both(&p->flow, splice);
 	count(TPOT_R_SPLICE_FORGOTTEN);
 	return 1;
 }
@@ -427,27 +432,26 @@ static __noinline __u32 rewrite_ipv6(struct __sk_buff *skb, const struct packet 
 }
 
 /*
- * Sends a mapped segment where its new destination is. Not through the routing code: a packet with one of our own
- * addresses as its source would be a martian there. tc egress of that interface finds the leg's tunnel.
+ * Sends a packet towards `destination`. Not through the routing code: a packet with one of our own addresses as its
+ * source would be a martian there.
  */
-static __noinline int route_spliced(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
+static __noinline int route_spliced(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
+				    const __be32 *destination, __u32 protocol)
 {
-	struct bpf_fib_lookup fib = { .l4_protocol = IPPROTO_TCP_ };
+	struct bpf_fib_lookup fib = { .l4_protocol = protocol };
 	struct bpf_redir_neigh neighbour = {};
 	long result;
 
-	if (!p || !splice)
+	if (!p || !source || !destination)
 		return TC_ACT_SHOT;
 	fib.ifindex = skb->ifindex;
 	fib.family = p->family == 4 ? 2 : 10;
-	fib.sport = splice->out.source_port;
-	fib.dport = splice->out.destination_port;
 	if (p->family == 4) {
-		fib.ipv4_src = splice->out.source[3];
-		fib.ipv4_dst = splice->out.destination[3];
+		fib.ipv4_src = source[3];
+		fib.ipv4_dst = destination[3];
 	} else {
-		copy_address(fib.ipv6_src, splice->out.source);
-		copy_address(fib.ipv6_dst, splice->out.destination);
+		copy_address(fib.ipv6_src, source);
+		copy_address(fib.ipv6_dst, destination);
 	}
 	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH) {
@@ -496,8 +500,8 @@ static __always_inline int drop_spliced(__u32 reason)
 	return TC_ACT_SHOT;
 }
 
-/* Maps a segment and sends it on. `tunnelled`: it came out of the tunnel of its leg, which has been checked. */
-static __noinline int handle_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, int tunnelled)
+/* Maps a segment in place. `tunnelled`: it came in the tunnel of its leg, which has been checked. TC_ACT_OK: to be sent. */
+static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, int tunnelled)
 {
 	__u32 payload, reason;
 
@@ -532,7 +536,18 @@ static __noinline int handle_spliced(struct __sk_buff *skb, struct packet *p, st
 	splice->packets += 1;
 	splice->bytes += payload;
 	splice->seen_ns = bpf_ktime_get_coarse_ns();
-	return route_spliced(skb, p, splice);
+	return TC_ACT_OK;
+}
+
+/* Maps a segment and sends it where its new destination is; tc egress there finds the tunnel of that leg. */
+static __always_inline int handle_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
+					  int tunnelled)
+{
+	int verdict = map_spliced(skb, p, splice, tunnelled);
+
+	if (verdict != TC_ACT_OK)
+		return verdict;
+	return route_spliced(skb, p, splice->out.source, splice->out.destination, IPPROTO_TCP_);
 }
 
 #endif

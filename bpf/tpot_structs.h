@@ -8,6 +8,7 @@ enum tpot_flag {
 	TPOT_FLAG_SOURCE = 2,   /* sockets without storage of their own send requests (the client shim) */
 	TPOT_FLAG_DRAINING = 4, /* takes nothing new */
 	TPOT_FLAG_EDGE = 8,     /* takes SYNs without a request too */
+	TPOT_FLAG_SPLICING = 16, /* there is, or was, something in tpot_splices */
 };
 
 enum tpot_state {
@@ -134,7 +135,6 @@ struct tpot_policy_row {
 struct tpot_gauges {
 	__u64 taken;
 	__u64 tunnels;
-	__u64 splices; /* entries */
 };
 
 /* A connection this node has taken, keyed by the flow from its source. */

@@ -195,7 +195,7 @@ describe('explanation', () => {
   it('has a sentence per rule', () => {
     const { rules } = load(EXAMPLE);
     expect(rules.map(describeRule)).toEqual([
-      'A connection to ports 80 or 8080 is taken: HTTP is answered from the cache, anything else is relayed.',
+      'A connection to ports 80 or 8080 is taken: HTTP is answered from the cache, anything else is spliced.',
       'A connection from 198.18.0.0/16 to 2001:db8::/32 or 192.0.2.0/24 on ports 8000-8999 passes untouched.',
       'Every other connection is taken and relayed.',
     ]);

@@ -48,7 +48,7 @@ export function loadAdopting(name: string, logger: Logger): TpotPrograms {
 function adopt(programs: TpotPrograms, logger: Logger): void {
   const taken = [...programs.map('tpotTaken').keys()].length;
   const tunnels = [...programs.map('tpotTunnels').keys()].length;
-  programs.map('tpotGauges').set(0, { taken: BigInt(taken), tunnels: BigInt(tunnels), splices: 0n });
+  programs.map('tpotGauges').set(0, { taken: BigInt(taken), tunnels: BigInt(tunnels) });
   logger.info('pins-adopted', { taken, tunnels });
 }
 

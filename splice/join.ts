@@ -4,7 +4,7 @@
  */
 import { seq, type Seq } from '../wire/seq.js';
 import { TCP_MIN_HEADER } from '../wire/tcp.js';
-import type { FlowEnds, Mapping } from './mapping.js';
+import { reverse, type FlowEnds, type Mapping } from './mapping.js';
 
 /** NOP, NOP, timestamps: what a segment with timestamps carries at least (RFC 7323 appendix A). */
 const TIMESTAMPS_LENGTH = 12;
@@ -16,6 +16,7 @@ export const RELAYED_REASONS = {
   'relayed-forwarding': 'the kernel does not forward packets of this family (ip_forward)',
   'relayed-limit': 'the table of spliced connections is full',
   'relayed-local': 'the other end is on this machine',
+  'relayed-mss': 'one leg takes smaller segments than the other may send',
   'relayed-timestamps': 'one leg has timestamps and the other has not',
   'relayed-unsupported': 'this kernel does not let the state of a connection be read',
 } as const;
@@ -39,26 +40,19 @@ export interface LegState {
   readonly ourScale: number;
   /** Payload of the largest segment the node may send, options that every segment carries already taken off. */
   readonly sendMss: number;
+  /** What the node advertised as its own MSS: with a TCP header, the largest segment that can arrive. */
+  readonly receiveMss: number;
 }
 
 export type Joined =
   | { readonly ok: true; readonly fromA: Mapping; readonly fromB: Mapping }
   | { readonly ok: false; readonly reason: RelayedReason };
 
-function reversed({ source, sourcePort, destination, destinationPort }: FlowEnds): FlowEnds {
-  return {
-    source: destination,
-    sourcePort: destinationPort,
-    destination: source,
-    destinationPort: sourcePort,
-  };
-}
-
 function direction(from: LegState, to: LegState): Mapping {
   const stamps = from.timestamps !== undefined && to.timestamps !== undefined;
   const delta = (sent = 0, received = 0): number => (stamps ? seq(sent - received) : 0);
   return {
-    out: reversed(to.flow),
+    out: reverse(to.flow),
     base: from.receiveNext,
     sequenceDelta: seq(to.sendNext - from.receiveNext),
     acknowledgmentDelta: seq(to.receiveNext - from.sendNext),
@@ -82,5 +76,9 @@ function direction(from: LegState, to: LegState): Mapping {
 export function joinLegs(a: LegState, b: LegState): Joined {
   if ((a.timestamps === undefined) !== (b.timestamps === undefined))
     return { ok: false, reason: 'relayed-timestamps' };
-  return { ok: true, fromA: direction(a, b), fromB: direction(b, a) };
+  const [fromA, fromB] = [direction(a, b), direction(b, a)];
+  if (a.receiveMss + TCP_MIN_HEADER > fromA.maxSegment || b.receiveMss + TCP_MIN_HEADER > fromB.maxSegment) {
+    return { ok: false, reason: 'relayed-mss' };
+  }
+  return { ok: true, fromA, fromB };
 }

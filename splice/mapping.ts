@@ -34,6 +34,15 @@ export interface FlowEnds {
   readonly destinationPort: number;
 }
 
+export function reverse({ source, sourcePort, destination, destinationPort }: FlowEnds): FlowEnds {
+  return {
+    source: destination,
+    sourcePort: destinationPort,
+    destination: source,
+    destinationPort: sourcePort,
+  };
+}
+
 /** One direction of a splice. Deltas are added modulo 2^32. */
 export interface Mapping {
   /** The flow it leaves as. */

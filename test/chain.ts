@@ -112,7 +112,11 @@ export class Chain {
   }
 
   /** Runs a command under the shim, to its end. */
-  run(client: string, command: readonly string[], options: ShimOptions & RunOptions = {}): Promise<RunResult> {
+  run(
+    client: string,
+    command: readonly string[],
+    options: ShimOptions & RunOptions = {},
+  ): Promise<RunResult> {
     const [program, ...args] = shim(command, options);
     return this.host(client).run(program, args, options);
   }
@@ -126,7 +130,11 @@ export class Chain {
   /** Starts a command under the shim that goes on running. */
   spawn(client: string, command: readonly string[], options: ShimOptions & { label?: string } = {}): Program {
     const [program, ...args] = shim(command, options);
-    return this.host(client).spawn(program, args, options.label === undefined ? {} : { label: options.label });
+    return this.host(client).spawn(
+      program,
+      args,
+      options.label === undefined ? {} : { label: options.label },
+    );
   }
 
   status(node: string): Promise<NodeStatus> {

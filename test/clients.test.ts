@@ -86,7 +86,9 @@ describe('through caches', () => {
     const body = Buffer.concat([...content('upload', SIZE)]);
     const answer = `${contentHash('upload', SIZE)} ${SIZE}\n`;
     const url = `http://${ORIGIN}/upload`;
-    expect(await chain.must('c1', ['curl', '-sSf', '--data-binary', '@-', url], { input: body })).toBe(answer);
+    expect(await chain.must('c1', ['curl', '-sSf', '--data-binary', '@-', url], { input: body })).toBe(
+      answer,
+    );
     const script =
       'import sys,urllib.request as r; ' +
       'print(r.urlopen(sys.argv[1], data=sys.stdin.buffer.read()).read().decode(), end="")';
@@ -126,11 +128,13 @@ describe.each(['cache', 'relay'])('the server speaks first, action %s', (action)
     }
     client.signal('SIGUSR2');
     await client.exited;
-    expect(client.stdout().trim().split('\n').map((line) => JSON.parse(line) as string)).toEqual([
-      'connected',
-      BANNER,
-      'end',
-    ]);
+    expect(
+      client
+        .stdout()
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as string),
+    ).toEqual(['connected', BANNER, 'end']);
     const { byReason } = (await chain.stats('p1')).connections;
     expect(byReason['server-first'] ?? 0).toBe(action === 'cache' ? 1 : 0);
   });

@@ -23,7 +23,9 @@ function expectPlain(links: ReadonlyMap<string, LinkCapture>, hops: number | und
   for (const link of ['c1-p1', 'p1-p2', 'p2-origin']) {
     const capture = links.get(link);
     const syns = synsTo(capture, ORIGIN);
-    expect(syns.map(({ from, request }) => ({ from, hops: request?.hops }))).toEqual([{ from: CLIENT, hops }]);
+    expect(syns.map(({ from, request }) => ({ from, hops: request?.hops }))).toEqual([
+      { from: CLIENT, hops },
+    ]);
     expect(synAcksFrom(capture, ORIGIN).map(({ to, reply }) => ({ to, reply }))).toEqual([
       { to: CLIENT, reply: undefined },
     ]);
@@ -40,7 +42,9 @@ test('no node on the path', async () => {
 test('a node that was stopped takes nothing, and the next node on the path does', async () => {
   const chain = await standChain();
   const { exited } = chain.net.node('p1');
-  await chain.host('p1').must(process.execPath, ['bin/tpot-node', 'down', '--name', chain.net.nodeName('p1')]);
+  await chain
+    .host('p1')
+    .must(process.execPath, ['bin/tpot-node', 'down', '--name', chain.net.nodeName('p1')]);
   expect(await exited).toEqual({ code: 0, signal: undefined });
   const links = await fetched(chain);
   // P1 only forwards now: request, reply and tunnel of P2 pass it unchanged.
@@ -101,9 +105,9 @@ test('--trust: the reply of a node outside is dropped, and the next SYN is plain
   expect(new Set([first, ...later].map((syn) => syn?.sourcePort)).size).toBe(1);
   expect(synAcksFrom(client, ORIGIN).some(({ reply }) => reply !== undefined)).toBe(true);
   expect(tunnelled(client)).toEqual([]);
-  expect(segmentsOf(links.get('p2-origin')).some(({ from, payload }) => from === CLIENT && payload !== '')).toBe(
-    true,
-  );
+  expect(
+    segmentsOf(links.get('p2-origin')).some(({ from, payload }) => from === CLIENT && payload !== ''),
+  ).toBe(true);
   expect(chain.requests(PATH)).toMatchObject([{ peer: CLIENT, via: undefined }]);
 });
 

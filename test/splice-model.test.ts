@@ -51,11 +51,10 @@ beforeAll(() => {
   }
   kernel = new ProgramsUnderTest();
   kernel.programs.configure({
-    flags: TpotFlag.NODE,
+    flags: TpotFlag.NODE | TpotFlag.SPLICING,
     address4: 0xc6120101,
     address6: toMapped(nodeAddresses[6]),
   });
-  kernel.programs.map('tpotGauges').set(0, { taken: 0n, tunnels: 0n, splices: 2n });
 });
 afterAll(() => {
   kernel.close();

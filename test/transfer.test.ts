@@ -20,30 +20,38 @@ const shell = (script: string): string[] => ['sh', '-c', script];
 const produce = (seed: string, length: number, prefix = ''): string =>
   `${process.execPath} ${fixture('content.mjs')} '${seed}' ${length} ${prefix}`;
 
-test('action relay: bulk down, by SHA-256, tunnelled on both legs', async () => {
-  const fetching = chain.must(
-    'c1',
-    shell(`echo GET ${GIB} | busybox nc ${ORIGIN} 9000 | sha256sum`),
-    PATIENT,
-  );
-  const row = await waitFor(async () => (await chain.conns('p1')).find(({ nextHop }) => nextHop !== null), {
-    what: 'the transfer to show in conns',
-  });
-  expect(row).toMatchObject({
-    destination: `${ORIGIN}:9000`,
-    via: 'tunnel',
-    nextHop: chain.host('p2').address,
-    action: 'relay',
-    reason: 'tunnelled',
-  });
-  expect(row.client).toMatch(/^198\.18\.1\.2:/);
-  expect((await fetching).split(' ')[0]).toBe(contentHash(`bulk ${GIB}`, GIB));
-}, PATIENT.timeoutMs);
+test(
+  'action relay: bulk down, by SHA-256, tunnelled on both legs',
+  async () => {
+    const fetching = chain.must(
+      'c1',
+      shell(`echo GET ${GIB} | busybox nc ${ORIGIN} 9000 | sha256sum`),
+      PATIENT,
+    );
+    const row = await waitFor(async () => (await chain.conns('p1')).find(({ nextHop }) => nextHop !== null), {
+      what: 'the transfer to show in conns',
+    });
+    expect(row).toMatchObject({
+      destination: `${ORIGIN}:9000`,
+      via: 'tunnel',
+      nextHop: chain.host('p2').address,
+      action: 'relay',
+      reason: 'tunnelled',
+    });
+    expect(row.client).toMatch(/^198\.18\.1\.2:/);
+    expect((await fetching).split(' ')[0]).toBe(contentHash(`bulk ${GIB}`, GIB));
+  },
+  PATIENT.timeoutMs,
+);
 
-test('action relay: bulk up, by SHA-256', async () => {
-  const script = `${produce('up', GIB, 'PUT')} | busybox nc ${ORIGIN} 9000`;
-  expect(await chain.must('c1', shell(script), PATIENT)).toBe(`${contentHash('up', GIB)} ${GIB}\n`);
-}, PATIENT.timeoutMs);
+test(
+  'action relay: bulk up, by SHA-256',
+  async () => {
+    const script = `${produce('up', GIB, 'PUT')} | busybox nc ${ORIGIN} 9000`;
+    expect(await chain.must('c1', shell(script), PATIENT)).toBe(`${contentHash('up', GIB)} ${GIB}\n`);
+  },
+  PATIENT.timeoutMs,
+);
 
 /** Starts {@link COUNT} connections of c1, waits until every node holds them all, lets them ask, and gives the score. */
 async function swarm(port: number, question: readonly string[], nodes: readonly string[]): Promise<unknown> {

@@ -74,7 +74,14 @@ const SPLICING = {
 } as const;
 
 /** Code to meaning, in one line each. */
-export const REASONS = { ...TAKING, ...DECAPSULATION, ...ANSWERING, ...SOURCE, ...ENCAPSULATION, ...SPLICING } as const;
+export const REASONS = {
+  ...TAKING,
+  ...DECAPSULATION,
+  ...ANSWERING,
+  ...SOURCE,
+  ...ENCAPSULATION,
+  ...SPLICING,
+} as const;
 
 export type ReasonCode = keyof typeof REASONS;
 

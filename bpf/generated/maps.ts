@@ -64,6 +64,88 @@ export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
   },
 };
 
+/** `struct tpot_flow`, 36 bytes. */
+export interface TpotFlow {
+  source: Uint8Array;
+  destination: Uint8Array;
+  sourcePort: number;
+  destinationPort: number;
+}
+export const TpotFlowCodec: Codec<TpotFlow> = {
+  size: 36,
+  read: (view, at = 0) => ({
+    source: bytesAt(view, at + 0, 16),
+    destination: bytesAt(view, at + 16, 16),
+    sourcePort: view.getUint16(at + 32, false),
+    destinationPort: view.getUint16(at + 34, false),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.source);
+    putBytes(view, at + 16, 16, value.destination);
+    view.setUint16(at + 32, value.sourcePort, false);
+    view.setUint16(at + 34, value.destinationPort, false);
+  },
+};
+
+/** `struct tpot_splice`, 120 bytes. */
+export interface TpotSplice {
+  out: TpotFlow;
+  outerSource: Uint8Array;
+  base: number;
+  sequenceDelta: number;
+  acknowledgmentDelta: number;
+  timestampDelta: number;
+  echoDelta: number;
+  peerFin: number;
+  maxSegment: number;
+  scaleUp: number;
+  scaleDown: number;
+  flags: number;
+  packets: bigint;
+  bytes: bigint;
+  startedNs: bigint;
+  seenNs: bigint;
+}
+export const TpotSpliceCodec: Codec<TpotSplice> = {
+  size: 120,
+  read: (view, at = 0) => ({
+    out: TpotFlowCodec.read(view, at + 0),
+    outerSource: bytesAt(view, at + 36, 16),
+    base: view.getUint32(at + 52, true),
+    sequenceDelta: view.getUint32(at + 56, true),
+    acknowledgmentDelta: view.getUint32(at + 60, true),
+    timestampDelta: view.getUint32(at + 64, true),
+    echoDelta: view.getUint32(at + 68, true),
+    peerFin: view.getUint32(at + 72, true),
+    maxSegment: view.getUint16(at + 76, true),
+    scaleUp: view.getUint8(at + 78),
+    scaleDown: view.getUint8(at + 79),
+    flags: view.getUint32(at + 80, true),
+    packets: view.getBigUint64(at + 88, true),
+    bytes: view.getBigUint64(at + 96, true),
+    startedNs: view.getBigUint64(at + 104, true),
+    seenNs: view.getBigUint64(at + 112, true),
+  }),
+  write: (view, value, at = 0) => {
+    TpotFlowCodec.write(view, value.out, at + 0);
+    putBytes(view, at + 36, 16, value.outerSource);
+    view.setUint32(at + 52, value.base, true);
+    view.setUint32(at + 56, value.sequenceDelta, true);
+    view.setUint32(at + 60, value.acknowledgmentDelta, true);
+    view.setUint32(at + 64, value.timestampDelta, true);
+    view.setUint32(at + 68, value.echoDelta, true);
+    view.setUint32(at + 72, value.peerFin, true);
+    view.setUint16(at + 76, value.maxSegment, true);
+    view.setUint8(at + 78, value.scaleUp);
+    view.setUint8(at + 79, value.scaleDown);
+    view.setUint32(at + 80, value.flags, true);
+    view.setBigUint64(at + 88, value.packets, true);
+    view.setBigUint64(at + 96, value.bytes, true);
+    view.setBigUint64(at + 104, value.startedNs, true);
+    view.setBigUint64(at + 112, value.seenNs, true);
+  },
+};
+
 /** `struct tpot_config`, 68 bytes. */
 export interface TpotConfig {
   layoutVersion: number;
@@ -129,23 +211,20 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
   },
 };
 
-/** `struct tpot_gauges`, 24 bytes. */
+/** `struct tpot_gauges`, 16 bytes. */
 export interface TpotGauges {
   taken: bigint;
   tunnels: bigint;
-  splices: bigint;
 }
 export const TpotGaugesCodec: Codec<TpotGauges> = {
-  size: 24,
+  size: 16,
   read: (view, at = 0) => ({
     taken: view.getBigUint64(at + 0, true),
     tunnels: view.getBigUint64(at + 8, true),
-    splices: view.getBigUint64(at + 16, true),
   }),
   write: (view, value, at = 0) => {
     view.setBigUint64(at + 0, value.taken, true);
     view.setBigUint64(at + 8, value.tunnels, true);
-    view.setBigUint64(at + 16, value.splices, true);
   },
 };
 
@@ -180,29 +259,6 @@ export const TpotAddressCodec: Codec<TpotAddress> = {
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.address);
-  },
-};
-
-/** `struct tpot_flow`, 36 bytes. */
-export interface TpotFlow {
-  source: Uint8Array;
-  destination: Uint8Array;
-  sourcePort: number;
-  destinationPort: number;
-}
-export const TpotFlowCodec: Codec<TpotFlow> = {
-  size: 36,
-  read: (view, at = 0) => ({
-    source: bytesAt(view, at + 0, 16),
-    destination: bytesAt(view, at + 16, 16),
-    sourcePort: view.getUint16(at + 32, false),
-    destinationPort: view.getUint16(at + 34, false),
-  }),
-  write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.source);
-    putBytes(view, at + 16, 16, value.destination);
-    view.setUint16(at + 32, value.sourcePort, false);
-    view.setUint16(at + 34, value.destinationPort, false);
   },
 };
 
@@ -252,65 +308,6 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
     putBytes(view, at + 0, 16, value.remote);
     view.setUint16(at + 16, value.udpPort, false);
     view.setUint16(at + 18, value.capabilities, true);
-  },
-};
-
-/** `struct tpot_splice`, 120 bytes. */
-export interface TpotSplice {
-  out: TpotFlow;
-  outerSource: Uint8Array;
-  base: number;
-  sequenceDelta: number;
-  acknowledgmentDelta: number;
-  timestampDelta: number;
-  echoDelta: number;
-  peerFin: number;
-  maxSegment: number;
-  scaleUp: number;
-  scaleDown: number;
-  flags: number;
-  packets: bigint;
-  bytes: bigint;
-  startedNs: bigint;
-  seenNs: bigint;
-}
-export const TpotSpliceCodec: Codec<TpotSplice> = {
-  size: 120,
-  read: (view, at = 0) => ({
-    out: TpotFlowCodec.read(view, at + 0),
-    outerSource: bytesAt(view, at + 36, 16),
-    base: view.getUint32(at + 52, true),
-    sequenceDelta: view.getUint32(at + 56, true),
-    acknowledgmentDelta: view.getUint32(at + 60, true),
-    timestampDelta: view.getUint32(at + 64, true),
-    echoDelta: view.getUint32(at + 68, true),
-    peerFin: view.getUint32(at + 72, true),
-    maxSegment: view.getUint16(at + 76, true),
-    scaleUp: view.getUint8(at + 78),
-    scaleDown: view.getUint8(at + 79),
-    flags: view.getUint32(at + 80, true),
-    packets: view.getBigUint64(at + 88, true),
-    bytes: view.getBigUint64(at + 96, true),
-    startedNs: view.getBigUint64(at + 104, true),
-    seenNs: view.getBigUint64(at + 112, true),
-  }),
-  write: (view, value, at = 0) => {
-    TpotFlowCodec.write(view, value.out, at + 0);
-    putBytes(view, at + 36, 16, value.outerSource);
-    view.setUint32(at + 52, value.base, true);
-    view.setUint32(at + 56, value.sequenceDelta, true);
-    view.setUint32(at + 60, value.acknowledgmentDelta, true);
-    view.setUint32(at + 64, value.timestampDelta, true);
-    view.setUint32(at + 68, value.echoDelta, true);
-    view.setUint32(at + 72, value.peerFin, true);
-    view.setUint16(at + 76, value.maxSegment, true);
-    view.setUint8(at + 78, value.scaleUp);
-    view.setUint8(at + 79, value.scaleDown);
-    view.setUint32(at + 80, value.flags, true);
-    view.setBigUint64(at + 88, value.packets, true);
-    view.setBigUint64(at + 96, value.bytes, true);
-    view.setBigUint64(at + 104, value.startedNs, true);
-    view.setBigUint64(at + 112, value.seenNs, true);
   },
 };
 
@@ -386,23 +383,6 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
   },
 };
 
-/** `enum tpot_flag`. */
-export const TpotFlag = {
-  NODE: 1,
-  SOURCE: 2,
-  DRAINING: 4,
-  EDGE: 8,
-} as const;
-
-/** `enum tpot_state`. */
-export const TpotState = {
-  SYN_RECEIVED: 1,
-  SYN_ANSWERED: 2,
-  TUNNELLED: 3,
-  PLAIN: 4,
-  EDGE: 5,
-} as const;
-
 /** `enum tpot_splice_flag`. */
 export const TpotSpliceFlag = {
   HOLD: 1,
@@ -414,6 +394,24 @@ export const TpotSpliceFlag = {
   PEER_FIN: 64,
   PEER_DONE: 128,
   RESET: 256,
+} as const;
+
+/** `enum tpot_flag`. */
+export const TpotFlag = {
+  NODE: 1,
+  SOURCE: 2,
+  DRAINING: 4,
+  EDGE: 8,
+  SPLICING: 16,
+} as const;
+
+/** `enum tpot_state`. */
+export const TpotState = {
+  SYN_RECEIVED: 1,
+  SYN_ANSWERED: 2,
+  TUNNELLED: 3,
+  PLAIN: 4,
+  EDGE: 5,
 } as const;
 
 /** `enum tpot_reason`. */
@@ -477,6 +475,7 @@ export const TpotOrigin = {
 
 export const maps = {
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
   tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 46, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
@@ -486,7 +485,6 @@ export const maps = {
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
   tpotTunnelsClosed: { name: 'tpot_tunnels_closed', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 16384, type: 9 },
-  tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
