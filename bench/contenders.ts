@@ -1,5 +1,6 @@
 /** Who is measured: a peer, and how the client's packets reach it. */
 import { TpotError } from '../core/errors.js';
+import type { Topology } from '../netns/topology.js';
 import { dante } from './peers/dante.js';
 import { forward } from './peers/forward.js';
 import { haproxy, haproxySplice } from './peers/haproxy.js';
@@ -87,8 +88,8 @@ export class Sites {
     return site;
   }
 
-  all(): readonly Site[] {
-    return [...this.#sites.values()];
+  topologies(): readonly Topology[] {
+    return [...this.#sites.values()].map(({ topology }) => topology);
   }
 
   async close(): Promise<void> {

@@ -3,7 +3,7 @@
  * counted, so that a path that was not taken is never reported.
  */
 import { ip, toMapped } from '../../core/address.js';
-import { TpotState, type TpotTaken } from '../../bpf/generated/maps.js';
+import { TpotFlag, TpotState, type TpotTaken } from '../../bpf/generated/maps.js';
 import type { TpotPrograms } from '../../bpf/programs.js';
 import { kernelFlow, spliceEntry } from '../../node/splice-entry.js';
 import type { FlowEnds, Mapping } from '../../splice/mapping.js';
@@ -128,7 +128,7 @@ function entryOf(flow: FlowEnds, tunnelled: boolean): ReturnType<typeof spliceEn
 function join(programs: TpotPrograms): void {
   programs.map('tpotSplices').set(kernelFlow(flows.spliced), entryOf(flows.spliced, false));
   programs.map('tpotSplices').set(kernelFlow(tunnelledSplice), entryOf(tunnelledSplice, true));
-  programs.map('tpotGauges').set(0, { taken: 0n, tunnels: 0n, splices: 2n });
+  programs.configure({ flags: programs.config.flags | TpotFlag.SPLICING });
 }
 
 /** In the order in which they are measured: the state that one prepares stays for those after it. */

@@ -2,7 +2,7 @@
 import { BASELINE, chooseContenders, Sites, type Contender } from '../contenders.js';
 import { MARK, PORT, type Target } from '../load/protocol.js';
 import type { Delay } from '../measure/delays.js';
-import { readOffloads, setPacketSize } from '../measure/offloads.js';
+import { setAllPacketSizes, type Offloads, type PacketSize } from '../measure/offloads.js';
 import { tapped, type Tapped } from '../measure/tap.js';
 import type { Findings } from '../result.js';
 import type { Site } from '../site.js';
@@ -33,6 +33,11 @@ interface Plan {
 
 const FULL: Plan = { rounds: 5, messages: 2000, streamBytes: 64 * 1024 * 1024 };
 const QUICK: Plan = { rounds: 1, messages: 150, streamBytes: 16 * 1024 * 1024 };
+/**
+ * Messages are smaller than a segment whatever the offloads. With GRO off the kernel stamps a packet when it queues it
+ * for the middle host; with GRO on, only when the host takes it from the queue.
+ */
+const SIZE_OF: Readonly<Record<Condition, PacketSize>> = { idle: 'mss', load: 'mss', stream: 'large' };
 const INTERVAL_US = 1000;
 const MESSAGE_BYTES = 256;
 const REST_MS = 150;
@@ -91,10 +96,13 @@ async function measureAll(
   sites: Sites,
   plan: Plan,
   progress: BenchOptions['progress'],
-): Promise<DelayCell[]> {
+): Promise<{ cells: DelayCell[]; offloads: Record<string, Offloads> }> {
   const run = new Run(sites, plan);
   const cells: DelayCell[] = [];
+  const offloads: Record<string, Offloads> = {};
   for (const condition of CONDITIONS) {
+    const size = SIZE_OF[condition];
+    offloads[size] = await setAllPacketSizes(sites.topologies(), size);
     const own = chosen.map(({ name, title }): DelayCell => {
       return { contender: name, title, condition, rounds: [], dropped: 0 };
     });
@@ -110,7 +118,7 @@ async function measureAll(
     }
     cells.push(...own);
   }
-  return cells;
+  return { cells, offloads };
 }
 
 async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
@@ -118,18 +126,17 @@ async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
   const plan = quick ? QUICK : FULL;
   const sites = await Sites.open(chosen, progress);
   try {
-    for (const site of sites.all()) await setPacketSize(site.topology, 'large');
-    const [first] = sites.all();
-    const cells = await measureAll(chosen, sites, plan, progress);
+    const { cells, offloads } = await measureAll(chosen, sites, plan, progress);
     return {
       settings: {
         baseline: BASELINE,
         rounds: plan.rounds,
+        packets: 'messages with TSO, GSO and GRO off, the stream with all on',
         idle: `${plan.messages} messages of ${MESSAGE_BYTES} bytes, one every ${INTERVAL_US} µs`,
         load: `the same beside ${LOAD.connections} connections that carry ${(8 * LOAD.bytesPerSecond) / 1e9} Gbit/s`,
         stream: `one connection, ${plan.streamBytes / 1024 / 1024} MiB as fast as they go`,
       },
-      offloads: first === undefined ? {} : { large: await readOffloads(first.topology) },
+      offloads,
       ...describeLatency(cells),
     };
   } finally {

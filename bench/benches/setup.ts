@@ -2,7 +2,7 @@
 import { BASELINE, chooseContenders, Sites, type Contender } from '../contenders.js';
 import { PORT, type SetupOutcome } from '../load/protocol.js';
 import { sampleCpu, usageBetween, type Usage } from '../measure/cpu.js';
-import { readOffloads, setPacketSize } from '../measure/offloads.js';
+import { setAllPacketSizes } from '../measure/offloads.js';
 import type { Findings } from '../result.js';
 import type { Bench, BenchOptions } from './bench.js';
 import { describeSetup } from './setup-report.js';
@@ -78,8 +78,7 @@ async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
   const plan = quick ? QUICK : FULL;
   const sites = await Sites.open(chosen, progress, { oneCore: true });
   try {
-    for (const site of sites.all()) await setPacketSize(site.topology, 'large');
-    const [first] = sites.all();
+    const large = await setAllPacketSizes(sites.topologies(), 'large');
     const cells = await measureAll(chosen, sites, plan, progress);
     return {
       settings: {
@@ -90,7 +89,7 @@ async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
         processors:
           'the peer has the first to itself, with one thread; both ends of the load share the second',
       },
-      offloads: first === undefined ? {} : { large: await readOffloads(first.topology) },
+      offloads: { large },
       ...describeSetup(cells),
     };
   } finally {

@@ -1,6 +1,6 @@
 /** Throughput and processor use against the number of connections (TCP Splice, figures 9 to 11). */
 import { BASELINE, chooseContenders, contenders, Sites, type Contender } from '../contenders.js';
-import { readOffloads, setPacketSize, type Offloads, type PacketSize } from '../measure/offloads.js';
+import { setAllPacketSizes, type Offloads, type PacketSize } from '../measure/offloads.js';
 import { median } from '../measure/statistics.js';
 import { measureTransfer, type Transfer, type TransferOptions } from '../measure/transfer.js';
 import type { Findings } from '../result.js';
@@ -80,17 +80,11 @@ class Run {
     return cells;
   }
 
-  async setPacketSize(size: PacketSize): Promise<Offloads> {
-    for (const site of this.#sites.all()) await setPacketSize(site.topology, size);
-    const [first] = this.#sites.all();
-    return first === undefined ? {} : readOffloads(first.topology);
-  }
-
   async all(): Promise<{ samples: SpliceSamples; offloads: Record<PacketSize, Offloads> }> {
     const cells: Cell[] = [];
     const offloads: Record<PacketSize, Offloads> = { large: {}, mss: {} };
     for (const size of ['mss', 'large'] as const) {
-      offloads[size] = await this.setPacketSize(size);
+      offloads[size] = await setAllPacketSizes(this.#sites.topologies(), size);
       for (const connections of this.#plan.counts[size])
         cells.push(...(await this.measure(size, connections, 0)));
     }

@@ -16,7 +16,7 @@ const SHOWN = [
   'large-receive-offload',
 ];
 
-export async function setPacketSize(topology: Topology, size: PacketSize): Promise<void> {
+async function setPacketSize(topology: Topology, size: PacketSize): Promise<void> {
   const state = size === 'large' ? 'on' : 'off';
   for (const { ends } of topology.links) {
     for (const { host, interface: device } of ends) {
@@ -35,8 +35,18 @@ export function parseOffloads(text: string): Offloads {
 }
 
 /** What the node's link to the origin has; all links of a topology are set alike. */
-export async function readOffloads(topology: Topology): Promise<Offloads> {
+async function readOffloads(topology: Topology): Promise<Offloads> {
   const host = topology.host('p1');
   const { stdout } = await tryCommand('nsenter', host.enter('ethtool', ['-k', 'to-origin']));
   return parseOffloads(stdout);
+}
+
+/** Sets the links of all topologies alike, and says what they have now. */
+export async function setAllPacketSizes(
+  topologies: readonly Topology[],
+  size: PacketSize,
+): Promise<Offloads> {
+  for (const topology of topologies) await setPacketSize(topology, size);
+  const [first] = topologies;
+  return first === undefined ? {} : readOffloads(first);
 }
