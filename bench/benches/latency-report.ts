@@ -12,14 +12,14 @@ import {
 } from '../measure/statistics.js';
 import type { Findings, ResultTable, Target } from '../result.js';
 import { decimals, range } from './format.js';
-import { CONDITIONS, type Condition, type DelayCell } from './latency.js';
+import { CONDITIONS, type Condition, type DelayCell } from './latency-samples.js';
 
 const WHAT: Readonly<Record<Condition, string>> = {
   idle: 'forwarding latency, idle',
   load: 'forwarding latency under load',
   stream: 'forwarding latency of one stream as fast as it goes (table 1)',
 };
-const SCATTERED_POINTS = 600;
+const SCATTERED_POINTS = 250;
 const CURVE_POINTS = 101;
 
 function microseconds(cell: DelayCell): number[] {

@@ -1,29 +1,13 @@
 /** How long a packet takes through the middle, from captures of both sides (TCP Splice, figure 12 and table 1). */
 import { BASELINE, chooseContenders, Sites, type Contender } from '../contenders.js';
 import { MARK, PORT, type Target } from '../load/protocol.js';
-import type { Delay } from '../measure/delays.js';
 import { setAllPacketSizes, type Offloads, type PacketSize } from '../measure/offloads.js';
 import { tapped, type Tapped } from '../measure/tap.js';
 import type { Findings } from '../result.js';
 import type { Site } from '../site.js';
 import type { Bench, BenchOptions } from './bench.js';
+import { CONDITIONS, type Condition, type DelayCell } from './latency-samples.js';
 import { describeLatency } from './latency-report.js';
-
-/**
- * `idle`: messages at intervals. `load`: the same beside other connections that carry so much together. `stream`: one
- * connection as fast as it goes, as in the paper.
- */
-export type Condition = 'idle' | 'load' | 'stream';
-export const CONDITIONS: readonly Condition[] = ['idle', 'load', 'stream'];
-
-/** One contender under one condition. */
-export interface DelayCell {
-  readonly contender: string;
-  readonly title: string;
-  readonly condition: Condition;
-  readonly rounds: (readonly Delay[])[];
-  dropped: number;
-}
 
 interface Plan {
   readonly rounds: number;
@@ -112,7 +96,7 @@ async function measureAll(
         progress(`${condition}, round ${round + 1}: ${contender.name}`);
         const { delays, dropped } = await run.measure(contender, condition);
         const cell = own.find((one) => one.contender === contender.name);
-        cell?.rounds.push(delays);
+        cell?.rounds.push(delays.slice(1)); // the mark, sent before the rest in which a node may step aside
         if (cell !== undefined) cell.dropped += dropped;
       }
     }

@@ -4,7 +4,7 @@ import type { Figure, Point } from '../draw/figure.js';
 import { ratioSpread, spreadOf } from '../measure/statistics.js';
 import type { Findings, ResultTable, Target } from '../result.js';
 import { range } from './format.js';
-import { CONCURRENCIES, type SetupCell, type SetupRound } from './setup.js';
+import { CONCURRENCIES, type SetupCell, type SetupRound } from './setup-samples.js';
 
 type Quantity = (round: SetupRound) => number;
 

@@ -1,24 +1,12 @@
 /** Connections per second, and the time until the first byte comes back; every peer on one processor. */
 import { BASELINE, chooseContenders, Sites, type Contender } from '../contenders.js';
-import { PORT, type SetupOutcome } from '../load/protocol.js';
-import { sampleCpu, usageBetween, type Usage } from '../measure/cpu.js';
+import { PORT } from '../load/protocol.js';
+import { sampleCpu, usageBetween } from '../measure/cpu.js';
 import { setAllPacketSizes } from '../measure/offloads.js';
 import type { Findings } from '../result.js';
 import type { Bench, BenchOptions } from './bench.js';
+import { CONCURRENCIES, type SetupCell, type SetupRound } from './setup-samples.js';
 import { describeSetup } from './setup-report.js';
-
-export interface SetupRound {
-  readonly outcome: SetupOutcome;
-  readonly usage: Usage;
-}
-
-export interface SetupCell {
-  readonly contender: string;
-  readonly title: string;
-  /** Connections at a time: one shows how long a set-up takes, many how many there are in a second. */
-  readonly concurrency: number;
-  readonly rounds: SetupRound[];
-}
 
 interface Plan {
   readonly rounds: number;
@@ -27,7 +15,6 @@ interface Plan {
 
 const FULL: Plan = { rounds: 5, seconds: 3 };
 const QUICK: Plan = { rounds: 1, seconds: 0.8 };
-export const CONCURRENCIES: readonly number[] = [1, 64];
 const GRACE_MS = 15_000;
 
 async function measure(

@@ -5,7 +5,7 @@ import { ratioSpread, spreadOf, type Spread } from '../measure/statistics.js';
 import type { Transfer } from '../measure/transfer.js';
 import type { Findings, ResultTable, Target } from '../result.js';
 import { decimals, range } from './format.js';
-import type { Cell, SpliceSamples } from './splice.js';
+import type { Cell, SpliceSamples } from './splice-samples.js';
 
 interface Named {
   readonly name: string;

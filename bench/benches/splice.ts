@@ -2,25 +2,11 @@
 import { BASELINE, chooseContenders, contenders, Sites, type Contender } from '../contenders.js';
 import { setAllPacketSizes, type Offloads, type PacketSize } from '../measure/offloads.js';
 import { median } from '../measure/statistics.js';
-import { measureTransfer, type Transfer, type TransferOptions } from '../measure/transfer.js';
+import { measureTransfer, type TransferOptions } from '../measure/transfer.js';
 import type { Findings } from '../result.js';
 import type { Bench, BenchOptions } from './bench.js';
+import type { Cell, SpliceSamples } from './splice-samples.js';
 import { describeThroughput } from './splice-report.js';
-
-/** Rounds of one contender under one load, in the order they were run. */
-export interface Cell {
-  readonly contender: string;
-  readonly size: PacketSize;
-  readonly connections: number;
-  readonly transfers: Transfer[];
-}
-
-export interface SpliceSamples {
-  readonly cells: readonly Cell[];
-  /** All at the rate that the slowest reaches. */
-  readonly equalRate: number;
-  readonly equal: readonly Cell[];
-}
 
 interface Plan {
   readonly counts: Readonly<Record<PacketSize, readonly number[]>>;
