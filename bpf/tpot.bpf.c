@@ -6,6 +6,7 @@
  *   frame ─▶ parse ─┬─ SYN            ─▶ handle_syn        segment ─▶ parse ─┬─ our SYN-ACK ─▶ finish_syn_ack
  *                   ├─ SYN-ACK        ─▶ check_syn_ack                       └─ pinned      ─▶ send_tunnelled
  *                   ├─ other segment  ─▶ handle_plain
+ *                   ├─ ICMP error     ─▶ handle_icmp
  *                   └─ protocol 4/41  ─▶ handle_tunnelled  sockops: options in and out, life of the entries
  *
  * Everything that is not ours leaves with TC_ACT_UNSPEC: untouched, and seen by whatever filter comes next.
@@ -23,7 +24,10 @@
 #include "tpot_take.h"
 #include "tpot_splice.h"
 #include "tpot_tunnel.h"
+#include "tpot_black_hole.h"
+#include "tpot_blocked.h"
 #include "tpot_source.h"
+#include "tpot_icmp.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -44,7 +48,7 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 		return TC_ACT_UNSPEC;
 	struct tpot_splice *splice = find_splice(&p->flow);
 
-	if (splice) {
+	if (splice && !is_new_connection(p, splice)) {
 		int verdict = handle_spliced(skb, p, splice, 0);
 
 		if (verdict != SPLICE_GO_ON)
@@ -68,6 +72,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		return p.sound && parse_tcp(skb, &p) ? ingress_tcp(skb, &p) : TC_ACT_UNSPEC;
 	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(&p, config))
 		return handle_tunnelled(skb, &p);
+	if (p.sound && p.protocol == (p.family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_))
+		return handle_icmp(skb, &p);
 	return TC_ACT_UNSPEC;
 }
 
@@ -78,7 +84,9 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
 	if (!parse_ip(skb, l3, &p) || p.protocol != IPPROTO_TCP_ || !p.sound || !parse_tcp(skb, &p))
 		return TC_ACT_UNSPEC;
 	if ((p.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
-		finish_syn_ack(skb, &p);
+		/* One that came in here is D's or another node's: of a connection that we took and that passes us all the same. */
+		if (skb->ingress_ifindex == 0)
+			finish_syn_ack(skb, &p);
 		return TC_ACT_UNSPEC;
 	}
 	return send_tunnelled(skb, &p);

@@ -129,12 +129,13 @@ __noinline int scan_options(const struct option_area *area, struct option_scan *
 	return 1;
 }
 
-static __always_inline int read_options(struct __sk_buff *skb, const struct packet *p,
-					const struct tpot_config *config, struct option_scan *scan)
+/* Not inlined: the area would stand on the stack of every caller, and all frames of a call share 512 bytes. */
+static __noinline int read_options(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config,
+				   struct option_scan *scan)
 {
 	struct option_area area;
 
-	if (!load_options(skb, p, &area))
+	if (!p || !config || !scan || !load_options(skb, p, &area))
 		return 0;
 	return scan_options(&area, scan, config->option_kind, ((__u32)config->exid << 16) | config->exid6);
 }

@@ -132,6 +132,13 @@ static __noinline int forget_if_over(const struct packet *p, const struct tpot_s
 	return 1;
 }
 
+/* Whether this SYN (none comes by tunnel) begins a connection on the ports of one that is over. */
+static __always_inline int is_new_connection(const struct packet *p, const struct tpot_splice *splice)
+{
+	return (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !(splice->flags & TPOT_SPLICE_HOLD) &&
+	       forget_if_over(p, splice);
+}
+
 /* The sum of a payload, 64 bytes at a time; for the rare segment that is cut. */
 __noinline __u32 payload_sum(struct __sk_buff *skb, __u32 at, __u32 length)
 {
@@ -155,7 +162,7 @@ __noinline __u32 payload_sum(struct __sk_buff *skb, __u32 at, __u32 length)
 }
 
 /* The IP header's length without the payload; IPv4's checksum follows. */
-static __always_inline void shorten_ip(struct __sk_buff *skb, const struct packet *p, __u32 payload)
+static __always_inline void drop_payload_length(struct __sk_buff *skb, const struct packet *p, __u32 payload)
 {
 	__u32 at = p->l3 + (p->family == 4 ? 2 : 4);
 	__be16 old = 0, new;
@@ -177,19 +184,21 @@ static __always_inline void shorten_ip(struct __sk_buff *skb, const struct packe
  */
 static __noinline int cut_segment(struct __sk_buff *skb, struct packet *p, __u32 payload)
 {
-	struct segment old, new;
+	__u32 at = p ? p->l4 + 12 : 0; /* control, checksum, urgent pointer */
+	__be32 words[2], control;
+	__u64 sum;
 
-	if (!p || bpf_skb_load_bytes(skb, p->l4, &old, TCP_HLEN))
+	if (!p || bpf_skb_load_bytes(skb, at, words, sizeof(words)))
 		return 0;
-	new = old;
-	new.control &= ~bpf_htonl((TCP_FIN | TCP_PSH | TCP_URG) << 16);
-	new.urgent = 0;
-	__u64 sum = (__u32)~payload_sum(skb, p->l4 + p->tcp_header_len, payload);
-
-	sum = changed(sum, old.control, new.control) + (__u16)~old.urgent;
-	bpf_skb_store_bytes(skb, p->l4, &new, TCP_HLEN, 0);
+	sum = (__u32)~payload_sum(skb, p->l4 + p->tcp_header_len, payload);
+	control = words[0] & ~bpf_htonl((TCP_FIN | TCP_PSH | TCP_URG) << 16);
+	sum = changed(sum, words[0], control);
+	sum = changed(sum, words[1], words[1] & bpf_htonl(0xffff0000));
+	words[0] = control;
+	words[1] &= bpf_htonl(0xffff0000);
+	bpf_skb_store_bytes(skb, at, words, sizeof(words), 0);
 	bpf_l4_csum_replace(skb, p->l4 + 16, 0, fold32(sum), 0);
-	shorten_ip(skb, p, payload);
+	drop_payload_length(skb, p, payload);
 	p->end -= payload;
 	p->flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
 	count(TPOT_R_SPLICE_CUT);
@@ -509,8 +518,6 @@ static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struc
 		return SPLICE_GO_ON; /* cut: nothing that a TCP would take */
 	if (splice->flags & TPOT_SPLICE_HOLD)
 		return hold_segment(skb, p);
-	if ((p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && forget_if_over(p, splice))
-		return SPLICE_GO_ON;
 	/* Rule 8. A SYN never travels in the tunnel; mapped, it meets the end that can tell whether it is genuine. */
 	if ((splice->flags & TPOT_SPLICE_TUNNELLED) && !tunnelled && !(p->flags & TCP_SYN)) {
 		count(TPOT_R_PASS_PLAIN_OF_TUNNELLED);

@@ -86,6 +86,9 @@ enum tpot_reason {
 	TPOT_R_DROP_SPLICE_TOO_BIG,
 	TPOT_R_DROP_SPLICE_NO_ROUTE,
 	TPOT_R_DROP_SPLICE_FAILED,
+	TPOT_R_TUNNEL_BLOCKED,
+	TPOT_R_ICMP_TRANSLATED,
+	TPOT_R_ICMP_DELIVERED,
 	TPOT_R_COUNT,
 };
 
@@ -152,6 +155,9 @@ struct tpot_tunnel {
 	__be32 remote[4];
 	__be16 udp_port; /* where the node takes UDP encapsulation; 0: it does not */
 	__u16 capabilities;
+	__u8 repeats; /* SYN-ACKs that came again */
+	__u8 plain;   /* tunnels do not pass here: given up before anything was lost */
+	__u16 unused;
 };
 
 /*

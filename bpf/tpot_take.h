@@ -18,23 +18,34 @@ static __always_inline int row_matches(const struct tpot_policy_row *row, const 
 	       in_prefix(flow->destination, row->destination, row->destination_mask);
 }
 
-/* First match wins; no match passes. The table itself is decided in user space. */
-__noinline int policy_takes(const struct tpot_flow *flow, __u32 policy, __u32 family)
+/* What one walk over the policy table knows. */
+struct policy_walk {
+	const struct tpot_flow *flow;
+	__u32 family;
+	__u32 first, end; /* rows of the bank in use */
+	__u32 take;
+};
+
+static long policy_step(__attribute__((unused)) void *map, __u32 *index, struct tpot_policy_row *row, struct policy_walk *walk)
 {
-	__u32 rows = policy & 0x7fffffff, first = policy >> 31 ? TPOT_POLICY_ROWS : 0;
-
-	if (!flow)
+	if (*index < walk->first)
 		return 0;
-	for (__u32 i = 0; i < TPOT_POLICY_ROWS; i++) {
-		if (i >= rows)
-			break;
-		__u32 index = first + i;
-		struct tpot_policy_row *row = bpf_map_lookup_elem(&tpot_policy, &index);
+	if (*index >= walk->end)
+		return 1;
+	if (!row_matches(row, walk->flow, walk->family))
+		return 0;
+	walk->take = row->take;
+	return 1;
+}
 
-		if (row && row_matches(row, flow, family))
-			return row->take != 0;
-	}
-	return 0;
+/* First match wins; no match passes. The table itself is decided in user space. */
+static __always_inline int policy_takes(const struct tpot_flow *flow, __u32 policy, __u32 family)
+{
+	struct policy_walk walk = { .flow = flow, .family = family, .first = policy >> 31 ? TPOT_POLICY_ROWS : 0 };
+
+	walk.end = walk.first + (policy & 0x7fffffff);
+	bpf_for_each_map_elem(&tpot_policy, policy_step, &walk, 0);
+	return walk.take != 0;
 }
 
 static __always_inline int is_own(const __be32 *address)
@@ -125,6 +136,19 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct tpot_conf
 }
 
 /*
+ * Lets a packet travel on although a socket of ours has its addresses and ports. The kernel looks sockets up before it
+ * routes (early demultiplexing), delivers to one that is established, and never forwards what has found another. It
+ * does not look for a packet that has a destination entry; that of a tunnel key is one that routing then replaces.
+ */
+static __always_inline int pass_by_sockets(struct __sk_buff *skb)
+{
+	struct bpf_tunnel_key key = {};
+
+	bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, remote_ipv6[1]), 0);
+	return TC_ACT_UNSPEC;
+}
+
+/*
  * A segment of a taken connection goes to its socket. Where there is none (a SYN cookie is being answered, or the
  * connection is over) it goes to the listener, which checks the cookie or answers with a reset from D's address.
  */
@@ -187,12 +211,16 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 
 	if (!config || !p || !read_options(skb, p, config, &scan))
 		return TC_ACT_UNSPEC;
-	/* Rule 6: whatever has changed since, the same SYN gets the same SYN-ACK, from TCP. */
-	if (find_taken(&p->flow) && has_connection(skb, p))
+	/*
+	 * Rule 6: whatever has changed since, the same SYN gets the same SYN-ACK, from TCP. One without its request is
+	 * another SYN: the source distrusts our reply (rule 2) or never saw it (rule 1), and wants plain TCP with D.
+	 */
+	struct tpot_taken *taken = find_taken(&p->flow);
+	int connected = taken && has_connection(skb, p);
+
+	if (connected && (scan.has_request || taken->state == TPOT_STATE_EDGE))
 		return deliver(skb, config);
 	verdict = judge_syn(p, &scan, config);
-	if (verdict == TPOT_R_NONE)
-		return TC_ACT_UNSPEC;
 	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
 		if (assign_listener(skb, p)) {
 			remember_syn(p, &scan);
@@ -201,8 +229,13 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 		}
 		verdict = TPOT_R_PASS_NO_LISTENER;
 	}
-	count(verdict);
-	return TC_ACT_UNSPEC;
+	if (verdict != TPOT_R_NONE)
+		count(verdict);
+	if (!taken)
+		return TC_ACT_UNSPEC;
+	if (!connected) /* an earlier connection between the same ends, which is over */
+		bpf_map_delete_elem(&tpot_transient, &p->flow);
+	return pass_by_sockets(skb);
 }
 
 /* Rule 8: the first segment after the SYN-ACK decides whether this connection's segments come by tunnel. */
@@ -227,7 +260,7 @@ static __always_inline int handle_plain(struct __sk_buff *skb, const struct pack
 	if (plain_counts(taken, p))
 		return deliver_segment(skb, p, config);
 	count(TPOT_R_PASS_PLAIN_OF_TUNNELLED);
-	return TC_ACT_UNSPEC;
+	return pass_by_sockets(skb);
 }
 
 /* Our SYN-ACK on its way out: its sequence number decides rule 8, its MSS leaves room for the tunnel (rule 9). */

@@ -45,7 +45,7 @@ function words(text: string): string[] {
 
 async function benchAction(name: string, flags: Flags): Promise<void> {
   exitOnSignals();
-  // Only here: the charts take half a second to load, and every other command would wait for them.
+  // Only here: the charts take half a second to load, and neither help nor a wrong option should wait for them.
   const { runBench } = await import('../bench/run.js');
   const progress = (text: string): boolean => process.stderr.write(`bench ${name}: ${text}\n`);
   const { result, files } = await runBench(name, flags.out, {

@@ -3,13 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../host/paths.js';
-import { registerBench } from './bench.js';
-import { registerDown } from './down.js';
-import { registerLab } from './lab.js';
 import { EXIT, exitStatusOf, formatError } from './output.js';
-import { registerRun } from './run.js';
-import { registerStatus } from './status.js';
-import { registerUp } from './up.js';
 
 const HELP = `
 A node takes TCP connections that ask for it (a TPOT option in the SYN), caches HTTP and relays the rest. A client
@@ -29,7 +23,20 @@ function version(): string {
   return (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version;
 }
 
-function createProgram(): Command {
+/** Where the commands are. Only the one asked for is loaded: \`run\` stands before somebody else's program. */
+const COMMANDS: readonly {
+  readonly names: readonly string[];
+  readonly load: () => Promise<(program: Command) => void>;
+}[] = [
+  { names: ['up'], load: async () => (await import('./up.js')).registerUp },
+  { names: ['down'], load: async () => (await import('./down.js')).registerDown },
+  { names: ['status', 'conns', 'stats'], load: async () => (await import('./status.js')).registerStatus },
+  { names: ['run'], load: async () => (await import('./run.js')).registerRun },
+  { names: ['lab'], load: async () => (await import('./lab.js')).registerLab },
+  { names: ['bench'], load: async () => (await import('./bench.js')).registerBench },
+];
+
+async function createProgram(asked: string | undefined): Promise<Command> {
   const program = new Command('tpot-node')
     .description('Translucent TCP proxy node: caches and relays connections whose SYN asks for it.')
     .version(version())
@@ -37,19 +44,15 @@ function createProgram(): Command {
     .showHelpAfterError('hint: add --help to see how it is used')
     .exitOverride()
     .addHelpText('after', HELP);
-  registerUp(program);
-  registerDown(program);
-  registerStatus(program);
-  registerRun(program);
-  registerLab(program);
-  registerBench(program);
+  const only = COMMANDS.filter(({ names }) => asked !== undefined && names.includes(asked));
+  for (const { load } of only.length > 0 ? only : COMMANDS) (await load())(program);
   return program;
 }
 
 /** Runs the command line and returns its exit status; everything that went wrong has been printed by then. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   try {
-    await createProgram().parseAsync([...argv], { from: 'user' });
+    await (await createProgram(argv[0])).parseAsync([...argv], { from: 'user' });
     return Number(process.exitCode ?? EXIT.ok);
   } catch (error) {
     // Commander has printed its own; help that was asked for has status 0.

@@ -23,6 +23,8 @@ const INFO_LENGTH = 104;
 /** Bits of tcpi_options. */
 const OPTION = { timestamps: 1, sack: 2, windowScale: 4, ecn: 8 } as const;
 
+const TIMESTAMPS_LENGTH = 12;
+
 export interface TcpInfo {
   readonly established: boolean;
   readonly timestamps: boolean;
@@ -49,7 +51,9 @@ export function tcpInfo(fd: number): TcpInfo {
     theirScale: scales & 15,
     ourScale: scales >> 4,
     sendMss: info.readUInt32LE(AT.sendMss),
-    receiveMss: info.readUInt32LE(AT.receiveMss),
+    // The kernel takes off what timestamps occupy of a segment that it may itself send.
+    receiveMss:
+      info.readUInt32LE(AT.receiveMss) + ((options & OPTION.timestamps) === 0 ? 0 : TIMESTAMPS_LENGTH),
   };
 }
 

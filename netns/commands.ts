@@ -52,15 +52,14 @@ export function configureLinks(
 
 export function routeCommands(route: RouteSpec, links: readonly PlannedLink[]): string[] {
   const v6 = route.to.includes(':');
-  const family = v6 ? '-6 ' : '';
   const hops = viaOf(route).map((via) => {
     const { own, far } = linkBetween(links, route.host, via);
     return `via ${v6 ? (far.v6 ?? far.address) : far.address} dev ${own.interface}`;
   });
   const [first = ''] = hops;
-  if (hops.length === 1) return [`${family}route replace ${route.to} ${first}`];
+  if (hops.length === 1) return [`route replace ${route.to} ${first}`];
   if (route.spread !== 'packet') {
-    return [`${family}route replace ${route.to} ${hops.map((hop) => `nexthop ${hop}`).join(' ')}`];
+    return [`route replace ${route.to} ${hops.map((hop) => `nexthop ${hop}`).join(' ')}`];
   }
   const tables = hops.flatMap((hop, index) => {
     const table = FIRST_SPREAD_TABLE + index;

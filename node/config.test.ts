@@ -148,7 +148,7 @@ describe('a bad value', () => {
     ['rules: [{ match: { dport: 70000 }, action: relay }]', '1:27', 'a range'],
     ['rules: [{ match: { dport: "90-80" }, action: relay }]', '1:27', 'a range'],
     ['rules: [{ match: { dport: [80, x] }, action: relay }]', '1:32', 'a range'],
-    ['rules: [{ action: splice }]', '1:19', 'cache, relay or pass'],
+    ['rules: [{ action: join }]', '1:19', 'cache, relay or pass'],
     ['rules: [{ match: { dport: 80 } }]', '1:9', 'action'],
     ['rules: [{ match: { src: 192.0.2.0/24, dst: "::/0" }, action: relay }]', '1:9', 'one family'],
     ['- a list', '1:1', ''],

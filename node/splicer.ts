@@ -309,9 +309,7 @@ export class Splicer {
 
   /** Connections in the table, at this moment. */
   count(): number {
-    let connections = 0;
-    for (const _ of this.#connections()) connections++;
-    return connections;
+    return Array.from(this.#connections()).length;
   }
 
   /** After an earlier process: its hand-overs that were under way are void. Returns how many connections there are. */

@@ -176,11 +176,13 @@ const u64Codec: Codec<bigint> = {
 /** The whole module: structs and enums named `tpot_*`, then the maps. */
 export function generateBindings(btf: Btf): string {
   const types = [...btf.values()];
-  const ours = types.filter((type) => type.name.startsWith('tpot_'));
+  // BTF lists types in order of use; by name, a change in code alone does not change the file.
+  const byName = (a: BtfType, b: BtfType): number => (a.name < b.name ? -1 : 1);
+  const ours = types.filter((type) => type.name.startsWith('tpot_')).sort(byName);
   const structs = ours.filter((type) => type.kind === 'STRUCT').map((type) => structSource(btf, type));
   const enums = ours.filter((type) => type.kind === 'ENUM').map(enumSource);
   const section = types.find((type) => type.kind === 'DATASEC' && type.name === '.maps');
-  const variables = (section?.vars ?? []).map((entry) => get(btf, entry.type_id));
+  const variables = (section?.vars ?? []).map((entry) => get(btf, entry.type_id)).sort(byName);
   const maps = [
     'export const maps = {',
     ...variables.map((variable) => mapSource(btf, variable)),

@@ -34,30 +34,36 @@ describe('hand-overs with data under way in both directions', () => {
     const chain = await standChain({ nodes: NODES });
     const score = await scoreOf(startDuplex(chain, [600, 100_000, 25, 4]));
     expect(score).toMatchObject({ right: 600, wrong: 0, failed: 0, errors: {} });
-    expect(await splicedOf(chain, 'p1')).toBeGreaterThan(500);
-    expect(await splicedOf(chain, 'p2')).toBeGreaterThan(300);
+    expect(await splicedOf(chain, 'p1')).toBeGreaterThan(300);
+    expect(await splicedOf(chain, 'p2')).toBeGreaterThan(150);
   });
 
   test('nor where packets are lost', async () => {
     const chain = await standChain({ nodes: NODES, loss: 1 });
     const score = await scoreOf(startDuplex(chain, [200, 100_000, 25, 4]));
     expect(score).toMatchObject({ right: 200, wrong: 0, failed: 0, errors: {} });
-    expect(await splicedOf(chain, 'p1')).toBeGreaterThan(100);
+    expect(await splicedOf(chain, 'p1')).toBeGreaterThan(50);
   });
 });
 
-describe('a node that is killed', () => {
+describe('a node that ends', () => {
   test('leaves its spliced transfers running, and the next one adopts them', async () => {
     const chain = await standChain({ nodes: NODES });
     const transfers = 100;
-    const program = startDuplex(chain, [transfers, 1_500_000, transfers, 30]);
-    const onP1 = async (): Promise<number> =>
-      (await chain.conns('p1')).filter(({ state }) => state === 'spliced').length;
-    await program.while(async () => (await onP1()) === transfers, {
+    const program = startDuplex(chain, [transfers, 3_000_000, transfers, 30]);
+    const onNode = async (node: string): Promise<number> =>
+      (await chain.conns(node)).filter(({ state }) => state === 'spliced').length;
+    const onP1 = (): Promise<number> => onNode('p1');
+    await program.while(async () => (await onP1()) + (await onNode('p2')) === 2 * transfers, {
       what: 'all to be spliced',
       timeoutMs: 30_000,
     });
+    program.signal('SIGUSR2');
     await chain.net.node('p1').stop('SIGKILL');
+    await chain.net.startNode({ host: 'p1', config: SPLICE });
+    expect(await onP1()).toBe(transfers);
+    // `down` leaves them running too.
+    expect(await chain.net.node('p1').stop('SIGTERM')).toMatchObject({ code: 0 });
     await chain.net.startNode({ host: 'p1', config: SPLICE });
     expect(await onP1()).toBe(transfers);
     const score = await scoreOf(program);

@@ -79,7 +79,7 @@ test('1,000 concurrent connections through both nodes, relayed, every body right
 
 test('1,000 concurrent connections for 50 objects through the caches, every body right', async () => {
   expect(await swarm(80, ['http', '/bytes/', '50021', '50'], ['p1'])).toEqual(ALL_RIGHT);
-  const asked = chain.requests().filter(({ path }) => path.startsWith('/bytes/500'));
+  const asked = (await chain.requests()).filter(({ path }) => path.startsWith('/bytes/500'));
   expect(new Set(asked.map(({ path }) => path)).size).toBe(50);
   expect(asked).toHaveLength(50);
 });
@@ -90,8 +90,8 @@ test('action cache: a body larger than the cache goes up and down, by SHA-256', 
   expect((await chain.must('c1', shell(down))).split(' ')[0]).toBe(contentHash(file, OVER_CACHE));
   const up = `${produce('up', OVER_CACHE)} | curl -sSf -T - -X POST http://${ORIGIN}/upload`;
   expect(await chain.must('c1', shell(up))).toBe(`${contentHash('up', OVER_CACHE)} ${OVER_CACHE}\n`);
-  expect(chain.requests(file)).toHaveLength(1);
-  expect(chain.requests('/upload').map(({ received }) => received)).toEqual([OVER_CACHE]);
+  expect(await chain.requests(file)).toHaveLength(1);
+  expect((await chain.requests('/upload')).map(({ received }) => received)).toEqual([OVER_CACHE]);
   const { cache } = await chain.status('p1');
   expect(cache['bytes']).toBeLessThan(256 * MIB);
 });

@@ -101,7 +101,14 @@ function take(programs: TpotPrograms): void {
 }
 
 function pin(programs: TpotPrograms): void {
-  const entry = { remote: toMapped(NODE_ADDRESS), udpPort: 0, capabilities: 5 };
+  const entry = {
+    remote: toMapped(NODE_ADDRESS),
+    udpPort: 0,
+    capabilities: 5,
+    repeats: 0,
+    plain: 0,
+    unused: 0,
+  };
   programs.map('tpotTunnels').set(kernelFlow(flows.pinned), entry);
 }
 

@@ -26,123 +26,37 @@ const u64Codec: Codec<bigint> = {
 };
 
 
-/** `struct tpot_policy_row`, 72 bytes. */
-export interface TpotPolicyRow {
-  source: Uint8Array;
-  sourceMask: Uint8Array;
-  destination: Uint8Array;
-  destinationMask: Uint8Array;
-  portFrom: number;
-  portTo: number;
-  take: number;
-  family: number;
-  unused: number;
+/** `struct tpot_address`, 16 bytes. */
+export interface TpotAddress {
+  address: Uint8Array;
 }
-export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
-  size: 72,
+export const TpotAddressCodec: Codec<TpotAddress> = {
+  size: 16,
   read: (view, at = 0) => ({
-    source: bytesAt(view, at + 0, 16),
-    sourceMask: bytesAt(view, at + 16, 16),
-    destination: bytesAt(view, at + 32, 16),
-    destinationMask: bytesAt(view, at + 48, 16),
-    portFrom: view.getUint16(at + 64, true),
-    portTo: view.getUint16(at + 66, true),
-    take: view.getUint8(at + 68),
-    family: view.getUint8(at + 69),
-    unused: view.getUint16(at + 70, true),
+    address: bytesAt(view, at + 0, 16),
   }),
   write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.source);
-    putBytes(view, at + 16, 16, value.sourceMask);
-    putBytes(view, at + 32, 16, value.destination);
-    putBytes(view, at + 48, 16, value.destinationMask);
-    view.setUint16(at + 64, value.portFrom, true);
-    view.setUint16(at + 66, value.portTo, true);
-    view.setUint8(at + 68, value.take);
-    view.setUint8(at + 69, value.family);
-    view.setUint16(at + 70, value.unused, true);
+    putBytes(view, at + 0, 16, value.address);
   },
 };
 
-/** `struct tpot_flow`, 36 bytes. */
-export interface TpotFlow {
-  source: Uint8Array;
-  destination: Uint8Array;
-  sourcePort: number;
-  destinationPort: number;
+/** `struct tpot_black_hole`, 16 bytes. */
+export interface TpotBlackHole {
+  untilNs: bigint;
+  seconds: number;
+  times: number;
 }
-export const TpotFlowCodec: Codec<TpotFlow> = {
-  size: 36,
+export const TpotBlackHoleCodec: Codec<TpotBlackHole> = {
+  size: 16,
   read: (view, at = 0) => ({
-    source: bytesAt(view, at + 0, 16),
-    destination: bytesAt(view, at + 16, 16),
-    sourcePort: view.getUint16(at + 32, false),
-    destinationPort: view.getUint16(at + 34, false),
+    untilNs: view.getBigUint64(at + 0, true),
+    seconds: view.getUint32(at + 8, true),
+    times: view.getUint32(at + 12, true),
   }),
   write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.source);
-    putBytes(view, at + 16, 16, value.destination);
-    view.setUint16(at + 32, value.sourcePort, false);
-    view.setUint16(at + 34, value.destinationPort, false);
-  },
-};
-
-/** `struct tpot_splice`, 120 bytes. */
-export interface TpotSplice {
-  out: TpotFlow;
-  outerSource: Uint8Array;
-  base: number;
-  sequenceDelta: number;
-  acknowledgmentDelta: number;
-  timestampDelta: number;
-  echoDelta: number;
-  peerFin: number;
-  maxSegment: number;
-  scaleUp: number;
-  scaleDown: number;
-  flags: number;
-  packets: bigint;
-  bytes: bigint;
-  startedNs: bigint;
-  seenNs: bigint;
-}
-export const TpotSpliceCodec: Codec<TpotSplice> = {
-  size: 120,
-  read: (view, at = 0) => ({
-    out: TpotFlowCodec.read(view, at + 0),
-    outerSource: bytesAt(view, at + 36, 16),
-    base: view.getUint32(at + 52, true),
-    sequenceDelta: view.getUint32(at + 56, true),
-    acknowledgmentDelta: view.getUint32(at + 60, true),
-    timestampDelta: view.getUint32(at + 64, true),
-    echoDelta: view.getUint32(at + 68, true),
-    peerFin: view.getUint32(at + 72, true),
-    maxSegment: view.getUint16(at + 76, true),
-    scaleUp: view.getUint8(at + 78),
-    scaleDown: view.getUint8(at + 79),
-    flags: view.getUint32(at + 80, true),
-    packets: view.getBigUint64(at + 88, true),
-    bytes: view.getBigUint64(at + 96, true),
-    startedNs: view.getBigUint64(at + 104, true),
-    seenNs: view.getBigUint64(at + 112, true),
-  }),
-  write: (view, value, at = 0) => {
-    TpotFlowCodec.write(view, value.out, at + 0);
-    putBytes(view, at + 36, 16, value.outerSource);
-    view.setUint32(at + 52, value.base, true);
-    view.setUint32(at + 56, value.sequenceDelta, true);
-    view.setUint32(at + 60, value.acknowledgmentDelta, true);
-    view.setUint32(at + 64, value.timestampDelta, true);
-    view.setUint32(at + 68, value.echoDelta, true);
-    view.setUint32(at + 72, value.peerFin, true);
-    view.setUint16(at + 76, value.maxSegment, true);
-    view.setUint8(at + 78, value.scaleUp);
-    view.setUint8(at + 79, value.scaleDown);
-    view.setUint32(at + 80, value.flags, true);
-    view.setBigUint64(at + 88, value.packets, true);
-    view.setBigUint64(at + 96, value.bytes, true);
-    view.setBigUint64(at + 104, value.startedNs, true);
-    view.setBigUint64(at + 112, value.seenNs, true);
+    view.setBigUint64(at + 0, value.untilNs, true);
+    view.setUint32(at + 8, value.seconds, true);
+    view.setUint32(at + 12, value.times, true);
   },
 };
 
@@ -211,6 +125,29 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
   },
 };
 
+/** `struct tpot_flow`, 36 bytes. */
+export interface TpotFlow {
+  source: Uint8Array;
+  destination: Uint8Array;
+  sourcePort: number;
+  destinationPort: number;
+}
+export const TpotFlowCodec: Codec<TpotFlow> = {
+  size: 36,
+  read: (view, at = 0) => ({
+    source: bytesAt(view, at + 0, 16),
+    destination: bytesAt(view, at + 16, 16),
+    sourcePort: view.getUint16(at + 32, false),
+    destinationPort: view.getUint16(at + 34, false),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.source);
+    putBytes(view, at + 16, 16, value.destination);
+    view.setUint16(at + 32, value.sourcePort, false);
+    view.setUint16(at + 34, value.destinationPort, false);
+  },
+};
+
 /** `struct tpot_gauges`, 16 bytes. */
 export interface TpotGauges {
   taken: bigint;
@@ -225,6 +162,58 @@ export const TpotGaugesCodec: Codec<TpotGauges> = {
   write: (view, value, at = 0) => {
     view.setBigUint64(at + 0, value.taken, true);
     view.setBigUint64(at + 8, value.tunnels, true);
+  },
+};
+
+/** `struct tpot_pending`, 4 bytes. */
+export interface TpotPending {
+  plain: number;
+}
+export const TpotPendingCodec: Codec<TpotPending> = {
+  size: 4,
+  read: (view, at = 0) => ({
+    plain: view.getUint32(at + 0, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at + 0, value.plain, true);
+  },
+};
+
+/** `struct tpot_policy_row`, 72 bytes. */
+export interface TpotPolicyRow {
+  source: Uint8Array;
+  sourceMask: Uint8Array;
+  destination: Uint8Array;
+  destinationMask: Uint8Array;
+  portFrom: number;
+  portTo: number;
+  take: number;
+  family: number;
+  unused: number;
+}
+export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
+  size: 72,
+  read: (view, at = 0) => ({
+    source: bytesAt(view, at + 0, 16),
+    sourceMask: bytesAt(view, at + 16, 16),
+    destination: bytesAt(view, at + 32, 16),
+    destinationMask: bytesAt(view, at + 48, 16),
+    portFrom: view.getUint16(at + 64, true),
+    portTo: view.getUint16(at + 66, true),
+    take: view.getUint8(at + 68),
+    family: view.getUint8(at + 69),
+    unused: view.getUint16(at + 70, true),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.source);
+    putBytes(view, at + 16, 16, value.sourceMask);
+    putBytes(view, at + 32, 16, value.destination);
+    putBytes(view, at + 48, 16, value.destinationMask);
+    view.setUint16(at + 64, value.portFrom, true);
+    view.setUint16(at + 66, value.portTo, true);
+    view.setUint8(at + 68, value.take);
+    view.setUint8(at + 69, value.family);
+    view.setUint16(at + 70, value.unused, true);
   },
 };
 
@@ -245,103 +234,6 @@ export const TpotPrefixCodec: Codec<TpotPrefix> = {
     view.setUint32(at + 0, value.length, true);
     view.setUint32(at + 4, value.family, false);
     putBytes(view, at + 8, 16, value.address);
-  },
-};
-
-/** `struct tpot_address`, 16 bytes. */
-export interface TpotAddress {
-  address: Uint8Array;
-}
-export const TpotAddressCodec: Codec<TpotAddress> = {
-  size: 16,
-  read: (view, at = 0) => ({
-    address: bytesAt(view, at + 0, 16),
-  }),
-  write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.address);
-  },
-};
-
-/** `struct tpot_taken`, 28 bytes. */
-export interface TpotTaken {
-  outerSource: Uint8Array;
-  isn: number;
-  state: number;
-  capabilities: number;
-  hops: number;
-  unused: number;
-}
-export const TpotTakenCodec: Codec<TpotTaken> = {
-  size: 28,
-  read: (view, at = 0) => ({
-    outerSource: bytesAt(view, at + 0, 16),
-    isn: view.getUint32(at + 16, true),
-    state: view.getUint32(at + 20, true),
-    capabilities: view.getUint16(at + 24, true),
-    hops: view.getUint8(at + 26),
-    unused: view.getUint8(at + 27),
-  }),
-  write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.outerSource);
-    view.setUint32(at + 16, value.isn, true);
-    view.setUint32(at + 20, value.state, true);
-    view.setUint16(at + 24, value.capabilities, true);
-    view.setUint8(at + 26, value.hops);
-    view.setUint8(at + 27, value.unused);
-  },
-};
-
-/** `struct tpot_tunnel`, 20 bytes. */
-export interface TpotTunnel {
-  remote: Uint8Array;
-  udpPort: number;
-  capabilities: number;
-}
-export const TpotTunnelCodec: Codec<TpotTunnel> = {
-  size: 20,
-  read: (view, at = 0) => ({
-    remote: bytesAt(view, at + 0, 16),
-    udpPort: view.getUint16(at + 16, false),
-    capabilities: view.getUint16(at + 18, true),
-  }),
-  write: (view, value, at = 0) => {
-    putBytes(view, at + 0, 16, value.remote);
-    view.setUint16(at + 16, value.udpPort, false);
-    view.setUint16(at + 18, value.capabilities, true);
-  },
-};
-
-/** `struct tpot_pending`, 4 bytes. */
-export interface TpotPending {
-  plain: number;
-}
-export const TpotPendingCodec: Codec<TpotPending> = {
-  size: 4,
-  read: (view, at = 0) => ({
-    plain: view.getUint32(at + 0, true),
-  }),
-  write: (view, value, at = 0) => {
-    view.setUint32(at + 0, value.plain, true);
-  },
-};
-
-/** `struct tpot_black_hole`, 16 bytes. */
-export interface TpotBlackHole {
-  untilNs: bigint;
-  seconds: number;
-  times: number;
-}
-export const TpotBlackHoleCodec: Codec<TpotBlackHole> = {
-  size: 16,
-  read: (view, at = 0) => ({
-    untilNs: view.getBigUint64(at + 0, true),
-    seconds: view.getUint32(at + 8, true),
-    times: view.getUint32(at + 12, true),
-  }),
-  write: (view, value, at = 0) => {
-    view.setBigUint64(at + 0, value.untilNs, true);
-    view.setUint32(at + 8, value.seconds, true);
-    view.setUint32(at + 12, value.times, true);
   },
 };
 
@@ -383,18 +275,122 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
   },
 };
 
-/** `enum tpot_splice_flag`. */
-export const TpotSpliceFlag = {
-  HOLD: 1,
-  TUNNELLED: 2,
-  FROM_CLIENT: 4,
-  TIMESTAMPS: 8,
-  SACK: 16,
-  ECN: 32,
-  PEER_FIN: 64,
-  PEER_DONE: 128,
-  RESET: 256,
-} as const;
+/** `struct tpot_splice`, 120 bytes. */
+export interface TpotSplice {
+  out: TpotFlow;
+  outerSource: Uint8Array;
+  base: number;
+  sequenceDelta: number;
+  acknowledgmentDelta: number;
+  timestampDelta: number;
+  echoDelta: number;
+  peerFin: number;
+  maxSegment: number;
+  scaleUp: number;
+  scaleDown: number;
+  flags: number;
+  packets: bigint;
+  bytes: bigint;
+  startedNs: bigint;
+  seenNs: bigint;
+}
+export const TpotSpliceCodec: Codec<TpotSplice> = {
+  size: 120,
+  read: (view, at = 0) => ({
+    out: TpotFlowCodec.read(view, at + 0),
+    outerSource: bytesAt(view, at + 36, 16),
+    base: view.getUint32(at + 52, true),
+    sequenceDelta: view.getUint32(at + 56, true),
+    acknowledgmentDelta: view.getUint32(at + 60, true),
+    timestampDelta: view.getUint32(at + 64, true),
+    echoDelta: view.getUint32(at + 68, true),
+    peerFin: view.getUint32(at + 72, true),
+    maxSegment: view.getUint16(at + 76, true),
+    scaleUp: view.getUint8(at + 78),
+    scaleDown: view.getUint8(at + 79),
+    flags: view.getUint32(at + 80, true),
+    packets: view.getBigUint64(at + 88, true),
+    bytes: view.getBigUint64(at + 96, true),
+    startedNs: view.getBigUint64(at + 104, true),
+    seenNs: view.getBigUint64(at + 112, true),
+  }),
+  write: (view, value, at = 0) => {
+    TpotFlowCodec.write(view, value.out, at + 0);
+    putBytes(view, at + 36, 16, value.outerSource);
+    view.setUint32(at + 52, value.base, true);
+    view.setUint32(at + 56, value.sequenceDelta, true);
+    view.setUint32(at + 60, value.acknowledgmentDelta, true);
+    view.setUint32(at + 64, value.timestampDelta, true);
+    view.setUint32(at + 68, value.echoDelta, true);
+    view.setUint32(at + 72, value.peerFin, true);
+    view.setUint16(at + 76, value.maxSegment, true);
+    view.setUint8(at + 78, value.scaleUp);
+    view.setUint8(at + 79, value.scaleDown);
+    view.setUint32(at + 80, value.flags, true);
+    view.setBigUint64(at + 88, value.packets, true);
+    view.setBigUint64(at + 96, value.bytes, true);
+    view.setBigUint64(at + 104, value.startedNs, true);
+    view.setBigUint64(at + 112, value.seenNs, true);
+  },
+};
+
+/** `struct tpot_taken`, 28 bytes. */
+export interface TpotTaken {
+  outerSource: Uint8Array;
+  isn: number;
+  state: number;
+  capabilities: number;
+  hops: number;
+  unused: number;
+}
+export const TpotTakenCodec: Codec<TpotTaken> = {
+  size: 28,
+  read: (view, at = 0) => ({
+    outerSource: bytesAt(view, at + 0, 16),
+    isn: view.getUint32(at + 16, true),
+    state: view.getUint32(at + 20, true),
+    capabilities: view.getUint16(at + 24, true),
+    hops: view.getUint8(at + 26),
+    unused: view.getUint8(at + 27),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.outerSource);
+    view.setUint32(at + 16, value.isn, true);
+    view.setUint32(at + 20, value.state, true);
+    view.setUint16(at + 24, value.capabilities, true);
+    view.setUint8(at + 26, value.hops);
+    view.setUint8(at + 27, value.unused);
+  },
+};
+
+/** `struct tpot_tunnel`, 24 bytes. */
+export interface TpotTunnel {
+  remote: Uint8Array;
+  udpPort: number;
+  capabilities: number;
+  repeats: number;
+  plain: number;
+  unused: number;
+}
+export const TpotTunnelCodec: Codec<TpotTunnel> = {
+  size: 24,
+  read: (view, at = 0) => ({
+    remote: bytesAt(view, at + 0, 16),
+    udpPort: view.getUint16(at + 16, false),
+    capabilities: view.getUint16(at + 18, true),
+    repeats: view.getUint8(at + 20),
+    plain: view.getUint8(at + 21),
+    unused: view.getUint16(at + 22, true),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 16, value.remote);
+    view.setUint16(at + 16, value.udpPort, false);
+    view.setUint16(at + 18, value.capabilities, true);
+    view.setUint8(at + 20, value.repeats);
+    view.setUint8(at + 21, value.plain);
+    view.setUint16(at + 22, value.unused, true);
+  },
+};
 
 /** `enum tpot_flag`. */
 export const TpotFlag = {
@@ -405,13 +401,12 @@ export const TpotFlag = {
   SPLICING: 16,
 } as const;
 
-/** `enum tpot_state`. */
-export const TpotState = {
-  SYN_RECEIVED: 1,
-  SYN_ANSWERED: 2,
-  TUNNELLED: 3,
-  PLAIN: 4,
-  EDGE: 5,
+/** `enum tpot_origin`. */
+export const TpotOrigin = {
+  NONE: 0,
+  TUNNEL: 1,
+  EDGE: 2,
+  STRIPPED: 3,
 } as const;
 
 /** `enum tpot_reason`. */
@@ -462,30 +457,47 @@ export const TpotReason = {
   DROP_SPLICE_TOO_BIG: 43,
   DROP_SPLICE_NO_ROUTE: 44,
   DROP_SPLICE_FAILED: 45,
-  COUNT: 46,
+  TUNNEL_BLOCKED: 46,
+  ICMP_TRANSLATED: 47,
+  ICMP_DELIVERED: 48,
+  COUNT: 49,
 } as const;
 
-/** `enum tpot_origin`. */
-export const TpotOrigin = {
-  NONE: 0,
-  TUNNEL: 1,
-  EDGE: 2,
-  STRIPPED: 3,
+/** `enum tpot_splice_flag`. */
+export const TpotSpliceFlag = {
+  HOLD: 1,
+  TUNNELLED: 2,
+  FROM_CLIENT: 4,
+  TIMESTAMPS: 8,
+  SACK: 16,
+  ECN: 32,
+  PEER_FIN: 64,
+  PEER_DONE: 128,
+  RESET: 256,
+} as const;
+
+/** `enum tpot_state`. */
+export const TpotState = {
+  SYN_RECEIVED: 1,
+  SYN_ANSWERED: 2,
+  TUNNELLED: 3,
+  PLAIN: 4,
+  EDGE: 5,
 } as const;
 
 export const maps = {
-  tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
-  tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
+  tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 46, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 49, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
-  tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 1024, type: 11 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
+  tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
+  tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
+  tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
+  tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 1024, type: 11 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
   tpotTunnelsClosed: { name: 'tpot_tunnels_closed', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 16384, type: 9 },
-  tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
-  tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
-  tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
 } as const;
