@@ -58,6 +58,19 @@ describe('delays', () => {
     expect(plain).toMatchObject([{ seq: 5, length: 12, marked: true }]);
   });
 
+  it('count from the first mark, even when it left behind the second', () => {
+    const [first, second] = [`${mark}1`, `${mark}2`];
+    const near = capture([
+      { at: 1, seq: 50, text: first },
+      { at: 2, seq: 59, text: second },
+    ]);
+    const far = capture([
+      { at: 3, seq: 709, text: second },
+      { at: 4, seq: 700, text: first },
+    ]);
+    expect(matchDelays(sightings(near), sightings(far)).at(-1)).toEqual({ place: 18, microseconds: 1000 });
+  });
+
   it('are none without a mark, or without payload', () => {
     const silent = sightings(capture([{ at: 1, text: '' }]));
     expect(silent).toEqual([]);

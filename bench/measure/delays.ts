@@ -11,7 +11,7 @@
 import { readPcap } from '../../netns/pcap.js';
 import { ipv4 } from '../../wire/ipv4.js';
 import { PROTOCOL } from '../../wire/protocols.js';
-import { diff, type Seq } from '../../wire/seq.js';
+import { diff, min, type Seq } from '../../wire/seq.js';
 import { tcp } from '../../wire/tcp.js';
 import { MARK } from '../load/protocol.js';
 
@@ -58,14 +58,19 @@ interface Advance {
   readonly nanoseconds: bigint;
 }
 
+/** Where the stream begins: at its first mark, which may have been overtaken on its way. */
+function beginningOf(seen: readonly Sighting[]): Seq | undefined {
+  const marks = seen.filter(({ marked }) => marked).map(({ seq }) => seq);
+  return marks.length === 0 ? undefined : marks.reduce(min);
+}
+
 /** Where the stream grew: what was sent again, or overtaken, is left out. */
 function advances(seen: readonly Sighting[]): Advance[] {
-  const start = seen.findIndex(({ marked }) => marked);
-  const base = seen[start]?.seq;
+  const base = beginningOf(seen);
   if (base === undefined) return [];
   const found: Advance[] = [];
   let highest = 0;
-  for (const { nanoseconds, seq, length } of seen.slice(start)) {
+  for (const { nanoseconds, seq, length } of seen) {
     const end = diff(seq, base) + length;
     if (end <= highest) continue;
     highest = end;
