@@ -95,5 +95,7 @@ together.`;
 export function performancePage(results: readonly BenchResult[], pictures: string, earlier: string): string {
   const sections = results.map((result) => sectionOf(result, pictures));
   const short = `## What is still short\n\n${HAND_BEGIN}\n${handWritten(earlier)}\n${HAND_END}`;
-  return `${[INTRODUCTION, `## Targets\n\n${targetsOf(results)}`, short, ...sections].join('\n\n')}\n`;
+  const doubts = [...new Set(results.flatMap(warnings))];
+  const targets = ['## Targets', ...doubts, targetsOf(results)];
+  return `${[INTRODUCTION, ...targets, short, ...sections].join('\n\n')}\n`;
 }
