@@ -10,10 +10,11 @@ const may = {
   'client-shim': ['tpot', 'bpf', 'wire', 'core', 'host'],
   node: ['cache', 'splice', 'bpf', 'tpot', 'wire', 'core', 'host'],
   netns: ['core', 'host', 'wire', 'tpot'],
+  bench: ['node', 'splice', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
   cli: ['node', 'client-shim', 'netns', 'bench', 'core', 'host'],
 };
 const folders = Object.keys(may);
-const product = `^(${folders.join('|')}|bench|scripts)/`;
+const product = `^(${folders.join('|')}|scripts)/`;
 
 module.exports = {
   forbidden: [

@@ -21,7 +21,9 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   'name-in-use': EXIT.unavailable,
   'kernel-feature-missing': EXIT.unavailable,
   'program-missing': EXIT.unavailable,
+  'packages-missing': EXIT.unavailable,
   'which-node': EXIT.usage,
+  'bench-unknown': EXIT.usage,
 };
 
 /** The status for an error that ended a command. One that is not ours is a defect of the program. */

@@ -33,6 +33,7 @@ const COMMANDS: readonly {
   { names: ['status', 'conns', 'stats'], load: async () => (await import('./status.js')).registerStatus },
   { names: ['run'], load: async () => (await import('./run.js')).registerRun },
   { names: ['lab'], load: async () => (await import('./lab.js')).registerLab },
+  { names: ['bench'], load: async () => (await import('./bench.js')).registerBench },
 ];
 
 async function createProgram(asked: string | undefined): Promise<Command> {
