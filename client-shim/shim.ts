@@ -32,7 +32,7 @@ export class Shim {
     makeCgroup(options.cgroup);
     try {
       this.#programs = TpotPrograms.load({
-        maxEntries: { tpot_taken: 1, tpot_transient: 1, tpot_tunnels: MAX_CONNECTIONS },
+        maxEntries: { tpot_taken: 1, tpot_transient: 1, tpot_splices: 1, tpot_tunnels: MAX_CONNECTIONS },
       });
       this.#programs.configure({ flags: TpotFlag.SOURCE, hops: options.hops, maxTunnels: MAX_CONNECTIONS });
       this.#programs.setTrust(options.trust);
