@@ -203,6 +203,30 @@ static __always_inline void remember_syn(const struct packet *p, const struct op
 	bpf_map_update_elem(&tpot_transient, &p->flow, &taken, BPF_ANY);
 }
 
+/* A trace with hops to spare: this node counts, and lets the SYN travel on to the one that is asked for. */
+static __always_inline int wants_trace(const struct option_scan *scan, const struct tpot_config *config)
+{
+	return scan->hops > 1 && (scan->request_capabilities & config->capabilities & TPOT_CAPABILITY_TRACE);
+}
+
+static __noinline __u32 forward_trace(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan)
+{
+	struct tpot_config *config = config_get();
+	struct bpf_sock *listener;
+	int stands;
+
+	if (!config || !p || !scan)
+		return TPOT_R_NONE;
+	listener = find_listener(skb, p, config);
+	if (!listener)
+		return TPOT_R_PASS_NO_LISTENER;
+	stands = listener->state == BPF_TCP_LISTEN;
+	bpf_sk_release(listener);
+	if (!stands)
+		return TPOT_R_PASS_NO_LISTENER;
+	return lower_hops(skb, p, scan) ? TPOT_R_TRACE_FORWARDED : TPOT_R_NONE;
+}
+
 static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 {
 	struct tpot_config *config = config_get();
@@ -221,6 +245,8 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 	if (connected && (scan.has_request || taken->state == TPOT_STATE_EDGE))
 		return deliver(skb, config);
 	verdict = judge_syn(p, &scan, config);
+	if (verdict == TPOT_R_TAKEN && wants_trace(&scan, config))
+		verdict = forward_trace(skb, p, &scan);
 	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
 		if (assign_listener(skb, p)) {
 			remember_syn(p, &scan);

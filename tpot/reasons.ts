@@ -8,6 +8,7 @@ const TAKING = {
   taken: 'a SYN with a request was taken',
   'taken-edge': 'a SYN without a request was taken, at an edge',
   'taken-reply-stripped': 'the reply was lost on the way; the connection goes on as with a transparent proxy',
+  'trace-forwarded': 'a trace went on to the node it asks for, with one hop less',
   'pass-hops': 'the request allows no more nodes',
   'pass-policy': 'no rule takes the connection',
   'pass-draining': 'the node is draining',
