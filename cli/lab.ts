@@ -9,11 +9,10 @@ import { isAlive, requireRoot, signalProcess } from '../netns/processes.js';
 import { formatReport, reportJson } from '../netns/report.js';
 import { loadStates, tearDown, type LabState } from '../netns/state.js';
 import { waitFor } from '../netns/wait.js';
-import { EXIT, print, printJson } from './output.js';
+import { EXIT, exitOnSignals, print, printJson, SIGNAL_STATUS } from './output.js';
 
 const PROGRESS_AFTER_MS = 2000;
 const OWNER_PATIENCE_MS = 15_000;
-const SIGNAL_STATUS = 128;
 
 /** Tells on stderr what is being done, once it has taken longer than people like to look at nothing. */
 function delayedProgress(lab: Lab): { tell: (text: string) => void; end: () => void } {
@@ -29,13 +28,6 @@ function delayedProgress(lab: Lab): { tell: (text: string) => void; end: () => v
     if (talking) write();
   };
   return { tell, end: () => clearTimeout(timer) };
-}
-
-/** Signals end the process through `exit`, where what is still open is removed. */
-function exitOnSignals(): void {
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => process.exit(SIGNAL_STATUS + constants.signals[signal]));
-  }
 }
 
 async function labAction(

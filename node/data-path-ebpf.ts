@@ -25,6 +25,7 @@ import {
 } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { ipv4Number, type TpotPrograms } from '../bpf/programs.js';
+import { CAPABILITY } from '../tpot/option.js';
 import type { PolicyRow } from '../tpot/policy.js';
 import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
 import type {
@@ -261,6 +262,7 @@ export class EbpfDataPath implements DataPath {
       address4: ipv4 === undefined ? 0 : ipv4Number(ipv4),
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
       maxConnections,
+      capabilities: CAPABILITY.trace,
     });
     this.#programs.setTrust(trust);
     this.setPolicy(policy);
