@@ -11,34 +11,62 @@ export interface TestRunResult {
   readonly nanoseconds: number;
 }
 
+/** struct bpf_test_run_opts of libbpf 1.1, and where its fields are. */
 const OPTIONS_SIZE = 80;
-/** struct __sk_buff of Linux 5.15; `mark` is its third word. */
+const OPTION = {
+  size: 0,
+  dataIn: 8,
+  dataOut: 16,
+  dataSizeIn: 24,
+  dataSizeOut: 28,
+  contextIn: 32,
+  contextOut: 40,
+  contextSizeIn: 48,
+  contextSizeOut: 52,
+  verdict: 56,
+  repeat: 60,
+  nanoseconds: 64,
+} as const;
+/** struct __sk_buff of Linux 5.15. */
 const CONTEXT_SIZE = 192;
-const MARK_AT = 8;
+const CONTEXT = { mark: 8, ingressIfindex: 36 } as const;
 const GROWTH = 256;
 
+export interface TestRunOptions {
+  /** Default 1. */
+  readonly repeat?: number;
+  /** The interface that the packet came in on; default 0: it was made here. */
+  readonly ingressIfindex?: number;
+}
+
 /** Runs a tc program over one Ethernet frame in the current network namespace. */
-export function testRun(programFd: number, frame: Uint8Array, repeat = 1): TestRunResult {
-  const input = Buffer.from(frame);
-  const output = Buffer.alloc(frame.length + GROWTH);
-  const contextIn = Buffer.alloc(CONTEXT_SIZE);
-  const contextOut = Buffer.alloc(CONTEXT_SIZE);
-  const options = Buffer.alloc(OPTIONS_SIZE);
-  options.writeBigUInt64LE(BigInt(OPTIONS_SIZE), 0);
-  options.writeBigUInt64LE(koffi.address(input), 8);
-  options.writeBigUInt64LE(koffi.address(output), 16);
-  options.writeUInt32LE(input.length, 24);
-  options.writeUInt32LE(output.length, 28);
-  options.writeBigUInt64LE(koffi.address(contextIn), 32);
-  options.writeBigUInt64LE(koffi.address(contextOut), 40);
-  options.writeUInt32LE(CONTEXT_SIZE, 48);
-  options.writeUInt32LE(CONTEXT_SIZE, 52);
-  options.writeInt32LE(repeat, 60);
-  checkBpf('test run', lib.testRun(programFd, options));
+export function testRun(programFd: number, frame: Uint8Array, options: TestRunOptions = {}): TestRunResult {
+  // One block of memory for everything the kernel reads and writes: the argument of the call keeps it alive, where
+  // buffers of which only the address is known could be collected before the kernel gets to see them.
+  const contextAt = OPTIONS_SIZE;
+  const contextOutAt = contextAt + CONTEXT_SIZE;
+  const inputAt = contextOutAt + CONTEXT_SIZE;
+  const outputAt = inputAt + frame.length;
+  const block = Buffer.alloc(outputAt + frame.length + GROWTH);
+  const base = koffi.address(block);
+  const at = (offset: number): bigint => base + BigInt(offset);
+  block.set(frame, inputAt);
+  block.writeUInt32LE(options.ingressIfindex ?? 0, contextAt + CONTEXT.ingressIfindex);
+  block.writeBigUInt64LE(BigInt(OPTIONS_SIZE), OPTION.size);
+  block.writeBigUInt64LE(at(inputAt), OPTION.dataIn);
+  block.writeBigUInt64LE(at(outputAt), OPTION.dataOut);
+  block.writeUInt32LE(frame.length, OPTION.dataSizeIn);
+  block.writeUInt32LE(frame.length + GROWTH, OPTION.dataSizeOut);
+  block.writeBigUInt64LE(at(contextAt), OPTION.contextIn);
+  block.writeBigUInt64LE(at(contextOutAt), OPTION.contextOut);
+  block.writeUInt32LE(CONTEXT_SIZE, OPTION.contextSizeIn);
+  block.writeUInt32LE(CONTEXT_SIZE, OPTION.contextSizeOut);
+  block.writeInt32LE(options.repeat ?? 1, OPTION.repeat);
+  checkBpf('test run', lib.testRun(programFd, block));
   return {
-    verdict: options.readInt32LE(56),
-    packet: output.subarray(0, options.readUInt32LE(28)),
-    mark: contextOut.readUInt32LE(MARK_AT),
-    nanoseconds: options.readUInt32LE(64),
+    verdict: block.readInt32LE(OPTION.verdict),
+    packet: block.subarray(outputAt, outputAt + block.readUInt32LE(OPTION.dataSizeOut)),
+    mark: block.readUInt32LE(contextOutAt + CONTEXT.mark),
+    nanoseconds: block.readUInt32LE(OPTION.nanoseconds),
   };
 }

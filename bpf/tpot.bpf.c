@@ -6,6 +6,7 @@
  *   frame ─▶ parse ─┬─ SYN            ─▶ handle_syn        segment ─▶ parse ─┬─ our SYN-ACK ─▶ finish_syn_ack
  *                   ├─ SYN-ACK        ─▶ check_syn_ack                       └─ pinned      ─▶ send_tunnelled
  *                   ├─ other segment  ─▶ handle_plain
+ *                   ├─ ICMP error     ─▶ handle_icmp
  *                   └─ protocol 4/41  ─▶ handle_tunnelled  sockops: options in and out, life of the entries
  *
  * Everything that is not ours leaves with TC_ACT_UNSPEC: untouched, and seen by whatever filter comes next.
@@ -22,7 +23,10 @@
 #include "tpot_option.h"
 #include "tpot_take.h"
 #include "tpot_tunnel.h"
+#include "tpot_black_hole.h"
+#include "tpot_blocked.h"
 #include "tpot_source.h"
+#include "tpot_icmp.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -59,6 +63,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		return p.sound && parse_tcp(skb, &p) ? ingress_tcp(skb, &p) : TC_ACT_UNSPEC;
 	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(&p, config))
 		return handle_tunnelled(skb, &p);
+	if (p.sound && p.protocol == (p.family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_))
+		return handle_icmp(skb, &p);
 	return TC_ACT_UNSPEC;
 }
 

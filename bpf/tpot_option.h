@@ -4,7 +4,7 @@
 #define TPOT_OPTION_H
 
 /* Twice the largest area, zero filled: an offset masked to 63 is in bounds, and reading past the end meets EOL. */
-struct option_area {
+struct tpot_option_area {
 	__u8 bytes[64];
 	__u32 length;
 };
@@ -24,7 +24,7 @@ struct option_scan {
 };
 
 /* 0 when the TCP header does not lie wholly inside the packet, or the packet inside the frame. */
-static __always_inline int load_options(struct __sk_buff *skb, const struct packet *p, struct option_area *area)
+static __always_inline int load_options(struct __sk_buff *skb, const struct packet *p, struct tpot_option_area *area)
 {
 	__u32 length = p->tcp_header_len - TCP_HLEN;
 
@@ -41,17 +41,17 @@ static __always_inline int load_options(struct __sk_buff *skb, const struct pack
 	return bpf_skb_load_bytes(skb, p->l4 + TCP_HLEN, area->bytes, ((length - 1) & 63) + 1) == 0;
 }
 
-static __always_inline __u16 read_u16(const struct option_area *area, __u32 at)
+static __always_inline __u16 read_u16(const struct tpot_option_area *area, __u32 at)
 {
 	return (area->bytes[at & 63] << 8) | area->bytes[(at + 1) & 63];
 }
 
-static __always_inline __be32 read_be32(const struct option_area *area, __u32 at)
+static __always_inline __be32 read_be32(const struct tpot_option_area *area, __u32 at)
 {
 	return bpf_htonl(((__u32)read_u16(area, at) << 16) | read_u16(area, at + 2));
 }
 
-static __always_inline void scan_reply(const struct option_area *area, __u32 at, __u32 length, struct option_scan *scan)
+static __always_inline void scan_reply(const struct tpot_option_area *area, __u32 at, __u32 length, struct option_scan *scan)
 {
 	scan->reply_capabilities = read_u16(area, at + 6);
 	map_ipv4(scan->reply_address, read_be32(area, at + 8));
@@ -60,9 +60,13 @@ static __always_inline void scan_reply(const struct option_area *area, __u32 at,
 }
 
 /* One experimental option (RFC 6994): takes it in when it is ours, ignores it otherwise. The first one counts. */
-static __always_inline void scan_experiment(const struct option_area *area, __u32 at, __u32 length,
-					    __be16 exid, __be16 exid6, struct option_scan *scan)
+static __always_inline int scan_experiment(const struct tpot_option_area *area, __u32 at, __u32 length, __u32 exids,
+				      struct option_scan *scan)
 {
+	__be16 exid = exids >> 16, exid6 = exids & 0xffff;
+
+	if (!area || !scan)
+		return 0;
 	__be16 id = bpf_htons(read_u16(area, at + 2));
 
 	if (id == exid6 && length == TPOT_REPLY6_LEN && !scan->has_reply) {
@@ -71,10 +75,10 @@ static __always_inline void scan_experiment(const struct option_area *area, __u3
 		scan->reply_address[1] = read_be32(area, at + 8);
 		scan->reply_address[2] = read_be32(area, at + 12);
 		scan->reply_address[3] = read_be32(area, at + 16);
-		return;
+		return 0;
 	}
 	if (id != exid || length < 5)
-		return;
+		return 0;
 	__u8 version_type = area->bytes[(at + 4) & 63];
 
 	if (version_type == (TPOT_VERSION << 4 | TPOT_TYPE_REQUEST) && length == TPOT_REQUEST_LEN && !scan->has_request) {
@@ -86,6 +90,7 @@ static __always_inline void scan_experiment(const struct option_area *area, __u3
 		   (length == TPOT_REPLY4_LEN || length == TPOT_REPLY4_UDP_LEN)) {
 		scan_reply(area, at, length, scan);
 	}
+	return 0;
 }
 
 /*
@@ -95,7 +100,7 @@ static __always_inline void scan_experiment(const struct option_area *area, __u3
  * the verifier does not follow the value of a stored byte, so all paths of one step look the same to it and the
  * walk costs it 40 steps instead of a tree of them.
  */
-__noinline int scan_options(const struct option_area *area, struct option_scan *scan, __u32 kind, __u32 exids)
+__noinline int scan_options(const struct tpot_option_area *area, struct option_scan *scan, __u32 kind, __u32 exids)
 {
 	volatile __u8 cursor = 0;
 
@@ -126,30 +131,44 @@ __noinline int scan_options(const struct option_area *area, struct option_scan *
 		else if (this_kind == OPT_MPTCP && length >= 3 && area->bytes[(at + 2) & 63] >> 4 == MPTCP_SUBTYPE_JOIN)
 			scan->mp_join = 1;
 		else if (this_kind == kind && length >= 4)
-			scan_experiment(area, at, length, exids >> 16, exids & 0xffff, scan);
+			scan_experiment(area, at, length, exids, scan);
 	}
 	return 1;
 }
 
-static __always_inline int read_options(struct __sk_buff *skb, const struct packet *p,
-					const struct tpot_config *config, struct option_scan *scan)
-{
-	struct option_area area;
+/*
+ * The area stands in a map, for all frames of a call share 512 bytes of stack. Only tc programs come here; they run with
+ * bottom halves disabled, so that none interrupts another on its processor.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tpot_option_area);
+} tpot_scratch SEC(".maps");
 
-	if (!load_options(skb, p, &area))
+static __noinline int read_options(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config,
+				   struct option_scan *scan)
+{
+	__u32 zero = 0;
+	struct tpot_option_area *area = bpf_map_lookup_elem(&tpot_scratch, &zero);
+
+	if (!area || !p || !config || !scan || !load_options(skb, p, area))
 		return 0;
-	return scan_options(&area, scan, config->option_kind, ((__u32)config->exid << 16) | config->exid6);
+	return scan_options(area, scan, config->option_kind, ((__u32)config->exid << 16) | config->exid6);
 }
 
 /* Lowers the MSS option to `ceiling` where it is higher (RFC 9293 section 3.7.1; protocol rule 9). */
-static __always_inline void lower_mss(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan,
-				      __u32 by, __u32 ceiling)
+static __noinline int lower_mss(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan,
+			       __u32 by, __u32 ceiling)
 {
+	if (!p || !scan)
+		return 0;
 	__u32 at = p->l4 + TCP_HLEN + scan->mss_at;
 	__be16 old, new;
 
 	if (scan->mss_at == 0 || bpf_skb_load_bytes(skb, at, &old, sizeof(old)))
-		return;
+		return 0;
 	__u32 value = bpf_ntohs(old);
 
 	value = value > by ? value - by : value;
@@ -157,13 +176,14 @@ static __always_inline void lower_mss(struct __sk_buff *skb, const struct packet
 		value = ceiling;
 	new = bpf_htons(value);
 	if (new == old)
-		return;
+		return 0;
 	/* An MSS at an odd offset straddles two checksum words: swapping both operands' bytes keeps the sum right. */
 	__u16 from = scan->mss_at & 1 ? __builtin_bswap16(old) : old;
 	__u16 to = scan->mss_at & 1 ? __builtin_bswap16(new) : new;
 
 	bpf_l4_csum_replace(skb, p->l4 + 16, from, to, 2);
 	bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0);
+	return 0;
 }
 
 /* Takes one from the hops of the request, in place; 0 when the packet cannot be written to. */

@@ -3,8 +3,6 @@
 #ifndef TPOT_SOURCE_H
 #define TPOT_SOURCE_H
 
-#define NS_PER_SECOND 1000000000ULL
-
 /* A context field, loaded here and now: a load the compiler moves goes through a computed pointer, which is rejected. */
 #define CONTEXT(field) ({ __u32 value = (field); asm volatile("" : "+r"(value)); value; })
 
@@ -55,7 +53,7 @@ static __always_inline int is_unicast(const __be32 *address)
 }
 
 /* Rule 2: whose reply may pin a connection. TPOT_R_REPLY_ACCEPTED, or why not. */
-static __always_inline __u32 judge_reply(const struct option_scan *scan, const struct tpot_flow *flow, int family)
+static __noinline __u32 judge_reply(const struct option_scan *scan, const struct tpot_flow *flow, int family)
 {
 	struct tpot_prefix key = { .length = 32 + 128, .family = bpf_htonl(family) };
 
@@ -85,8 +83,14 @@ static __noinline int check_syn_ack(struct __sk_buff *skb, const struct packet *
 	flow_reverse(&flow, &p->flow);
 	struct tpot_pending *pending = bpf_map_lookup_elem(&tpot_pending, &flow);
 
-	if (!pending || !read_options(skb, p, config, &scan) || !scan.has_reply)
+	struct tpot_tunnel *tunnel = pending ? 0 : bpf_map_lookup_elem(&tpot_tunnels, &flow);
+
+	if ((!pending && !tunnel) || !read_options(skb, p, config, &scan) || !scan.has_reply)
 		return TC_ACT_UNSPEC;
+	if (!pending) {
+		note_repeated_syn_ack(skb, p, &scan, tunnel);
+		return TC_ACT_UNSPEC;
+	}
 	reason = judge_reply(&scan, &flow, p->family);
 	if (reason != TPOT_R_REPLY_ACCEPTED) {
 		pending->plain = 1;
@@ -99,47 +103,6 @@ static __noinline int check_syn_ack(struct __sk_buff *skb, const struct packet *
 	if (mtu > overhead + 8)
 		lower_mss(skb, p, &scan, 0, mtu - overhead);
 	return TC_ACT_UNSPEC;
-}
-
-static __always_inline int in_black_hole(const struct tpot_flow *flow)
-{
-	struct tpot_address key;
-
-	copy_address(key.address, flow->destination);
-	struct tpot_black_hole *hole = bpf_map_lookup_elem(&tpot_black_holes, &key);
-
-	return hole && hole->until_ns > bpf_ktime_get_ns();
-}
-
-/* Rule 1: a SYN without the request was answered after SYNs with it were not. 10 minutes, doubling to 24 hours. */
-static __always_inline void learn_black_hole(const struct tpot_flow *flow, const struct tpot_config *config)
-{
-	struct tpot_black_hole hole = { .seconds = config->black_hole_first_seconds, .times = 1 };
-	struct tpot_address key;
-
-	copy_address(key.address, flow->destination);
-	struct tpot_black_hole *known = bpf_map_lookup_elem(&tpot_black_holes, &key);
-
-	count(TPOT_R_BLACK_HOLE_LEARNED);
-	if (known && known->until_ns > bpf_ktime_get_ns())
-		return; /* another connection of the same moment has learned it */
-	if (known) {
-		hole.seconds = known->seconds * 2;
-		hole.times = known->times + 1;
-		if (hole.seconds > config->black_hole_max_seconds)
-			hole.seconds = config->black_hole_max_seconds;
-	}
-	hole.until_ns = bpf_ktime_get_ns() + hole.seconds * NS_PER_SECOND;
-	bpf_map_update_elem(&tpot_black_holes, &key, &hole, BPF_ANY);
-}
-
-static __always_inline void forget_black_hole(const struct tpot_flow *flow)
-{
-	struct tpot_address key;
-
-	copy_address(key.address, flow->destination);
-	if (bpf_map_lookup_elem(&tpot_black_holes, &key))
-		bpf_map_delete_elem(&tpot_black_holes, &key);
 }
 
 /* What is stored with a full socket; null where there is nothing, or (request sockets) cannot be. */
@@ -263,7 +226,7 @@ static __noinline int write_request(struct bpf_sock_ops *ops)
 static __always_inline int load_reply(struct bpf_sock_ops *ops, const struct tpot_config *config, int family,
 				      struct option_scan *scan)
 {
-	struct option_area area = {};
+	struct tpot_option_area area = {};
 	__u16 exid = bpf_ntohs(family == 4 ? config->exid : config->exid6);
 
 	area.bytes[0] = config->option_kind;

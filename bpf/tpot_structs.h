@@ -65,6 +65,9 @@ enum tpot_reason {
 	TPOT_R_BLACK_HOLE_LEARNED,
 	TPOT_R_ENCAP_OK,
 	TPOT_R_ENCAP_FAILED,
+	TPOT_R_TUNNEL_BLOCKED,
+	TPOT_R_ICMP_TRANSLATED,
+	TPOT_R_ICMP_DELIVERED,
 	TPOT_R_COUNT,
 };
 
@@ -131,6 +134,9 @@ struct tpot_tunnel {
 	__be32 remote[4];
 	__be16 udp_port; /* where the node takes UDP encapsulation; 0: it does not */
 	__u16 capabilities;
+	__u8 repeats; /* SYN-ACKs that came again */
+	__u8 plain;   /* tunnels do not pass here: given up before anything was lost */
+	__u16 unused;
 };
 
 /* A SYN with a request is out; what the answer did to it. */

@@ -1,11 +1,12 @@
 /** `tpot-node run`: becomes the command, inside a cgroup whose sockets speak TPOT. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { TpotError } from '../core/errors.js';
 import { exec, setOpenFileLimit, SystemCallError } from '../host/libc.js';
-import { enterCgroup, ownCgroup } from '../host/mounts.js';
+import { enterCgroup, isPopulated, ownCgroup, removeCgroup } from '../host/mounts.js';
 import { builtFile } from '../host/paths.js';
 import type { SupervisorArguments, SupervisorReport } from './supervisor.js';
 
@@ -33,7 +34,9 @@ export async function runCommand(
       hint: 'Use sudo; the command can drop privileges itself, e.g. `sudo tpot-node run -- setpriv --reuid 1000 CMD`.',
     });
   }
-  const cgroup = join(ownCgroup(), `tpot-run.${process.pid}.${randomBytes(3).toString('hex')}`);
+  const parent = ownCgroup();
+  sweep(parent);
+  const cgroup = join(parent, `tpot-run.${process.pid}.${randomBytes(3).toString('hex')}`);
   await startSupervisor({ cgroup, hops: options.hops, trust: options.trust });
   enterCgroup(cgroup);
   restoreOpenFileLimit();
@@ -41,6 +44,16 @@ export async function runCommand(
     return exec(command, args);
   } catch (error) {
     throw execError(command, error);
+  }
+}
+
+/** Removes what supervisors that were killed have left: empty cgroups whose command, named by its pid, has ended. */
+function sweep(parent: string): void {
+  for (const entry of readdirSync(parent)) {
+    const pid = /^tpot-run\.(\d+)\.[0-9a-f]+$/.exec(entry)?.[1];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    const cgroup = join(parent, entry);
+    if (!isPopulated(cgroup)) removeCgroup(cgroup);
   }
 }
 
@@ -57,7 +70,9 @@ async function startSupervisor(options: SupervisorArguments): Promise<void> {
   );
   const report = await firstReport(child);
   if (!report.ready) throw new TpotError(report.code, report.message, { hint: report.hint });
+  // Nothing of the child keeps this process alive: it must end when the command cannot be executed.
   child.unref();
+  for (const pipe of [child.stdin, child.stdout]) (pipe as Socket | null)?.unref();
 }
 
 function firstReport(child: ChildProcess): Promise<SupervisorReport> {

@@ -38,12 +38,26 @@ export function tryCommand(program: string, args: readonly string[], input?: str
   });
 }
 
-/** As {@link tryCommand}, but a non-zero status is a `command-failed` error that quotes what the program said. */
+/** `no-permission` where that is what the program said, else `command-failed`; the message quotes it. */
+function failed(what: string, said: string, cause?: unknown): TpotError {
+  const forbidden = /operation not permitted|permission denied/i.test(said);
+  return new TpotError(forbidden ? 'no-permission' : 'command-failed', `${what}: ${said}`, {
+    cause,
+    ...(forbidden
+      ? { hint: 'Use sudo; in a container, allow CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF.' }
+      : {}),
+  });
+}
+
+/**
+ * As {@link tryCommand}, but a non-zero status is an error that quotes what the program said: `command-failed`, or
+ * `no-permission` where that is what it was about.
+ */
 export async function command(program: string, args: readonly string[], input?: string): Promise<string> {
   const result = await tryCommand(program, args, input);
   if (result.code !== 0) {
     const said = (result.stderr || result.stdout).trim();
-    throw new TpotError('command-failed', `${program} ${args.join(' ')}: exit ${result.code}: ${said}`);
+    throw failed(`${program} ${args.join(' ')}: exit ${result.code}`, said);
   }
   return result.stdout;
 }
@@ -55,6 +69,6 @@ export function commandSync(program: string, args: readonly string[]): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missingProgram(program, error);
     const said = ((error as { stderr?: string }).stderr ?? '').trim();
-    throw new TpotError('command-failed', `${program} ${args.join(' ')}: ${said}`, { cause: error });
+    throw failed(`${program} ${args.join(' ')}`, said, error);
   }
 }

@@ -174,6 +174,9 @@ const SIGXFSZ = 25;
 const SIG_DFL = 0;
 const RLIMIT_NOFILE = 7;
 const F_SETFD = 2;
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
 const STDIO = [0, 1, 2];
 
 /** Sets the soft and hard limit of open files. */
@@ -184,13 +187,21 @@ export function setOpenFileLimit(soft: bigint, hard: bigint): void {
   check('setrlimit', cSetrlimit(RLIMIT_NOFILE, limits) as number);
 }
 
+function restoreInherited(fd: number): void {
+  const flags = cFcntl(fd, F_GETFL, 'int', 0) as number;
+  if (flags < 0) return; // closed, and stays so
+  cFcntl(fd, F_SETFD, 'int', 0);
+  cFcntl(fd, F_SETFL, 'int', flags & ~O_NONBLOCK);
+}
+
 /**
  * Replaces this process by a program found on PATH; returns only by throwing. Node ignores SIGPIPE and SIGXFSZ, and
- * an ignored signal stays ignored across exec; and it marks every descriptor it inherited close-on-exec, stdin, stdout
- * and stderr too. Both are undone first.
+ * an ignored signal stays ignored across exec; it marks every descriptor it inherited close-on-exec, stdin, stdout
+ * and stderr too; and it makes those that are pipes non-blocking, which few programs expect of a stdout: they would lose
+ * what does not fit. All of it is undone first.
  */
 export function exec(program: string, args: readonly string[]): never {
-  for (const fd of STDIO) cFcntl(fd, F_SETFD, 'int', 0); // fails for one that is closed, which then stays closed
+  for (const fd of STDIO) restoreInherited(fd);
   cSignal(SIGPIPE, SIG_DFL);
   cSignal(SIGXFSZ, SIG_DFL);
   cExecvp(program, [program, ...args, null]);

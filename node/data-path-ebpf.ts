@@ -62,6 +62,7 @@ const LEG_REASONS: Readonly<Record<number, string>> = {
   [TpotReason.REQUEST_OMITTED_RETRIES]: 'plain-retries',
   [TpotReason.REQUEST_OMITTED_UNTRUSTED]: 'plain-untrusted',
   [TpotReason.REQUEST_NO_SPACE]: 'plain-no-space',
+  [TpotReason.TUNNEL_BLOCKED]: 'plain-tunnel-blocked',
 };
 
 const ORIGINS: Readonly<Record<number, TakenInfo['via']>> = {

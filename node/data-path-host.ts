@@ -79,7 +79,7 @@ export class NodeCgroup {
 
 /**
  * `ip rule` and `local` route that bring marked packets to the node's sockets, whatever their destination. Nodes in
- * one network namespace share them: each leaves a marker file, and the last one out removes them.
+ * one network namespace share them: each leaves a marker file with its pid, and the last one out removes them.
  */
 export class DeliveryRoutes {
   readonly #families: readonly Family[];
@@ -95,7 +95,7 @@ export class DeliveryRoutes {
   install(): void {
     commandSync('ip', ['link', 'set', 'lo', 'up']); // local routes need it, and a fresh namespace has it down
     mkdirSync(this.#markers, { recursive: true });
-    writeFileSync(this.#marker, '');
+    writeFileSync(this.#marker, String(process.pid));
     for (const family of this.#families) {
       const everything = family === 4 ? '0.0.0.0/0' : '::/0';
       commandSync('ip', [`-${family}`, 'route', 'replace', 'local', everything, 'dev', 'lo', 'table', TABLE]);
@@ -107,11 +107,24 @@ export class DeliveryRoutes {
   remove(): void {
     if (!existsSync(this.#marker)) return;
     rmSync(this.#marker, { force: true });
-    if (readdirSync(this.#markers).length > 0) return;
+    if (readdirSync(this.#markers).some((other) => this.#isAlive(other))) return;
     rmSync(this.#markers, { recursive: true, force: true });
     for (const family of [4, 6] as const) {
       attempt(() => commandSync('ip', [`-${family}`, 'rule', 'del', ...this.#rule()]));
       attempt(() => commandSync('ip', [`-${family}`, 'route', 'flush', 'table', TABLE]));
+    }
+  }
+
+  /**
+   * Whether the node that left a marker still runs in this namespace. A killed one leaves its marker behind, and the
+   * kernel gives the number of a namespace that has gone to a later one.
+   */
+  #isAlive(name: string): boolean {
+    try {
+      const pid = readFileSync(join(this.#markers, name), 'utf8');
+      return statSync(`/proc/${pid}/ns/net`).ino === statSync('/proc/self/ns/net').ino;
+    } catch {
+      return false;
     }
   }
 

@@ -3,6 +3,7 @@
  * that come to it (rule 2) and with the segments of connections it has pinned to a node.
  */
 import fc from 'fast-check';
+import type { TpotTunnel } from '../bpf/generated/maps.js';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ip, parsePrefix, toMapped, type Family, type IpAddress, type Prefix } from '../core/address.js';
 import { TpotFlag } from '../bpf/generated/maps.js';
@@ -154,10 +155,13 @@ describe('a SYN-ACK for a SYN that carried a request (rule 2)', () => {
 });
 
 describe('a segment of a pinned connection', () => {
-  const tunnel = (of: Family): { remote: Uint8Array; udpPort: number; capabilities: number } => ({
+  const tunnel = (of: Family): TpotTunnel => ({
     remote: toMapped(node[of]),
     udpPort: 0,
     capabilities: 0,
+    repeats: 0,
+    plain: 0,
+    unused: 0,
   });
   const segment = (of: Family, changes: Partial<TcpPacketSpec> = {}): Uint8Array =>
     buildTcp({ ...flows[of], flags: ['ack'], ...changes });

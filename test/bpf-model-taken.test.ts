@@ -122,6 +122,16 @@ describe('our SYN-ACK (rule 9)', () => {
     forget(4);
     kernel.expect('tpot_egress', synAck(4, 1), { verdict: 'untouched' });
   });
+
+  it("is not confused with the destination's, which passes through when the source went on without us", () => {
+    take(4, TpotState.SYN_RECEIVED);
+    answer(4, 100);
+    const theirs = synAck(4, 7000);
+    const { packet, counted } = kernel.run('tpot_egress', theirs, { ingressIfindex: 1 });
+    expect([Buffer.from(packet), counted]).toEqual([Buffer.from(theirs.subarray(ETHERNET_HEADER)), {}]);
+    const noted = kernel.programs.map('tpotTransient').get(mapFlow(flows[4]));
+    expect(noted).toMatchObject({ state: TpotState.SYN_ANSWERED, isn: 100 });
+  });
 });
 
 describe('the first segment after the SYN-ACK (rule 8)', () => {

@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { ip, toMapped, type Family, type IpAddress } from '../core/address.js';
 import { DELIVERY_MARK, TpotPrograms } from '../bpf/programs.js';
 import type { TpotFlow } from '../bpf/generated/maps.js';
-import { testRun } from '../bpf/test-run.js';
+import { testRun, type TestRunOptions } from '../bpf/test-run.js';
 import type { Flow } from '../tpot/decap.js';
 import type { ReasonCode } from '../tpot/reasons.js';
 import { concat } from '../wire/bytes.js';
@@ -45,9 +45,9 @@ export interface Outcome {
 export class ProgramsUnderTest {
   readonly programs = TpotPrograms.load();
 
-  run(name: ProgramName, frame: Uint8Array): Outcome {
+  run(name: ProgramName, frame: Uint8Array, options: TestRunOptions = {}): Outcome {
     const before = this.programs.counters();
-    const { verdict, mark, packet } = testRun(this.programs.programFd(name), frame);
+    const { verdict, mark, packet } = testRun(this.programs.programFd(name), frame, options);
     const after = Object.entries(this.programs.counters());
     return {
       verdict,

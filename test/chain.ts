@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { findMount, pinDirectory } from '../host/mounts.js';
 import { builtFile, packageRoot, runtimeDirectory } from '../host/paths.js';
 import { tpotNodeCommand, type Host, type Program, type RunOptions, type RunResult } from '../netns/host.js';
-import { parseOriginLog, requestsOf, type RequestEvent } from '../netns/origin-events.js';
+import { parseOriginLog, requestsOf, type OriginEvent, type RequestEvent } from '../netns/origin-events.js';
 import type { LinkSpec, NodeSpec, RouteSpec, TopologySpec } from '../netns/spec.js';
 import { createTopology, type Topology } from '../netns/topology.js';
 import { askNode } from '../node/admin-client.js';
@@ -101,6 +101,7 @@ function specOf({ loss, v6 = false, offload = true, nodes }: ChainOptions): Topo
 export class Chain {
   readonly net: Topology;
   readonly origin: Program;
+  #looks = 0;
 
   constructor(net: Topology, origin: Program) {
     this.net = net;
@@ -112,7 +113,11 @@ export class Chain {
   }
 
   /** Runs a command under the shim, to its end. */
-  run(client: string, command: readonly string[], options: ShimOptions & RunOptions = {}): Promise<RunResult> {
+  run(
+    client: string,
+    command: readonly string[],
+    options: ShimOptions & RunOptions = {},
+  ): Promise<RunResult> {
     const [program, ...args] = shim(command, options);
     return this.host(client).run(program, args, options);
   }
@@ -126,7 +131,11 @@ export class Chain {
   /** Starts a command under the shim that goes on running. */
   spawn(client: string, command: readonly string[], options: ShimOptions & { label?: string } = {}): Program {
     const [program, ...args] = shim(command, options);
-    return this.host(client).spawn(program, args, options.label === undefined ? {} : { label: options.label });
+    return this.host(client).spawn(
+      program,
+      args,
+      options.label === undefined ? {} : { label: options.label },
+    );
   }
 
   status(node: string): Promise<NodeStatus> {
@@ -145,9 +154,16 @@ export class Chain {
     return (await this.status(node)).counters[code] ?? 0;
   }
 
-  /** HTTP requests that reached the origin. */
-  requests(path?: string): RequestEvent[] {
-    return requestsOf(parseOriginLog(this.origin.stdout()), path);
+  /**
+   * HTTP requests that reached the origin, whose answers have been read to their end. The origin reports in its own
+   * time, but in order: one more request, straight from P2, shows that the earlier ones are in its log.
+   */
+  async requests(path?: string): Promise<RequestEvent[]> {
+    const last = `/private/last-${++this.#looks}`;
+    await this.host('p2').must('curl', ['-sSf', '-o', '/dev/null', `http://${ORIGIN}${last}`]);
+    const events = (): OriginEvent[] => parseOriginLog(this.origin.stdout());
+    await this.origin.while(() => requestsOf(events(), last).length > 0, { what: `${last} in its log` });
+    return requestsOf(events(), path).filter((event) => !event.path.startsWith('/private/last-'));
   }
 }
 
@@ -206,7 +222,7 @@ export async function traces(net: Topology, host: string, name = net.nodeName(ho
   const inside = net.host(host);
   const said = async (program: string, ...args: string[]): Promise<string[]> =>
     lines((await inside.run(program, args)).stdout).map((line) => `${program}: ${line.trim()}`);
-  const programs = (await said('bpftool', 'net', 'show')).filter((line) => line.includes('tpot'));
+  const programs = Number(await inside.must(process.execPath, [fixture('attached.mjs')]));
   return [
     ...entries(pinDirectory('nodes', name)),
     ...namedDirectories(findMount('cgroup2') ?? '', `tpot-node.${name}`),
@@ -216,6 +232,6 @@ export async function traces(net: Topology, host: string, name = net.nodeName(ho
     ...(await said('ip', '-4', 'route', 'show', 'table', '5450')),
     ...(await said('ip', '-6', 'route', 'show', 'table', '5450')),
     ...(await said('ss', '-Hltn')),
-    ...programs,
+    ...(programs === 0 ? [] : [`${programs} programs on interfaces`]),
   ];
 }

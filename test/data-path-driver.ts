@@ -9,6 +9,8 @@ import { waitFor } from '../netns/wait.js';
 
 const PROGRAM = join(packageRoot, 'test', 'fixtures', 'data-path-driver.mjs');
 
+const STOP_TIMEOUT_MS = 10_000;
+
 export interface RuleSpec {
   readonly ports?: readonly number[];
   readonly sources?: readonly string[];
@@ -147,13 +149,20 @@ export class Driver {
     return this.call('counters') as Promise<Record<string, number>>;
   }
 
+  /** How many programs hang on the interfaces of its namespace, by whatever means. */
+  attached(): Promise<number> {
+    return this.call('attached') as Promise<number>;
+  }
+
   /** Ends the process in order, or with a signal. */
   async stop(signal?: NodeJS.Signals): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exited = once(this.#child, 'exit');
     if (signal === undefined) this.#child.stdin.end();
     else this.#child.kill(signal);
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_TIMEOUT_MS);
     await exited;
+    clearTimeout(timer);
   }
 
   #line(line: Event | Answer): void {

@@ -7,6 +7,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DataPath } from '../node/data-path.js';
 import { REASONS } from '../tpot/reasons.js';
+import type { Host } from '../netns/host.js';
 import { createTopology, type Topology } from '../netns/topology.js';
 import { waitFor } from '../netns/wait.js';
 import { Driver, type Opened, type RuleSpec, type StartSpec } from './data-path-driver.js';
@@ -40,7 +41,7 @@ function routes(): { host: string; to: string; via: string }[] {
 
 export interface ContractHooks {
   /** What a data path of this name has put into the kernel and the file system, in words; empty when nothing. */
-  leftovers(name: string, driver: Driver, topology: Topology, host: string): Promise<string[]>;
+  leftovers(name: string, driver: Driver, host: Host): Promise<string[]>;
 }
 
 export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): void {
@@ -48,6 +49,7 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
   let client: Driver;
   let origin: Driver;
   const drivers: Driver[] = [];
+  const open: Topology[] = [];
 
   const drive = async (host: HostName): Promise<Driver> => {
     const driver = await Driver.start(net.host(host));
@@ -88,13 +90,14 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
       ],
       routes: routes(),
     });
+    open.push(net);
     origin = await drive('origin');
     for (const port of [80, 8080]) await origin.call('listen', { port, greeting: 'origin' });
     client = await start('client', { rules: [] });
   });
   afterEach(async () => {
     await Promise.all(drivers.splice(0).map((driver) => driver.stop()));
-    await net.close();
+    await Promise.all(open.splice(0).map((topology) => topology.close()));
   });
 
   describe.each([4, 6] as const)('over IPv%i', (family) => {
@@ -168,7 +171,7 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
     client = await start('client', { rules: [], trust: ['192.0.2.0/24', '::/0'] });
     await start('p1');
     expect(await ask()).toMatchObject({ by: 'origin', nextHop: null, reason: 'plain-untrusted' });
-    expect(await client.counters()).toMatchObject({ 'drop-reply-untrusted': 1 });
+    expect(await client.counters()).toHaveProperty('drop-reply-untrusted');
   });
 
   it('takes nothing new while it drains, and keeps what it has', async () => {
@@ -231,8 +234,12 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
 
   it('remembers a destination whose path loses SYNs with a request, and reaches it', async () => {
     // A plain SYN of Linux fills 60 bytes; the request makes it longer.
-    const rules = `table ip drops { chain c { type filter hook forward priority 0;
-      tcp flags & (syn | ack) == syn ip length > 60 drop; } }`;
+    const rules = `table ip drops {
+      chain c {
+        type filter hook forward priority 0;
+        tcp flags & (syn | ack) == syn ip length > 60 drop
+      }
+    }`;
     await net.host('p1').must('nft', ['-f', '-'], { input: rules });
     expect(await client.call('blackHoles')).toEqual([]);
     expect(await ask()).toMatchObject({ by: 'origin', reason: 'plain-retries' });
@@ -255,16 +262,17 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
     const driver = await drive('p1');
     const starting = driver.startDataPath(spec('p1', { interfaces: ['nosuch0'] }));
     await expect(starting).rejects.toMatchObject({ code: 'interface-missing' });
-    expect(await hooks.leftovers(nameOf('p1'), driver, net, 'p1')).toEqual([]);
+    expect(await hooks.leftovers(nameOf('p1'), driver, net.host('p1'))).toEqual([]);
   });
 
   it('leaves nothing behind when it is closed, and SYNs travel on', async () => {
     const p1 = await start('p1');
     expect((await ask()).by).toBe(nameOf('p1'));
-    expect(await hooks.leftovers(nameOf('p1'), p1, net, 'p1')).not.toEqual([]);
+    const inUse = ['pins', 'cgroup', 'rules', 'routes', 'markers', 'programs'];
+    expect(await hooks.leftovers(nameOf('p1'), p1, net.host('p1'))).toEqual(inUse);
     await p1.call('close');
     await p1.call('close'); // idempotent
-    expect(await hooks.leftovers(nameOf('p1'), p1, net, 'p1')).toEqual([]);
+    expect(await hooks.leftovers(nameOf('p1'), p1, net.host('p1'))).toEqual([]);
     expect((await ask()).by).toBe('origin');
   });
 
@@ -284,6 +292,6 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
     expect((await ask()).by).toBe(nameOf('p1'));
     expect(await heir.counters()).toMatchObject({ taken: 2, 'pass-no-listener': 1 });
     await heir.call('close');
-    expect(await hooks.leftovers(nameOf('p1'), heir, net, 'p1')).toEqual([]);
+    expect(await hooks.leftovers(nameOf('p1'), heir, net.host('p1'))).toEqual([]);
   });
 }

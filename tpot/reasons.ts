@@ -59,6 +59,11 @@ const SOURCE = {
 const ENCAPSULATION = {
   'encap-ok': 'a segment left in its tunnel',
   'encap-failed': 'a segment was dropped because the outer header could not be added',
+  'tunnel-blocked':
+    'nothing sent through a tunnel arrived: the connection went on plain before anything was lost',
+  'icmp-translated': 'a "too big" about a tunnel packet became one about its segment',
+  'icmp-delivered':
+    'an error about a segment sent in the name of a destination reached the socket that sent it',
 } as const;
 
 /** Code to meaning, in one line each. */

@@ -193,6 +193,20 @@ describe('encapsulate', () => {
     }
   });
 
+  it('does not mend a wrong checksum when it marks congestion', () => {
+    const inner = buildTcp({
+      ...{ source: ends[4].source, sourcePort: 1, destination: ends[4].destination, destinationPort: 2 },
+      flags: ['ack'],
+      tos: 2,
+    });
+    inner[10]! ^= 0xff;
+    const parsed = ipip.parse(encapsulate(inner, ends[4]));
+    if (!parsed.ok || parsed.value.outer.family !== 4) throw new Error('not parsed');
+    const marked = decapsulate({ outer: { ...parsed.value.outer, tos: 3 }, inner });
+    expect(ipv4.view(marked).tos).toBe(3);
+    expect(ipv4.view(marked).checksumValid).toBe(false);
+  });
+
   it('never throws on an inner packet that is none', () => {
     fc.assert(
       fc.property(bytesUpTo(60), fc.constantFrom(4 as const, 6 as const), (inner, family) => {

@@ -165,6 +165,23 @@ export const TpotGaugesCodec: Codec<TpotGauges> = {
   },
 };
 
+/** `struct tpot_option_area`, 68 bytes. */
+export interface TpotOptionArea {
+  bytes: Uint8Array;
+  length: number;
+}
+export const TpotOptionAreaCodec: Codec<TpotOptionArea> = {
+  size: 68,
+  read: (view, at = 0) => ({
+    bytes: bytesAt(view, at + 0, 64),
+    length: view.getUint32(at + 64, true),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 64, value.bytes);
+    view.setUint32(at + 64, value.length, true);
+  },
+};
+
 /** `struct tpot_pending`, 4 bytes. */
 export interface TpotPending {
   plain: number;
@@ -304,23 +321,32 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
   },
 };
 
-/** `struct tpot_tunnel`, 20 bytes. */
+/** `struct tpot_tunnel`, 24 bytes. */
 export interface TpotTunnel {
   remote: Uint8Array;
   udpPort: number;
   capabilities: number;
+  repeats: number;
+  plain: number;
+  unused: number;
 }
 export const TpotTunnelCodec: Codec<TpotTunnel> = {
-  size: 20,
+  size: 24,
   read: (view, at = 0) => ({
     remote: bytesAt(view, at + 0, 16),
     udpPort: view.getUint16(at + 16, false),
     capabilities: view.getUint16(at + 18, true),
+    repeats: view.getUint8(at + 20),
+    plain: view.getUint8(at + 21),
+    unused: view.getUint16(at + 22, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.remote);
     view.setUint16(at + 16, value.udpPort, false);
     view.setUint16(at + 18, value.capabilities, true);
+    view.setUint8(at + 20, value.repeats);
+    view.setUint8(at + 21, value.plain);
+    view.setUint16(at + 22, value.unused, true);
   },
 };
 
@@ -380,7 +406,10 @@ export const TpotReason = {
   BLACK_HOLE_LEARNED: 35,
   ENCAP_OK: 36,
   ENCAP_FAILED: 37,
-  COUNT: 38,
+  TUNNEL_BLOCKED: 38,
+  ICMP_TRANSLATED: 39,
+  ICMP_DELIVERED: 40,
+  COUNT: 41,
 } as const;
 
 /** `enum tpot_state`. */
@@ -395,11 +424,12 @@ export const TpotState = {
 export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 38, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 41, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotScratch: { name: 'tpot_scratch', key: u32Codec, value: TpotOptionAreaCodec, maxEntries: 1, type: 6 },
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * ICMP errors about tunnel packets (protocol rule 4). They quote our outer header and, behind it, the inner segment:
+ *
+ *   IP | ICMP, MTU m | outer IP [S→P1] | inner IP S→D | TCP …        as it arrives
+ *   IP | ICMP, MTU m − outer           | inner IP S→D | TCP …        as TCP understands it
+ *
+ * Errors about what a node sends to the source quote D's address and are sent to D: those that pass the node are
+ * brought to the socket they are about.
+ *
+ * "Too big" is translated so (RFC 2003 section 5.1), and path-MTU discovery works through the tunnel. "Unreachable"
+ * before the node has been heard of means that tunnels do not pass here: the connection goes on plain, nothing is lost.
+ */
+#ifndef TPOT_ICMP_H
+#define TPOT_ICMP_H
+
+#define IPPROTO_ICMP_ 1
+#define IPPROTO_ICMPV6_ 58
+#define ICMP_HLEN 8
+#define ICMP4_UNREACHABLE 3
+#define ICMP4_TOO_BIG_CODE 4
+#define ICMP6_UNREACHABLE 1
+#define ICMP6_TOO_BIG 2
+#define ICMP6_PARAMETER 4
+
+struct icmp {
+	__u8 type, code;
+	__be16 checksum;
+	__be32 rest; /* the MTU: all of it in ICMPv6, the lower half in ICMP */
+} __attribute__((packed));
+
+/* The headers that an error quotes; `outer` is what the translation takes away. */
+struct quoted {
+	struct tpot_flow flow;
+	__be32 remote[4];
+	__be32 outer[IPV6_HLEN / 4];
+	__u32 outer_length;
+};
+
+static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct quoted *q)
+{
+	__be16 ports[2];
+
+	if (bpf_skb_load_bytes(skb, at, ports, sizeof(ports)))
+		return 0;
+	q->flow.source_port = ports[0];
+	q->flow.destination_port = ports[1];
+	return 1;
+}
+
+static __noinline int read_quoted4(struct __sk_buff *skb, __u32 at, struct quoted *q)
+{
+	struct ipv4 inner, *outer;
+
+	if (!q)
+		return 0;
+	outer = (struct ipv4 *)q->outer;
+	if (bpf_skb_load_bytes(skb, at, outer, IPV4_HLEN) || bpf_skb_load_bytes(skb, at + IPV4_HLEN, &inner, sizeof(inner)))
+		return 0;
+	if (outer->version_ihl != 0x45 || outer->protocol != IPPROTO_IPIP_ || inner.version_ihl != 0x45 ||
+	    inner.protocol != IPPROTO_TCP_ || inner.source != outer->source)
+		return 0;
+	map_ipv4(q->flow.source, inner.source);
+	map_ipv4(q->flow.destination, inner.destination);
+	map_ipv4(q->remote, outer->destination);
+	q->outer_length = IPV4_HLEN;
+	return read_ports(skb, at + 2 * IPV4_HLEN, q);
+}
+
+static __noinline int read_quoted6(struct __sk_buff *skb, __u32 at, struct quoted *q)
+{
+	struct ipv6 inner, *outer;
+
+	if (!q)
+		return 0;
+	outer = (struct ipv6 *)q->outer;
+	if (bpf_skb_load_bytes(skb, at, outer, IPV6_HLEN) || bpf_skb_load_bytes(skb, at + IPV6_HLEN, &inner, sizeof(inner)))
+		return 0;
+	if (outer->next_header != IPPROTO_IPV6_ || inner.next_header != IPPROTO_TCP_)
+		return 0;
+	copy_address(q->flow.source, inner.source);
+	copy_address(q->flow.destination, inner.destination);
+	copy_address(q->remote, outer->destination);
+	q->outer_length = IPV6_HLEN;
+	return read_ports(skb, at + 2 * IPV6_HLEN, q);
+}
+
+static __always_inline __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* RFC 1624 over what goes (the outer header), the MTU, and for ICMPv6 the length in the pseudo header. */
+static __always_inline __u16 translated_checksum(const struct icmp *old, const struct icmp *new, struct quoted *q,
+						 __be32 old_length, __be32 new_length)
+{
+	__be32 was = old->rest, is = new->rest;
+	__u32 sum = (__u16)~old->checksum;
+
+	if (q->outer_length == IPV4_HLEN)
+		return fold(bpf_csum_diff(&was, 4, &is, 4, bpf_csum_diff(q->outer, IPV4_HLEN, 0, 0, sum)));
+	sum = bpf_csum_diff(q->outer, IPV6_HLEN, 0, 0, sum);
+	sum = bpf_csum_diff(&old_length, 4, &new_length, 4, sum);
+	return fold(bpf_csum_diff(&was, 4, &is, 4, sum));
+}
+
+/* Shortens the IP header's length field by what the translation took away. */
+static __always_inline __u32 shorten_ip(struct __sk_buff *skb, const struct packet *p, __u32 by)
+{
+	__u32 at = p->l3 + (p->family == 4 ? 2 : 4);
+	__be16 old, new;
+
+	if (bpf_skb_load_bytes(skb, at, &old, sizeof(old)))
+		return 0;
+	new = bpf_htons(bpf_ntohs(old) - by);
+	if (p->family == 4)
+		bpf_l3_csum_replace(skb, p->l3 + 10, old, new, 2);
+	bpf_skb_store_bytes(skb, at, &new, sizeof(new), BPF_F_RECOMPUTE_CSUM);
+	return bpf_ntohs(old);
+}
+
+/* Takes the quoted outer header out: its last 8 bytes become the place of the new ICMP header. */
+static __noinline int translate_too_big(struct __sk_buff *skb, const struct packet *p, struct quoted *q)
+{
+	struct icmp old, new;
+
+	if (!p || !q || bpf_skb_load_bytes(skb, p->l4, &old, sizeof(old)))
+		return TC_ACT_UNSPEC;
+	__u32 overhead = q->outer_length, base = p->family == 4 ? IPV4_HLEN : IPV6_HLEN;
+	__u32 mtu = p->family == 4 ? bpf_ntohl(old.rest) & 0xffff : bpf_ntohl(old.rest);
+
+	/* An MTU of 0 (RFC 1191 section 4) leaves the guess to TCP; IP options in front of the error are not worth a case. */
+	if (p->l4 - p->l3 != base || (mtu != 0 && mtu <= overhead + base))
+		return TC_ACT_UNSPEC;
+	new = old;
+	new.rest = mtu == 0 ? old.rest : bpf_htonl(bpf_ntohl(old.rest) - overhead);
+	if (bpf_skb_adjust_room(skb, -(__s32)overhead, BPF_ADJ_ROOM_NET, 0))
+		return TC_ACT_UNSPEC;
+	__u32 length = shorten_ip(skb, p, overhead);
+
+	new.checksum = translated_checksum(&old, &new, q, bpf_htonl(length), bpf_htonl(length - overhead));
+	bpf_skb_store_bytes(skb, p->l4, &new, sizeof(new), BPF_F_RECOMPUTE_CSUM);
+	count(TPOT_R_ICMP_TRANSLATED);
+	return TC_ACT_UNSPEC; /* on to TCP, as an error about its own segment */
+}
+
+/* The node cannot be reached by tunnel. The functions it calls want a segment that comes from the node. */
+static __noinline int handle_unreachable(struct __sk_buff *skb, const struct packet *p, const struct quoted *q,
+					 struct tpot_tunnel *tunnel)
+{
+	struct packet incoming = {};
+
+	if (!p || !q || !tunnel || tunnel->plain)
+		return TC_ACT_UNSPEC;
+	incoming.family = p->family;
+	flow_reverse(&incoming.flow, &q->flow);
+	if (unheard(skb, &incoming))
+		give_tunnel_up(skb, &incoming, tunnel);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int is_too_big(const struct packet *p, const struct icmp *icmp)
+{
+	return p->family == 4 ? icmp->type == ICMP4_UNREACHABLE && icmp->code == ICMP4_TOO_BIG_CODE
+			      : icmp->type == ICMP6_TOO_BIG;
+}
+
+static __always_inline int is_unreachable(const struct packet *p, const struct icmp *icmp)
+{
+	if (p->family == 4)
+		return icmp->type == ICMP4_UNREACHABLE;
+	return icmp->type == ICMP6_UNREACHABLE || icmp->type == ICMP6_PARAMETER;
+}
+
+/* The quoted segment of an error that is not about a tunnel packet. */
+static __always_inline int read_quoted_segment(struct __sk_buff *skb, const struct packet *p, struct quoted *q)
+{
+	__u32 at = p->l4 + ICMP_HLEN;
+
+	if (p->family == 4) {
+		struct ipv4 ip;
+
+		if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version_ihl != 0x45 || ip.protocol != IPPROTO_TCP_)
+			return 0;
+		map_ipv4(q->flow.source, ip.source);
+		map_ipv4(q->flow.destination, ip.destination);
+		return read_ports(skb, at + IPV4_HLEN, q);
+	}
+	struct ipv6 ip;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.next_header != IPPROTO_TCP_)
+		return 0;
+	copy_address(q->flow.source, ip.source);
+	copy_address(q->flow.destination, ip.destination);
+	return read_ports(skb, at + IPV6_HLEN, q);
+}
+
+/* An error about a segment that we sent in D's name: TCP here is what has to know. */
+static __noinline int handle_icmp_of_taken(struct __sk_buff *skb, const struct packet *p)
+{
+	struct tpot_config *config = config_get();
+	struct quoted q = {};
+	struct tpot_flow taken;
+
+	if (!config || !p || !(config->flags & TPOT_FLAG_NODE) || !read_quoted_segment(skb, p, &q))
+		return TC_ACT_UNSPEC;
+	flow_reverse(&taken, &q.flow);
+	if (!bpf_map_lookup_elem(&tpot_taken, &taken))
+		return TC_ACT_UNSPEC;
+	count(TPOT_R_ICMP_DELIVERED);
+	return deliver(skb, config);
+}
+
+/* Only errors that quote a segment or a tunnel of ours, addresses and ports included, are touched. */
+static __noinline int handle_icmp(struct __sk_buff *skb, const struct packet *p)
+{
+	struct quoted q = {};
+	struct icmp icmp;
+
+	if (!p || bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)))
+		return TC_ACT_UNSPEC;
+	if (!is_too_big(p, &icmp) && !is_unreachable(p, &icmp))
+		return TC_ACT_UNSPEC;
+	if (!(p->family == 4 ? read_quoted4(skb, p->l4 + ICMP_HLEN, &q) : read_quoted6(skb, p->l4 + ICMP_HLEN, &q)))
+		return handle_icmp_of_taken(skb, p);
+	struct tpot_tunnel *tunnel = bpf_map_lookup_elem(&tpot_tunnels, &q.flow);
+
+	if (!tunnel || !same_address(tunnel->remote, q.remote))
+		return TC_ACT_UNSPEC;
+	return is_too_big(p, &icmp) ? translate_too_big(skb, p, &q) : handle_unreachable(skb, p, &q, tunnel);
+}
+
+#endif
