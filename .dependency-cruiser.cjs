@@ -8,8 +8,9 @@ const may = {
   bpf: ['wire', 'core', 'host'],
   'client-shim': ['tpot', 'bpf', 'wire', 'core', 'host'],
   node: ['cache', 'bpf', 'tpot', 'wire', 'core', 'host'],
+  doctor: ['node', 'client-shim', 'bpf', 'tpot', 'wire', 'core', 'host'],
   netns: ['core', 'host', 'wire', 'tpot'],
-  cli: ['node', 'client-shim', 'netns', 'bench', 'core', 'host'],
+  cli: ['node', 'client-shim', 'doctor', 'netns', 'bench', 'core', 'host'],
 };
 const folders = Object.keys(may);
 const product = `^(${folders.join('|')}|bench|scripts)/`;

@@ -33,6 +33,7 @@ const COMMANDS: readonly {
   { names: ['status', 'conns', 'stats'], load: async () => (await import('./status.js')).registerStatus },
   { names: ['run'], load: async () => (await import('./run.js')).registerRun },
   { names: ['trace'], load: async () => (await import('./trace.js')).registerTrace },
+  { names: ['doctor'], load: async () => (await import('./doctor.js')).registerDoctor },
   { names: ['lab'], load: async () => (await import('./lab.js')).registerLab },
 ];
 
