@@ -8,7 +8,9 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{core,host,wire,tpot,bpf,node,cache,client-shim,doctor,cli,netns,bench,scripts}/**/*.test.ts'],
+          include: [
+            '{core,host,wire,tpot,bpf,node,cache,client-shim,doctor,cli,netns,bench,scripts}/**/*.test.ts',
+          ],
           testTimeout: 30_000,
         },
       },

@@ -249,12 +249,16 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 	if (verdict == TPOT_R_TAKEN && wants_trace(&scan, config))
 		verdict = forward_trace(skb, p, &scan);
 	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
-		if (assign_listener(skb, p)) {
+		/* Beside one in TIME_WAIT the kernel (seen on 6.18) makes no other connection: the SYN would be lost. */
+		if (state == BPF_TCP_TIME_WAIT) {
+			verdict = TPOT_R_PASS_TIME_WAIT;
+		} else if (assign_listener(skb, p)) {
 			remember_syn(p, &scan);
 			count(verdict);
 			return deliver(skb, config);
+		} else {
+			verdict = TPOT_R_PASS_NO_LISTENER;
 		}
-		verdict = TPOT_R_PASS_NO_LISTENER;
 	}
 	if (verdict != TPOT_R_NONE)
 		count(verdict);

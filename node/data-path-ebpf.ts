@@ -51,7 +51,7 @@ const LOOPBACK: Record<Family, Uint8Array> = {
 const NO_ADDRESS = new Uint8Array(16);
 
 /** What `conns` says of a leg, by what the kernel noted. */
-const LEG_REASONS: Readonly<Record<number, string>> = {
+export const LEG_REASONS: Readonly<Record<number, string>> = {
   [TpotReason.NONE]: 'plain-no-request',
   [TpotReason.REPLY_ACCEPTED]: 'tunnelled',
   [TpotReason.REPLY_NONE]: 'plain-no-reply',

@@ -36,7 +36,7 @@ export interface SessionPorts {
 }
 
 /** How a leg failed before it was connected, by the code of its error. */
-const LEG_FAILURES: Readonly<Record<string, string>> = {
+export const LEG_FAILURES: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'leg-refused',
   ECONNRESET: 'leg-reset',
   ETIMEDOUT: 'leg-timed-out',

@@ -165,12 +165,17 @@ test.each<[string, string, string[], string | undefined]>([
 test('a node whose input chain drops its connections: seen, and mended as doctor says', async () => {
   const chain = await standChain({ nodes: { p1: {} } });
   const p1 = chain.host('p1');
-  await p1.must('nft', ['table inet filter { chain input { type filter hook input priority 0; policy drop; }; }']);
+  await p1.must('nft', [
+    'table inet filter { chain input { type filter hook input priority 0; policy drop; }; }',
+  ]);
   expect((await doctor(chain, 'c1', '--toward', ORIGIN)).checks['toward-option']?.status).toBe('fail');
   const mend = (await doctor(chain, 'p1')).checks['firewall']?.mend ?? '';
   await p1.must('sh', ['-c', /nft add rule .*$/.exec(mend)?.[0] ?? 'false']);
   const after = await doctor(chain, 'c1', '--toward', ORIGIN);
-  expect([after.checks['toward-option']?.status, after.checks['toward-tunnel']?.status]).toEqual(['ok', 'ok']);
+  expect([after.checks['toward-option']?.status, after.checks['toward-tunnel']?.status]).toEqual([
+    'ok',
+    'ok',
+  ]);
 });
 
 test('a link too narrow for IPv6 in a tunnel, and no address at all', async () => {

@@ -79,7 +79,10 @@ function judge(syn: Syn, request: RequestOption | undefined, node: NodeView): Re
     : 'taken';
 }
 
-/** Rule 5. The order of the tests is part of the contract: the first that fails names the reason. */
+/**
+ * Rules 5 and 11. The order of the tests is part of the contract: the first that fails names the reason. The one that
+ * looks at earlier connections (`pass-time-wait`) is the kernel's: here every SYN is the first of its ends and ports.
+ */
 export function decideSyn(syn: Syn, node: NodeView, numbers = DEFAULT_NUMBERS): SynDecision {
   const request = findOption(syn.options, 'request', numbers);
   const reason = judge(syn, request, node);

@@ -13,6 +13,7 @@ const TAKING = {
   'pass-policy': 'no rule takes the connection',
   'pass-draining': 'the node is draining',
   'pass-limit': 'the node has as many connections as it may have',
+  'pass-time-wait': 'an earlier connection of the same ends and ports is in TIME_WAIT here',
   'pass-no-listener': 'nobody listens: the node is starting or has ended',
   'pass-loop': 'the SYN comes from an address of this node',
   'pass-mp-join': 'the SYN adds a subflow to an MPTCP connection',
