@@ -17,6 +17,8 @@ export interface Attachment {
   readonly kind: 'cgroup' | 'tcx' | 'clsact';
   /** Detaches and removes the pin. Never throws: what it detaches from may be gone already. */
   detach(): void;
+  /** Lets go of it and leaves it attached; a link stays only by its pin. */
+  leave(): void;
 }
 
 /** A BPF link held by its descriptor and, with `pin`, by a file that outlives this process. */
@@ -31,6 +33,7 @@ function linkAttachment(kind: 'cgroup' | 'tcx', fd: number, pin: string | undefi
       if (pin !== undefined && existsSync(pin)) unlinkSync(pin);
       closeSync(fd);
     },
+    leave: () => closeSync(fd),
   };
 }
 
@@ -74,7 +77,7 @@ function attachClsact(programFd: number, ifindex: number, direction: Direction):
   const options = tcOptions({ programFd });
   checkBpf(`attach to interface ${ifindex}`, lib.tcAttach(hook, options));
   const placed = tcOptions({ handle: options.readUInt32LE(20), priority: options.readUInt32LE(24) });
-  return { kind: 'clsact', detach: () => void lib.tcDetach(hook, placed) };
+  return { kind: 'clsact', detach: () => void lib.tcDetach(hook, placed), leave: () => undefined };
 }
 
 /** Attaches to an interface of the current network namespace; undefined when the interface has gone meanwhile. */

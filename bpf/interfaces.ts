@@ -59,9 +59,13 @@ export class InterfaceSet {
     }
   }
 
-  close(): void {
+  /** With `leaveAttached` the programs go on working without this process. */
+  close({ leaveAttached = false } = {}): void {
     this.#watch.stop();
-    for (const [index, entry] of this.#attached) this.#detach(index, entry);
+    for (const [index, entry] of this.#attached) {
+      if (leaveAttached) for (const attachment of entry.attachments) attachment.leave();
+      else this.#detach(index, entry);
+    }
   }
 
   #wants(candidate: NetworkInterface): boolean {

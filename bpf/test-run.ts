@@ -29,7 +29,7 @@ const OPTION = {
 } as const;
 /** struct __sk_buff of Linux 5.15. */
 const CONTEXT_SIZE = 192;
-const CONTEXT = { mark: 8, ingressIfindex: 36 } as const;
+const CONTEXT = { mark: 8, ingressIfindex: 36, gsoSize: 176 } as const;
 const GROWTH = 256;
 
 export interface TestRunOptions {
@@ -37,6 +37,8 @@ export interface TestRunOptions {
   readonly repeat?: number;
   /** The interface that the packet came in on; default 0: it was made here. */
   readonly ingressIfindex?: number;
+  /** Makes the frame one that is still to be cut into segments with so much payload each. */
+  readonly gsoSize?: number;
 }
 
 /** Runs a tc program over one Ethernet frame in the current network namespace. */
@@ -52,6 +54,7 @@ export function testRun(programFd: number, frame: Uint8Array, options: TestRunOp
   const at = (offset: number): bigint => base + BigInt(offset);
   block.set(frame, inputAt);
   block.writeUInt32LE(options.ingressIfindex ?? 0, contextAt + CONTEXT.ingressIfindex);
+  block.writeUInt32LE(options.gsoSize ?? 0, contextAt + CONTEXT.gsoSize);
   block.writeBigUInt64LE(BigInt(OPTIONS_SIZE), OPTION.size);
   block.writeBigUInt64LE(at(inputAt), OPTION.dataIn);
   block.writeBigUInt64LE(at(outputAt), OPTION.dataOut);

@@ -22,6 +22,8 @@
 #include "tpot_packet.h"
 #include "tpot_option.h"
 #include "tpot_take.h"
+#include "tpot_rewrite.h"
+#include "tpot_splice.h"
 #include "tpot_tunnel.h"
 #include "tpot_black_hole.h"
 #include "tpot_blocked.h"
@@ -45,6 +47,14 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 
 	if (!config || !p)
 		return TC_ACT_UNSPEC;
+	struct tpot_splice *splice = find_splice(&p->flow);
+
+	if (splice && !is_new_connection(p, splice)) {
+		int verdict = handle_spliced(skb, p, splice, 0);
+
+		if (verdict != SPLICE_GO_ON)
+			return verdict;
+	}
 	if ((p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return check_syn_ack(skb, p);
 	if (!(config->flags & TPOT_FLAG_NODE))
@@ -88,6 +98,20 @@ SEC("tc") int tpot_ingress(struct __sk_buff *skb) { return ingress(skb, ETH_HLEN
 SEC("tc") int tpot_egress(struct __sk_buff *skb) { return egress(skb, ETH_HLEN); }
 SEC("tc") int tpot_ingress_l3(struct __sk_buff *skb) { return ingress(skb, 0); }
 SEC("tc") int tpot_egress_l3(struct __sk_buff *skb) { return egress(skb, 0); }
+
+/* Run by user space over a frame that is a `struct tpot_flow`: forgets the spliced connection it is of. */
+SEC("tc") int tpot_forget(struct __sk_buff *skb)
+{
+	struct tpot_splice *splice;
+	struct tpot_flow flow;
+
+	if (bpf_skb_load_bytes(skb, 0, &flow, sizeof(flow)))
+		return 0;
+	splice = bpf_map_lookup_elem(&tpot_splices, &flow);
+	if (splice)
+		forget_both(&flow, splice);
+	return splice != 0;
+}
 
 /* The flow of a request socket or child of our listener, from its source; null when we have not taken it. */
 static __always_inline struct tpot_taken *transient_of(struct bpf_sock_ops *ops, struct tpot_flow *flow)
@@ -194,7 +218,10 @@ static __noinline int on_closed(struct bpf_sock_ops *ops)
 
 	if (!flow_of_socket(ops, &ours))
 		return 0;
+	flow_reverse(&theirs, &ours);
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &ours);
+	if (tunnel && is_joined(&theirs))
+		return 0; /* the connection goes on without its sockets, through the same tunnel */
 	if (tunnel) {
 		struct tpot_tunnel copy = *tunnel;
 
@@ -203,7 +230,6 @@ static __noinline int on_closed(struct bpf_sock_ops *ops)
 			add_tunnels(-1);
 		return 0;
 	}
-	flow_reverse(&theirs, &ours);
 	taken = bpf_map_lookup_elem(&tpot_taken, &theirs);
 	if (taken) {
 		struct tpot_taken copy = *taken;

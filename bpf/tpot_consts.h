@@ -23,12 +23,19 @@
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
+#define TCP_PSH 0x08
 #define TCP_ACK 0x10
+#define TCP_URG 0x20
+#define TCP_ECE 0x40
+#define TCP_CWR 0x80
 
 #define OPT_EOL 0
 #define OPT_NOP 1
 #define OPT_MSS 2
 #define OPT_MSS_LEN 4
+#define OPT_SACK 5
+#define OPT_TIMESTAMPS 8
+#define OPT_TIMESTAMPS_LEN 10
 #define OPT_MPTCP 30
 #define MPTCP_SUBTYPE_JOIN 1
 
@@ -52,6 +59,7 @@
 #define TPOT_MAX_TUNNELS 131072
 #define TPOT_MAX_TUNNELS_CLOSED 16384
 #define TPOT_MAX_BLACK_HOLES 4096
+#define TPOT_MAX_SPLICES 262144 /* entries: two a connection */
 #define TPOT_MAX_TRUST 1024
 #define TPOT_MAX_OWN 1024
 

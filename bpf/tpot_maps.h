@@ -79,6 +79,15 @@ struct {
 	__type(value, struct tpot_tunnel);
 } tpot_tunnels_closed SEC(".maps");
 
+/* Joined connections, two entries each: never evicted. At the limit connections stay relayed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, TPOT_MAX_SPLICES);
+	__type(key, struct tpot_flow);
+	__type(value, struct tpot_splice);
+} tpot_splices SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, TPOT_MAX_PENDING);

@@ -126,8 +126,11 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 l3, struct pa
 	return 1;
 }
 
-static __always_inline int parse_ip(struct __sk_buff *skb, __u32 l3, struct packet *p)
+/* A function of its own: its scratch space would add to that of everything called after it. */
+static __noinline int parse_ip(struct __sk_buff *skb, __u32 l3, struct packet *p)
 {
+	if (!p)
+		return 0;
 	if (skb->protocol == bpf_htons(ETH_P_IPV4))
 		return parse_ipv4(skb, l3, p);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6_))

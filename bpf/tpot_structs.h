@@ -8,6 +8,7 @@ enum tpot_flag {
 	TPOT_FLAG_SOURCE = 2,   /* sockets without storage of their own send requests (the client shim) */
 	TPOT_FLAG_DRAINING = 4, /* takes nothing new */
 	TPOT_FLAG_EDGE = 8,     /* takes SYNs without a request too */
+	TPOT_FLAG_SPLICING = 16, /* there is, or was, something in tpot_splices */
 };
 
 enum tpot_state {
@@ -23,6 +24,18 @@ enum tpot_origin {
 	TPOT_ORIGIN_TUNNEL = 1,
 	TPOT_ORIGIN_EDGE = 2,
 	TPOT_ORIGIN_STRIPPED = 3,
+};
+
+enum tpot_splice_flag {
+	TPOT_SPLICE_HOLD = 1,        /* being handed over: data is dropped here, and sent again by its sender */
+	TPOT_SPLICE_TUNNELLED = 2,   /* segments count only from the tunnel, and from this outer source (rule 7) */
+	TPOT_SPLICE_FROM_CLIENT = 4, /* of the two entries of a connection, the one of what its client sends */
+	TPOT_SPLICE_TIMESTAMPS = 8,  /* both legs have them; otherwise such an option becomes NOPs */
+	TPOT_SPLICE_SACK = 16,
+	TPOT_SPLICE_ECN = 32,
+	TPOT_SPLICE_PEER_FIN = 64,   /* a FIN went the other way: `peer_fin` acknowledges it */
+	TPOT_SPLICE_PEER_DONE = 128, /* and it has been acknowledged */
+	TPOT_SPLICE_RESET = 256,     /* a RST went either way */
 };
 
 /* Every decision and every drop. The text form is the name in lower case with dashes, without TPOT_R_. */
@@ -66,6 +79,15 @@ enum tpot_reason {
 	TPOT_R_BLACK_HOLE_LEARNED,
 	TPOT_R_ENCAP_OK,
 	TPOT_R_ENCAP_FAILED,
+	TPOT_R_SPLICE_FORWARDED,
+	TPOT_R_SPLICE_CUT,
+	TPOT_R_SPLICE_FORGOTTEN,
+	TPOT_R_DROP_SPLICE_HOLD,
+	TPOT_R_DROP_SPLICE_TTL,
+	TPOT_R_DROP_SPLICE_CONGESTION,
+	TPOT_R_DROP_SPLICE_TOO_BIG,
+	TPOT_R_DROP_SPLICE_NO_ROUTE,
+	TPOT_R_DROP_SPLICE_FAILED,
 	TPOT_R_TUNNEL_BLOCKED,
 	TPOT_R_ICMP_TRANSLATED,
 	TPOT_R_ICMP_DELIVERED,
@@ -138,6 +160,29 @@ struct tpot_tunnel {
 	__u8 repeats; /* SYN-ACKs that came again */
 	__u8 plain;   /* tunnels do not pass here: given up before anything was lost */
 	__u16 unused;
+};
+
+/*
+ * One direction of two connections that are joined, keyed by the flow as it arrives (after decapsulation). The deltas
+ * are added modulo 2^32; splice/mapping.ts says what each is, and is the reference for what is done with it.
+ */
+struct tpot_splice {
+	struct tpot_flow out;    /* the flow it leaves as */
+	__be32 outer_source[4];
+	__u32 base;              /* the first sequence number that is carried; what is below was relayed */
+	__u32 sequence_delta;
+	__u32 acknowledgment_delta; /* SACK edges too */
+	__u32 timestamp_delta;
+	__u32 echo_delta;
+	__u32 peer_fin;          /* as it arrives here */
+	__u16 max_segment;       /* TCP header and payload that the other leg takes */
+	__u8 scale_up;           /* window: what the sender's leg negotiated, */
+	__u8 scale_down;         /* what this machine promised on the other leg */
+	enum tpot_splice_flag flags;
+	__u64 packets;
+	__u64 bytes;             /* payload, what was relayed before included */
+	__u64 started_ns;        /* CLOCK_MONOTONIC */
+	__u64 seen_ns;           /* of the last packet */
 };
 
 /* A SYN with a request is out; what the answer did to it. */

@@ -94,6 +94,11 @@ static __noinline int connection_state(struct __sk_buff *skb, const struct packe
 	return state;
 }
 
+static __always_inline int is_open(int state)
+{
+	return state != 0 && state != BPF_TCP_TIME_WAIT;
+}
+
 /* The node's listener stands on the loopback address, where nobody else can reach it. */
 static __always_inline struct bpf_sock *find_listener(struct __sk_buff *skb, const struct packet *p,
 						      const struct tpot_config *config)
@@ -241,7 +246,7 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 	 */
 	struct tpot_taken *taken = find_taken(&p->flow);
 	int state = taken ? connection_state(skb, p) : 0;
-	int connected = state != 0 && state != BPF_TCP_TIME_WAIT;
+	int connected = is_open(state);
 
 	if (connected && (scan.has_request || taken->state == TPOT_STATE_EDGE))
 		return deliver(skb, config);

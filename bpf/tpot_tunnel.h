@@ -81,6 +81,13 @@ static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packe
 /* Rule 7: only what a known connection's own source sent comes out of a tunnel. */
 static __always_inline __u32 check_known(const struct packet *p, const struct outer *outer)
 {
+	struct tpot_splice *splice = find_splice(&p->flow);
+
+	if (splice && !(splice->flags & TPOT_SPLICE_HOLD)) {
+		if (!(splice->flags & TPOT_SPLICE_TUNNELLED) || (p->flags & TCP_SYN))
+			return TPOT_R_DROP_DECAP_UNKNOWN;
+		return same_address(splice->outer_source, outer->source) ? TPOT_R_DECAP_OK : TPOT_R_DROP_DECAP_SOURCE;
+	}
 	struct tpot_taken *taken = find_taken(&p->flow);
 
 	/* IPv4-mapped addresses in an IPv6 packet: the tables would take it for an IPv4 one. */
@@ -137,29 +144,6 @@ static __always_inline int read_outer(struct __sk_buff *skb, const struct packet
 	return outer->payload <= present;
 }
 
-/* A tunnel packet to our own address: its inner segment is delivered, or it ends here with a counter. */
-static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
-{
-	struct tpot_config *config = config_get();
-	struct outer outer = {};
-	__u32 reason, l3;
-
-	if (!config || !p)
-		return TC_ACT_UNSPEC;
-	l3 = p->l3;
-	reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
-	if (p->sound && read_outer(skb, p, &outer))
-		reason = judge_inner(skb, p, &outer, l3 + outer.length);
-	if (reason == TPOT_R_DECAP_OK && bpf_skb_adjust_room(skb, -(__s32)outer.length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
-		reason = TPOT_R_DROP_DECAP_MALFORMED;
-	count(reason);
-	if (reason != TPOT_R_DECAP_OK)
-		return TC_ACT_SHOT;
-	if (outer.ecn == ECN_CE)
-		bpf_skb_ecn_set_ce(skb); /* RFC 6040 section 4.2 */
-	return deliver_segment(skb, p, config);
-}
-
 static __always_inline __u16 ipv4_checksum(const struct ipv4 *ip)
 {
 	__u32 sum = bpf_csum_diff(0, 0, (__be32 *)ip, sizeof(*ip), 0);
@@ -167,6 +151,113 @@ static __always_inline __u16 ipv4_checksum(const struct ipv4 *ip)
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return ~sum;
+}
+
+/* The outer header of a tunnel packet that goes on in another tunnel; it keeps its class, and a CE mark with it. */
+static __noinline int renew_outer(struct __sk_buff *skb, const struct packet *p, __u32 l3, const __be32 *source,
+				       const __be32 *remote)
+{
+	if (!p || !source || !remote)
+		return -1;
+	if (p->family == 4) {
+		struct ipv4 ip;
+
+		if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+			return -1;
+		ip.total_length = bpf_htons(p->end - l3); /* shorter, where a segment was cut */
+		ip.id = 0;
+		ip.fragment = bpf_htons(IPV4_DF);
+		ip.ttl = OUTER_TTL;
+		ip.source = source[3];
+		ip.destination = remote[3];
+		ip.checksum = 0;
+		ip.checksum = ipv4_checksum(&ip);
+		return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
+	}
+	struct ipv6 ip;
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+		return -1;
+	ip.payload_length = bpf_htons(p->end - l3 - IPV6_HLEN);
+	ip.hop_limit = OUTER_TTL;
+	copy_address(ip.source, source);
+	copy_address(ip.destination, remote);
+	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
+}
+
+/*
+ * From one tunnel into the next: the inner segment is mapped where it is and the outer header renewed. Taking the
+ * header off and putting one on again would move the frame twice, and the kernel refuses the latter: a packet that
+ * has been encapsulated is marked so for good. SPLICE_GO_ON: the other leg has no tunnel.
+ */
+static __noinline int tunnel_on(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, __u32 l3)
+{
+	struct tpot_tunnel *tunnel;
+	int verdict;
+
+	if (!p || !splice || (splice->flags & TPOT_SPLICE_HOLD))
+		return SPLICE_GO_ON;
+	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &splice->out);
+	if (!tunnel || tunnel->plain)
+		return SPLICE_GO_ON;
+	verdict = map_spliced(skb, p, splice, 1);
+	if (verdict != TC_ACT_OK)
+		return verdict;
+	if (renew_outer(skb, p, l3, splice->out.source, tunnel->remote))
+		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
+	p->l3 = l3;
+	return route_spliced(skb, p, splice->out.source, tunnel->remote, p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_);
+}
+
+/* A tunnelled segment that has passed every check: it goes on spliced, or to its socket. */
+static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, const struct outer *outer, __u32 l3)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_splice *splice;
+	int verdict;
+
+	if (!config || !p || !outer)
+		return TC_ACT_SHOT;
+	count(TPOT_R_DECAP_OK);
+	splice = find_splice(&p->flow);
+	if (splice && outer->length == (p->family == 4 ? IPV4_HLEN : IPV6_HLEN)) {
+		verdict = tunnel_on(skb, p, splice, l3);
+		if (verdict != SPLICE_GO_ON)
+			return verdict;
+	}
+	if (bpf_skb_adjust_room(skb, -(__s32)outer->length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
+		count(TPOT_R_DROP_DECAP_MALFORMED);
+		return TC_ACT_SHOT;
+	}
+	if (outer->ecn == ECN_CE)
+		bpf_skb_ecn_set_ce(skb); /* RFC 6040 section 4.2 */
+	p->l3 = l3;
+	p->l4 -= outer->length;
+	p->end -= outer->length;
+	if (splice) {
+		verdict = handle_spliced(skb, p, splice, 1);
+		if (verdict != SPLICE_GO_ON)
+			return verdict;
+	}
+	return deliver_segment(skb, p, config);
+}
+
+/* A tunnel packet to our own address: its inner segment is delivered, or it ends here with a counter. */
+static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
+	struct outer outer = {};
+	__u32 l3;
+
+	if (!p)
+		return TC_ACT_UNSPEC;
+	l3 = p->l3;
+	if (p->sound && read_outer(skb, p, &outer))
+		reason = judge_inner(skb, p, &outer, l3 + outer.length);
+	if (reason == TPOT_R_DECAP_OK)
+		return accept_tunnelled(skb, p, &outer, l3);
+	count(reason);
+	return TC_ACT_SHOT;
 }
 
 /* RFC 2003 section 3.1. The outer source is the inner one; DF always, so a small MTU is told, not hidden. */

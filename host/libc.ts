@@ -11,6 +11,7 @@ const libc = koffi.load('libc.so.6');
 const cSocket = libc.func('int socket(int domain, int type, int protocol)');
 const cBind = libc.func('int bind(int fd, const void *address, uint32_t length)');
 const cListen = libc.func('int listen(int fd, int backlog)');
+const cConnect = libc.func('int connect(int fd, const void *address, uint32_t length)');
 const cSetsockopt = libc.func(
   'int setsockopt(int fd, int level, int name, const void *value, uint32_t length)',
 );
@@ -89,6 +90,23 @@ export function resetOnClose(fd: number): void {
   check('setsockopt(SO_LINGER)', cSetsockopt(fd, SOL_SOCKET, SO_LINGER, linger, linger.length) as number);
 }
 
+const SOCK_DGRAM = 2;
+
+/** The address this machine sends from towards `address`, as the routing table says; 4 or 16 bytes. */
+export function sourceAddress(address: Uint8Array): Uint8Array {
+  const six = address.length === 16;
+  const fd = check('socket', cSocket(six ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) as number);
+  try {
+    const to = sockaddr(address, 9); // any port: nothing is sent
+    check('connect', cConnect(fd, to, to.length) as number);
+    const name = Buffer.alloc(to.length);
+    check('getsockname', cGetsockname(fd, name, [name.length]) as number);
+    return Uint8Array.from(six ? name.subarray(8, 24) : name.subarray(4, 8));
+  } finally {
+    cClose(fd);
+  }
+}
+
 const cGetsockopt = libc.func(
   'int getsockopt(int fd, int level, int name, _Inout_ void *value, _Inout_ uint32_t *length)',
 );
@@ -120,6 +138,40 @@ export function inNewNetworkNamespace<T>(action: () => T): T {
   } finally {
     closeSync(before);
   }
+}
+
+const cIoctl = libc.func('int ioctl(int fd, ulong request, _Out_ int *value)');
+
+/** An ioctl that answers with one int. */
+export function ioctlNumber(fd: number, request: number): number {
+  const value = [0];
+  check(`ioctl(${request})`, cIoctl(fd, request, value) as number);
+  return value[0] ?? 0;
+}
+
+const AFFINITY_BYTES = 128;
+const cGetAffinity = libc.func('int sched_getaffinity(int pid, size_t size, _Out_ void *mask)');
+const cSetAffinity = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
+
+/** The processors this thread may run on, a bit each. */
+export function getAffinity(): Buffer {
+  const mask = Buffer.alloc(AFFINITY_BYTES);
+  check('sched_getaffinity', cGetAffinity(0, mask.length, mask) as number);
+  return mask;
+}
+
+/** Returns on one of the processors of the mask. */
+export function setAffinity(mask: Buffer): void {
+  check('sched_setaffinity', cSetAffinity(0, mask.length, mask) as number);
+}
+
+const cSyscall = libc.func('long syscall(long number, int command, uint flags, int cpu)');
+const SYS_MEMBARRIER = process.arch === 'arm64' ? 283 : 324;
+const MEMBARRIER_CMD_GLOBAL = 1;
+
+/** Waits for an RCU grace period (`synchronize_rcu` in the kernel). */
+export function membarrierGlobal(): void {
+  check('membarrier', Number(cSyscall(SYS_MEMBARRIER, MEMBARRIER_CMD_GLOBAL, 0, 0)));
 }
 
 /** The local port of a bound socket. */

@@ -6,7 +6,8 @@ import type { Action, NodeConfig } from './config.js';
 import { formatDuration, formatPortRange, formatSize } from './units.js';
 
 const DOES: Readonly<Record<Action, string>> = {
-  cache: 'is taken: HTTP is answered from the cache, anything else is relayed',
+  cache: 'is taken: HTTP is answered from the cache, anything else is spliced',
+  splice: 'is taken, and joined in the kernel',
   relay: 'is taken and relayed',
   pass: 'passes untouched',
 };

@@ -30,7 +30,7 @@ export interface RawRule {
     readonly dst?: string | readonly string[];
     readonly dport?: number | string | readonly (number | string)[];
   };
-  readonly action: 'cache' | 'relay' | 'pass';
+  readonly action: 'cache' | 'splice' | 'relay' | 'pass';
 }
 
 /** Keys and list positions from the root to a value. */

@@ -148,7 +148,7 @@ describe('a bad value', () => {
     ['rules: [{ match: { dport: 70000 }, action: relay }]', '1:27', 'a range'],
     ['rules: [{ match: { dport: "90-80" }, action: relay }]', '1:27', 'a range'],
     ['rules: [{ match: { dport: [80, x] }, action: relay }]', '1:32', 'a range'],
-    ['rules: [{ action: splice }]', '1:19', 'cache, relay or pass'],
+    ['rules: [{ action: join }]', '1:19', 'cache, splice, relay or pass'],
     ['rules: [{ match: { dport: 80 } }]', '1:9', 'action'],
     ['rules: [{ match: { src: 192.0.2.0/24, dst: "::/0" }, action: relay }]', '1:9', 'one family'],
     ['- a list', '1:1', ''],
@@ -195,7 +195,7 @@ describe('explanation', () => {
   it('has a sentence per rule', () => {
     const { rules } = load(EXAMPLE);
     expect(rules.map(describeRule)).toEqual([
-      'A connection to ports 80 or 8080 is taken: HTTP is answered from the cache, anything else is relayed.',
+      'A connection to ports 80 or 8080 is taken: HTTP is answered from the cache, anything else is spliced.',
       'A connection from 198.18.0.0/16 to 2001:db8::/32 or 192.0.2.0/24 on ports 8000-8999 passes untouched.',
       'Every other connection is taken and relayed.',
     ]);

@@ -14,8 +14,11 @@ import { parseConfigText, type ConfigProblem, type ConfigSource } from './config
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
 import { parseDuration, parsePortRange, parseSize } from './units.js';
 
-/** `cache`: answer HTTP from the cache, relay the rest. `relay`: take and relay. `pass`: do not take. */
-export type Action = 'cache' | 'relay' | 'pass';
+/**
+ * `cache`: answer HTTP from the cache, splice the rest. `splice`: join both legs in the kernel. `relay`: pass every byte
+ * through this process. `pass`: do not take.
+ */
+export type Action = 'cache' | 'splice' | 'relay' | 'pass';
 
 /** A configuration with every value resolved. Sizes in bytes, durations in milliseconds. */
 export interface NodeConfig {

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { formatIp, type IpAddress } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
-import type { LegInfo, TakenInfo } from './data-path.js';
+import type { LegInfo, SplicedConnection, TakenInfo } from './data-path.js';
 
 export interface Endpoint {
   readonly address: IpAddress;
@@ -18,7 +18,7 @@ export interface ConnectionRow {
   /** The node the next leg is pinned to; null while unknown or when the leg is plain TCP. */
   readonly nextHop: string | null;
   readonly state: ConnectionState;
-  readonly action: 'cache' | 'relay';
+  readonly action: 'cache' | 'splice' | 'relay';
   readonly reason: string;
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -27,9 +27,9 @@ export interface ConnectionRow {
 
 /**
  * `sniffing`: waits for the first bytes. `connecting`: the next leg is being opened. `relaying`: bytes pass both ways.
- * `serving`: HTTP is answered here. `closing`: one direction has ended.
+ * `spliced`: they pass in the kernel. `serving`: HTTP is answered here. `closing`: one direction has ended.
  */
-export type ConnectionState = 'sniffing' | 'connecting' | 'relaying' | 'serving' | 'closing';
+export type ConnectionState = 'sniffing' | 'connecting' | 'relaying' | 'spliced' | 'serving' | 'closing';
 
 /** Sums over connections, those that ended included. One connection can have several reasons. */
 export interface ConnectionTotals {
@@ -59,7 +59,8 @@ export class Connection {
   readonly destination: Endpoint;
   readonly taken: TakenInfo;
   state: ConnectionState = 'connecting';
-  action: 'cache' | 'relay' = 'relay';
+  action: 'cache' | 'splice' | 'relay' = 'relay';
+  #left = false;
   readonly #openedAt: number;
   readonly #reasons: string[];
   #leg: LegInfo | undefined;
@@ -95,6 +96,21 @@ export class Connection {
     if (this.state === 'connecting') this.state = 'relaying';
   }
 
+  /** Leaves for the kernel, whose table counts its bytes from now on, those before included. */
+  spliced(): void {
+    this.action = 'splice';
+    this.because('spliced');
+    this.#left = true;
+  }
+
+  get bytesIn(): number {
+    return this.#left ? 0 : this.socket.bytesRead;
+  }
+
+  get bytesOut(): number {
+    return this.#left ? 0 : this.socket.bytesWritten;
+  }
+
   /** Goes on as a relay over a leg that may be connected already. */
   relaying(): void {
     this.action = 'relay';
@@ -119,6 +135,22 @@ export class Connection {
   }
 }
 
+/** The row of a connection that is in the kernel's table alone. */
+export function splicedRow(one: SplicedConnection): ConnectionRow {
+  return {
+    client: formatEndpoint(one.client),
+    destination: formatEndpoint(one.destination),
+    via: one.tunnelled ? 'tunnel' : 'edge',
+    nextHop: one.nextHop === undefined ? null : formatIp(one.nextHop),
+    state: one.closing ? 'closing' : 'spliced',
+    action: 'splice',
+    reason: 'spliced',
+    bytesIn: one.bytesIn,
+    bytesOut: one.bytesOut,
+    ageSeconds: one.ageSeconds,
+  };
+}
+
 class Sums {
   total = 0;
   bytesIn = 0;
@@ -137,10 +169,10 @@ class Sums {
     });
   }
 
-  add({ action, reasons, socket }: Connection): void {
+  add({ action, reasons, bytesIn, bytesOut }: Connection): void {
     this.total++;
-    this.bytesIn += socket.bytesRead;
-    this.bytesOut += socket.bytesWritten;
+    this.bytesIn += bytesIn;
+    this.bytesOut += bytesOut;
     this.byAction[action] = (this.byAction[action] ?? 0) + 1;
     for (const reason of reasons) this.byReason[reason] = (this.byReason[reason] ?? 0) + 1;
   }

@@ -27,6 +27,9 @@ import type { TypedMap } from '../bpf/map.js';
 import { ipv4Number, type TpotPrograms } from '../bpf/programs.js';
 import { CAPABILITY } from '../tpot/option.js';
 import type { PolicyRow } from '../tpot/policy.js';
+import { descriptorOf } from './socket-descriptor.js';
+import { bindFreePort } from './leg-port.js';
+import { Splicer } from './splicer.js';
 import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
 import type {
   BlackHole,
@@ -35,10 +38,16 @@ import type {
   DataPathOptions,
   LegInfo,
   LegOptions,
+  SplicedConnection,
+  SpliceOutcome,
   TakenInfo,
 } from './data-path.js';
 
 const BACKLOG = 4096;
+const SOL_SOCKET = 1;
+/** Urgent data (RFC 6093) stays where it is in the stream: read apart, it would be missing from what is relayed. */
+const SO_OOBINLINE = 10;
+const SWEEP_MS = 2000;
 const SOL_IP = 0;
 const IP_TRANSPARENT = 19;
 const SOL_IPV6 = 41;
@@ -70,12 +79,6 @@ const ORIGINS: Readonly<Record<number, TakenInfo['via']>> = {
   [TpotOrigin.EDGE]: 'edge',
   [TpotOrigin.STRIPPED]: 'reply-stripped',
 };
-
-/** libuv keeps the descriptor to itself; the handle of every TCP socket has it. */
-function descriptorOf(socket: Socket): number | undefined {
-  const fd = (socket as Socket & { _handle?: { fd?: number } | null })._handle?.fd;
-  return fd !== undefined && fd >= 0 ? fd : undefined;
-}
 
 function maskOf(prefix: Prefix): Uint8Array {
   const bits = prefix.length + (prefix.address.family === 4 ? 96 : 0);
@@ -118,6 +121,7 @@ export function openListener(family: Family): number {
       libc.setSocketOption(fd, SOL_IPV6, IPV6_V6ONLY, 1);
       libc.setSocketOption(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
     }
+    libc.setSocketOption(fd, SOL_SOCKET, SO_OOBINLINE, 1); // inherited by what is accepted
     libc.bind(fd, LOOPBACK[family], 0);
     return fd;
   } catch (error) {
@@ -135,6 +139,9 @@ export class EbpfDataPath implements DataPath {
   readonly #cgroup: NodeCgroup;
   readonly #routes: DeliveryRoutes;
   readonly #servers: Server[] = [];
+  readonly #splicer: Splicer;
+  readonly #adopted: number;
+  #sweeps: NodeJS.Timeout | undefined;
   #sockops: Attachment | undefined;
   #interfaces: InterfaceSet | undefined;
   #unknownAccepted = 0;
@@ -146,6 +153,8 @@ export class EbpfDataPath implements DataPath {
     this.#logger = logger;
     this.#programs = loadAdopting(options.name, logger);
     this.#sockets = this.#programs.map('tpotSockets');
+    this.#splicer = new Splicer(this.#programs, logger);
+    this.#adopted = this.#splicer.adopt();
     this.#cgroup = new NodeCgroup(options.name);
     this.#routes = new DeliveryRoutes(options.name, this.#families());
   }
@@ -153,6 +162,7 @@ export class EbpfDataPath implements DataPath {
   async start(events: DataPathEvents): Promise<void> {
     try {
       this.#configure();
+      this.#sweeps = setInterval(() => void this.#splicer.sweep(), SWEEP_MS).unref();
       this.#cgroup.enter();
       this.#sockops = this.#programs.attachCgroup(this.#cgroup.path);
       this.#routes.install();
@@ -174,6 +184,10 @@ export class EbpfDataPath implements DataPath {
 
   connect(options: LegOptions): Socket {
     const fd = libc.tcpSocket(options.address.family === 4 ? libc.AF_INET : libc.AF_INET6);
+    libc.setSocketOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+    if ((this.#programs.config.flags & TpotFlag.SPLICING) !== 0) {
+      bindFreePort(fd, options, (flow) => this.#splicer.isSpliced(flow));
+    }
     if (options.hops > 0) {
       this.#sockets.set(fd, {
         nextHop: NO_ADDRESS,
@@ -207,6 +221,18 @@ export class EbpfDataPath implements DataPath {
       nextHop: pinned ? fromMapped(noted.nextHop) : undefined,
       reason: LEG_REASONS[noted.legReason] ?? 'plain-no-reply',
     };
+  }
+
+  splice(client: Socket, server: Socket, leaving: () => void): Promise<SpliceOutcome> {
+    return this.#splicer.splice(client, server, leaving);
+  }
+
+  spliced(): Iterable<SplicedConnection> {
+    return this.#splicer.list();
+  }
+
+  splicedBefore(): { connections: number; bytesIn: number; bytesOut: number } {
+    return this.#splicer.ended;
   }
 
   setPolicy(rows: readonly PolicyRow[]): void {
@@ -243,12 +269,17 @@ export class EbpfDataPath implements DataPath {
     this.#closed = true;
     // Not awaited: a server's close waits for its connections, and those that are left end with the process.
     for (const server of this.#servers) server.close();
-    this.#interfaces?.close();
+    clearInterval(this.#sweeps);
+    // Spliced connections go on without this process: programs and tables stay where the next one finds them.
+    const staying = this.#splicer.count() > 0;
+    if (staying) this.#programs.configure({ listenerPort4: 0, listenerPort6: 0 });
+    this.#interfaces?.close({ leaveAttached: staying });
     this.#sockops?.detach();
     this.#routes.remove();
     this.#cgroup.leave();
+    this.#splicer.close();
     this.#programs.close();
-    removePins(this.#options.name);
+    if (!staying) removePins(this.#options.name);
   }
 
   #families(): Family[] {
@@ -259,7 +290,8 @@ export class EbpfDataPath implements DataPath {
     const { addresses, edge, maxConnections, trust, policy } = this.#options;
     const ipv4 = addresses[4];
     this.#programs.configure({
-      flags: TpotFlag.NODE | (edge ? TpotFlag.EDGE : 0),
+      // In the first store already: between two, packets of adopted connections would go astray.
+      flags: TpotFlag.NODE | (edge ? TpotFlag.EDGE : 0) | (this.#adopted > 0 ? TpotFlag.SPLICING : 0),
       address4: ipv4 === undefined ? 0 : ipv4Number(ipv4),
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
       maxConnections,

@@ -44,6 +44,25 @@ export interface LegOptions {
   readonly capabilities: number;
 }
 
+/** A spliced connection, as the table tells. Bytes: what was relayed before included. */
+export interface SplicedConnection {
+  readonly client: { readonly address: IpAddress; readonly port: number };
+  readonly destination: { readonly address: IpAddress; readonly port: number };
+  readonly tunnelled: boolean;
+  readonly nextHop: IpAddress | undefined;
+  /** A direction has ended. */
+  readonly closing: boolean;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly packets: number;
+  readonly ageSeconds: number;
+}
+
+export type SpliceOutcome =
+  | { readonly spliced: true }
+  /** Both sockets go on as they were. The reason is stable, e.g. `relayed-busy` (splice/join.ts). */
+  | { readonly spliced: false; readonly reason: string };
+
 export interface DataPathEvents {
   /** A taken connection has been accepted. `socket.localAddress/localPort` is the original destination. */
   connection(socket: Socket, info: TakenInfo): void;
@@ -64,6 +83,15 @@ export interface DataPath {
   connect(options: LegOptions): Socket;
   /** What became of a leg opened by {@link connect}; call after its `connect` event. */
   legInfo(socket: Socket): LegInfo;
+  /**
+   * Takes a connection out of user space while it is being relayed: from then on the kernel joins its two legs, and
+   * both sockets are closed without a word. `leaving` is called just before that.
+   */
+  splice(client: Socket, server: Socket, leaving: () => void): Promise<SpliceOutcome>;
+  /** The connections that are joined now, those that an earlier process joined included. */
+  spliced(): Iterable<SplicedConnection>;
+  /** Sums over the spliced connections that have ended while this process ran. */
+  splicedBefore(): { readonly connections: number; readonly bytesIn: number; readonly bytesOut: number };
   /** Replaces the take-or-pass table in one step. */
   setPolicy(rows: readonly PolicyRow[]): void;
   /** Monotonic counters by reason code: every drop and every decision. */

@@ -31,6 +31,7 @@ import type { NodeConfig } from './config.js';
 import {
   ConnectionTable,
   formatEndpoint,
+  splicedRow,
   type Connection,
   type ConnectionRow,
   type ConnectionTotals,
@@ -165,15 +166,28 @@ export class TpotNode {
   }
 
   conns(): ConnectionRow[] {
-    return this.#table.rows();
+    return [...Array.from(this.#dataPath?.spliced() ?? [], splicedRow), ...this.#table.rows()];
   }
 
   stats(): NodeStats {
     return {
-      connections: this.#table.totals(),
+      connections: this.#totals(),
       counters: this.#allCounters(),
       cache: this.#ports.http.status(),
     };
+  }
+
+  /** The table's sums, and what spliced connections have carried. */
+  #totals(): ConnectionTotals {
+    const table = this.#table.totals();
+    const before = this.#dataPath?.splicedBefore() ?? { bytesIn: 0, bytesOut: 0 };
+    let { open, bytesIn, bytesOut } = table;
+    for (const one of this.#dataPath?.spliced() ?? []) {
+      open++;
+      bytesIn += one.bytesIn;
+      bytesOut += one.bytesOut;
+    }
+    return { ...table, open, bytesIn: bytesIn + before.bytesIn, bytesOut: bytesOut + before.bytesOut };
   }
 
   #allCounters(): Record<string, number> {
@@ -205,7 +219,8 @@ export class TpotNode {
       destination: destination.address,
       destinationPort: destination.port,
     };
-    const action = matchRule(this.config.rules, subject)?.action === 'cache' ? 'cache' : 'relay';
+    const matched = matchRule(this.config.rules, subject)?.action ?? 'relay';
+    const action = matched === 'pass' ? 'relay' : matched; // of a connection that an earlier configuration took
     try {
       const dataPath = this.#requireDataPath();
       await runSession(connection, action, { dataPath, http: this.#ports.http, hops: this.config.hops });

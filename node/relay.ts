@@ -22,6 +22,8 @@ export interface RelayOptions {
   readonly fromA?: Buffer | undefined;
   /** Bytes already read from `b`; they go to `a` first. */
   readonly fromB?: Buffer | undefined;
+  /** Once aborted, what becomes of the sockets is no business of the relay any more. */
+  readonly letGo?: AbortSignal | undefined;
 }
 
 /** Settings of both sides of whatever this node carries. Queued until `connect` on a socket that is connecting. */
@@ -69,10 +71,10 @@ function pump(from: Socket, to: Socket, early: Buffer | undefined): void {
 }
 
 /** Resolves when the socket is closed; one that did not end cleanly in both directions resets the other. */
-function closing(socket: Socket, other: Socket): Promise<void> {
+function closing(socket: Socket, other: Socket, letGo: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const closed = (): void => {
-      if (!(socket.readableEnded && socket.writableFinished)) reset(other);
+      if (!letGo?.aborted && !(socket.readableEnded && socket.writableFinished)) reset(other);
       resolve();
     };
     if (socket.closed) closed();
@@ -85,10 +87,10 @@ function closing(socket: Socket, other: Socket): Promise<void> {
  *
  * Both sockets must have an `error` listener: errors arrive here as the `close` that follows them.
  */
-export async function relay(a: Socket, b: Socket, { fromA, fromB }: RelayOptions = {}): Promise<void> {
+export async function relay(a: Socket, b: Socket, { fromA, fromB, letGo }: RelayOptions = {}): Promise<void> {
   tune(a);
   tune(b);
-  const closed = Promise.all([closing(a, b), closing(b, a)]);
+  const closed = Promise.all([closing(a, b, letGo), closing(b, a, letGo)]);
   if (!a.destroyed && !b.destroyed) {
     pump(a, b, fromA);
     pump(b, a, fromB);

@@ -2,9 +2,10 @@
 import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { CAPABILITY } from '../tpot/option.js';
+import type { Action } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath } from './data-path.js';
-import { relay, reset, tune } from './relay.js';
+import { relay, reset, tune, type RelayOptions } from './relay.js';
 import { sniff, type Classify } from './sniff.js';
 
 /** What an HTTP connection may use of the node. */
@@ -16,6 +17,8 @@ export interface HttpContext {
   readonly leg: Socket | undefined;
   /** Opens a (further) leg to the destination; it is connecting, and has an `error` listener. */
   openLeg(): Socket;
+  /** The connection is HTTP no longer: from here on its bytes go to the leg, after `fromClient`, and the leg's to it. */
+  join(leg: Socket, fromClient: Buffer): Promise<void>;
 }
 
 /** What answers HTTP on taken connections; implemented in http/. */
@@ -29,7 +32,7 @@ export interface HttpServer {
 }
 
 export interface SessionPorts {
-  readonly dataPath: Pick<DataPath, 'connect' | 'legInfo'>;
+  readonly dataPath: Pick<DataPath, 'connect' | 'legInfo' | 'splice'>;
   readonly http: HttpServer;
   /** Hops for the request of the next leg when the connection came without a request. */
   readonly hops: number;
@@ -79,6 +82,29 @@ function openLeg(connection: Connection, { dataPath, hops }: SessionPorts): Sock
   return leg;
 }
 
+/** Relays until the connection has left for the kernel, or to its end where it cannot. */
+async function relayThenSplice(
+  connection: Connection,
+  leg: Socket,
+  early: RelayOptions,
+  { dataPath }: SessionPorts,
+): Promise<void> {
+  const client = connection.socket;
+  const letGo = new AbortController();
+  const leave = async (): Promise<void> => {
+    if (client.destroyed || leg.destroyed) return;
+    const outcome = await dataPath.splice(client, leg, () => {
+      connection.spliced();
+      letGo.abort();
+    });
+    if (!outcome.spliced) connection.because(outcome.reason);
+  };
+  const relaying = relay(client, leg, { ...early, letGo: letGo.signal });
+  if (leg.connecting) leg.once('connect', () => void leave());
+  else void leave();
+  return relaying;
+}
+
 async function sniffThenServe(connection: Connection, ports: SessionPorts): Promise<void> {
   const client = connection.socket;
   const open = (): Socket => openLeg(connection, ports);
@@ -89,10 +115,12 @@ async function sniffThenServe(connection: Connection, ports: SessionPorts): Prom
   if (verdict === 'serve') {
     connection.state = 'serving';
     const { destination, client: from } = connection;
-    await ports.http.serve(client, first, { client: from, destination, leg, openLeg: open });
+    const join = (to: Socket, fromA: Buffer): Promise<void> =>
+      relayThenSplice(connection, to, { fromA }, ports);
+    await ports.http.serve(client, first, { client: from, destination, leg, openLeg: open, join });
   } else if (verdict === 'relay') {
     connection.relaying();
-    await relay(client, leg ?? open(), { fromA: first, fromB: early });
+    await relayThenSplice(connection, leg ?? open(), { fromA: first, fromB: early }, ports);
   } else {
     reset(client);
     if (leg !== undefined) reset(leg);
@@ -115,7 +143,7 @@ async function endTrace({ socket }: Connection): Promise<void> {
 /** Runs a connection to its end; never rejects for what a peer or the network does. */
 export async function runSession(
   connection: Connection,
-  action: 'cache' | 'relay',
+  action: Exclude<Action, 'pass'>,
   ports: SessionPorts,
 ): Promise<void> {
   connection.socket.on('error', ignore);
@@ -127,5 +155,6 @@ export async function runSession(
   }
   if (action === 'cache') return sniffThenServe(connection, ports);
   // No sniffing: where the server speaks first nobody has to wait.
-  return relay(connection.socket, openLeg(connection, ports));
+  const leg = openLeg(connection, ports);
+  return action === 'splice' ? relayThenSplice(connection, leg, {}, ports) : relay(connection.socket, leg);
 }

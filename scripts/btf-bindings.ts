@@ -66,6 +66,15 @@ function codecOf(btf: Btf, id: number): Codec {
       write: (at, value) => `putBytes(view, ${at}, ${size}, ${value})`,
     };
   }
+  if (type.kind === 'STRUCT') {
+    const name = pascal(type.name);
+    return {
+      size: type.size ?? 0,
+      type: name,
+      read: (at) => `${name}Codec.read(view, ${at})`,
+      write: (at, value) => `${name}Codec.write(view, ${value}, ${at})`,
+    };
+  }
   if (type.kind !== 'INT' && type.kind !== 'ENUM') throw new Error(`no codec for BTF kind ${type.kind}`);
   const size = type.size ?? 0;
   const order = size === 1 ? '' : `, ${String(!bigEndian)}`;

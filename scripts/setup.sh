@@ -8,7 +8,8 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 [ "$(id -u)" = 0 ] || { say 'root is needed: the labs and tests make network namespaces and load BPF programs. Run with sudo.'; exit 1; }
 
 packages='clang llvm libbpf-dev bpftool linux-libc-dev libpcap-dev build-essential python3
-  iproute2 procps util-linux curl wget iperf3 nftables ethtool tcpdump tshark busybox-static hey openssh-server'
+  iproute2 procps util-linux curl wget iperf3 nftables ethtool tcpdump tshark busybox-static hey
+  dropbear-bin openssh-client'
 missing=''
 for package in $packages; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -1,5 +1,5 @@
 /** Unmodified programs under `tpot-node run`: HTTP clients of every kind, and protocols whose server speaks first. */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startCapture } from '../netns/capture.js';
@@ -107,8 +107,8 @@ describe('through caches', () => {
 
   test("exit status and errors are the command's", async () => {
     expect((await chain.run('c1', ['curl', '-sSf', `http://${ORIGIN}/nowhere`])).code).toBe(22);
-    // A port on which nobody listens: the connection that P1 accepted is reset.
-    expect((await chain.run('c1', ['curl', '-sS', `http://${ORIGIN}:81/`])).code).toBe(56);
+    // A port on which nobody listens: the connection that P1 accepted is reset, before or after curl has noticed it.
+    expect([7, 56]).toContain((await chain.run('c1', ['curl', '-sS', `http://${ORIGIN}:81/`])).code);
   });
 });
 
@@ -145,16 +145,13 @@ describe.each(['cache', 'relay'])('the server speaks first, action %s', (action)
   });
 });
 
-/** Where it is not installed, the banner server above has to do. */
-const SSHD = '/usr/sbin/sshd';
-
-describe.skipIf(!existsSync(SSHD))('a real SSH server, where there is one', () => {
+describe('a real SSH server', () => {
   afterEach(closeAll);
 
   test.each(['cache', 'relay'])('login and command, action %s', async (action) => {
     const rules = [{ action }];
     chain = await standChain({ nodes: { p1: { rules }, p2: { rules } } });
-    const { key, known, port } = await startSshd(chain);
+    const { key, known, port } = await startDropbear(chain);
     const options = ['-F', 'none', '-i', key, '-o', `UserKnownHostsFile=${known}`, '-o', 'BatchMode=yes'];
     const ssh = ['ssh', ...options, '-p', String(port), `root@${ORIGIN}`, 'sha256sum'];
     const body = Buffer.concat([...content('ssh', SIZE)]);
@@ -165,30 +162,24 @@ describe.skipIf(!existsSync(SSHD))('a real SSH server, where there is one', () =
   });
 });
 
-/** sshd in the origin with a key made for this run; nothing of the machine's own configuration is read. */
-async function startSshd({ net }: Chain): Promise<{ key: string; known: string; port: number }> {
+/**
+ * dropbear in the origin, with keys made for this run. It reads root's authorized keys, so it gets a home of its own in a
+ * mount namespace of its own.
+ */
+async function startDropbear({ net }: Chain): Promise<{ key: string; known: string; port: number }> {
   const port = 2222;
-  const directory = join(net.directory, 'ssh');
-  mkdirSync(directory, { mode: 0o700 });
-  mkdirSync('/run/sshd', { recursive: true, mode: 0o755 }); // sshd insists on its empty directory
   const origin = net.host('origin');
-  const [hostKey, key, known] = ['host', 'user', 'known'].map((name) => join(directory, name)) as [
-    string,
-    string,
-    string,
-  ];
-  for (const file of [hostKey, key]) {
-    await origin.must('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file]);
-  }
-  const publicKey = (await origin.must('cat', [`${hostKey}.pub`])).split(' ').slice(0, 2).join(' ');
+  const [hostKey, key, known] = ['host-key', 'user-key', 'known'].map((name) =>
+    join(net.directory, name),
+  ) as [string, string, string];
+  await origin.must('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
+  const made = await origin.must('dropbearkey', ['-t', 'ed25519', '-f', hostKey]);
+  const publicKey = /^(ssh-ed25519 \S+)/m.exec(made)?.[1] ?? '';
   writeFileSync(known, `[${ORIGIN}]:${port} ${publicKey}\n`);
-  const settings = [
-    ...[`Port ${port}`, `ListenAddress ${ORIGIN}`, `HostKey ${hostKey}`, `AuthorizedKeysFile ${key}.pub`],
-    ...['PidFile none', 'UsePAM no', 'StrictModes no', 'PermitRootLogin prohibit-password'],
-  ];
-  const file = join(directory, 'sshd_config');
-  writeFileSync(file, `${settings.join('\n')}\n`);
-  const program = origin.spawn(SSHD, ['-D', '-e', '-f', file]);
+  const script = `mount -t tmpfs -o mode=700 tmpfs /root && mkdir -m 700 /root/.ssh &&
+    cp "$1.pub" /root/.ssh/authorized_keys && exec dropbear -F -E -s -r "$2" -P "$2.pid" -p "$3"`;
+  const args = ['-m', 'sh', '-c', script, 'sh', key, hostKey, `${ORIGIN}:${port}`];
+  const program = origin.spawn('unshare', args, { label: 'dropbear' });
   await program.listening(port);
   return { key, known, port };
 }

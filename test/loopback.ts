@@ -10,6 +10,8 @@ import type {
   DataPathEvents,
   LegInfo,
   LegOptions,
+  SplicedConnection,
+  SpliceOutcome,
   TakenInfo,
 } from '../node/data-path.js';
 
@@ -132,6 +134,18 @@ export class LoopbackDataPath implements DataPath {
 
   legInfo(): LegInfo {
     return this.leg;
+  }
+
+  splice(): Promise<SpliceOutcome> {
+    return Promise.resolve({ spliced: false, reason: 'relayed-unsupported' });
+  }
+
+  spliced(): SplicedConnection[] {
+    return [];
+  }
+
+  splicedBefore(): { connections: number; bytesIn: number; bytesOut: number } {
+    return { connections: 0, bytesIn: 0, bytesOut: 0 };
   }
 
   setPolicy(): void {

@@ -67,8 +67,28 @@ const ENCAPSULATION = {
     'an error about a segment sent in the name of a destination reached the socket that sent it',
 } as const;
 
+/** A segment of a spliced connection arrives. */
+const SPLICING = {
+  'splice-forwarded': 'a segment of a spliced connection was mapped and sent on',
+  'splice-cut': 'bytes that were relayed before the splice were cut from a segment',
+  'splice-forgotten': 'a SYN came for a spliced connection that is over: it is a new connection',
+  'drop-splice-hold': 'data came during a hand-over; its sender sends it again',
+  'drop-splice-ttl': 'a segment has passed as many routers as it may',
+  'drop-splice-congestion': 'a segment marked by a router goes to an end that does not understand the mark',
+  'drop-splice-too-big': 'a segment is larger than the other leg takes',
+  'drop-splice-no-route': 'the kernel knows no route for the other leg',
+  'drop-splice-failed': 'a segment could not be rewritten',
+} as const;
+
 /** Code to meaning, in one line each. */
-export const REASONS = { ...TAKING, ...DECAPSULATION, ...ANSWERING, ...SOURCE, ...ENCAPSULATION } as const;
+export const REASONS = {
+  ...TAKING,
+  ...DECAPSULATION,
+  ...ANSWERING,
+  ...SOURCE,
+  ...ENCAPSULATION,
+  ...SPLICING,
+} as const;
 
 export type ReasonCode = keyof typeof REASONS;
 

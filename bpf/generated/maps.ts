@@ -292,6 +292,65 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
   },
 };
 
+/** `struct tpot_splice`, 120 bytes. */
+export interface TpotSplice {
+  out: TpotFlow;
+  outerSource: Uint8Array;
+  base: number;
+  sequenceDelta: number;
+  acknowledgmentDelta: number;
+  timestampDelta: number;
+  echoDelta: number;
+  peerFin: number;
+  maxSegment: number;
+  scaleUp: number;
+  scaleDown: number;
+  flags: number;
+  packets: bigint;
+  bytes: bigint;
+  startedNs: bigint;
+  seenNs: bigint;
+}
+export const TpotSpliceCodec: Codec<TpotSplice> = {
+  size: 120,
+  read: (view, at = 0) => ({
+    out: TpotFlowCodec.read(view, at + 0),
+    outerSource: bytesAt(view, at + 36, 16),
+    base: view.getUint32(at + 52, true),
+    sequenceDelta: view.getUint32(at + 56, true),
+    acknowledgmentDelta: view.getUint32(at + 60, true),
+    timestampDelta: view.getUint32(at + 64, true),
+    echoDelta: view.getUint32(at + 68, true),
+    peerFin: view.getUint32(at + 72, true),
+    maxSegment: view.getUint16(at + 76, true),
+    scaleUp: view.getUint8(at + 78),
+    scaleDown: view.getUint8(at + 79),
+    flags: view.getUint32(at + 80, true),
+    packets: view.getBigUint64(at + 88, true),
+    bytes: view.getBigUint64(at + 96, true),
+    startedNs: view.getBigUint64(at + 104, true),
+    seenNs: view.getBigUint64(at + 112, true),
+  }),
+  write: (view, value, at = 0) => {
+    TpotFlowCodec.write(view, value.out, at + 0);
+    putBytes(view, at + 36, 16, value.outerSource);
+    view.setUint32(at + 52, value.base, true);
+    view.setUint32(at + 56, value.sequenceDelta, true);
+    view.setUint32(at + 60, value.acknowledgmentDelta, true);
+    view.setUint32(at + 64, value.timestampDelta, true);
+    view.setUint32(at + 68, value.echoDelta, true);
+    view.setUint32(at + 72, value.peerFin, true);
+    view.setUint16(at + 76, value.maxSegment, true);
+    view.setUint8(at + 78, value.scaleUp);
+    view.setUint8(at + 79, value.scaleDown);
+    view.setUint32(at + 80, value.flags, true);
+    view.setBigUint64(at + 88, value.packets, true);
+    view.setBigUint64(at + 96, value.bytes, true);
+    view.setBigUint64(at + 104, value.startedNs, true);
+    view.setBigUint64(at + 112, value.seenNs, true);
+  },
+};
+
 /** `struct tpot_taken`, 28 bytes. */
 export interface TpotTaken {
   outerSource: Uint8Array;
@@ -356,6 +415,7 @@ export const TpotFlag = {
   SOURCE: 2,
   DRAINING: 4,
   EDGE: 8,
+  SPLICING: 16,
 } as const;
 
 /** `enum tpot_origin`. */
@@ -407,10 +467,32 @@ export const TpotReason = {
   BLACK_HOLE_LEARNED: 36,
   ENCAP_OK: 37,
   ENCAP_FAILED: 38,
-  TUNNEL_BLOCKED: 39,
-  ICMP_TRANSLATED: 40,
-  ICMP_DELIVERED: 41,
-  COUNT: 42,
+  SPLICE_FORWARDED: 39,
+  SPLICE_CUT: 40,
+  SPLICE_FORGOTTEN: 41,
+  DROP_SPLICE_HOLD: 42,
+  DROP_SPLICE_TTL: 43,
+  DROP_SPLICE_CONGESTION: 44,
+  DROP_SPLICE_TOO_BIG: 45,
+  DROP_SPLICE_NO_ROUTE: 46,
+  DROP_SPLICE_FAILED: 47,
+  TUNNEL_BLOCKED: 48,
+  ICMP_TRANSLATED: 49,
+  ICMP_DELIVERED: 50,
+  COUNT: 51,
+} as const;
+
+/** `enum tpot_splice_flag`. */
+export const TpotSpliceFlag = {
+  HOLD: 1,
+  TUNNELLED: 2,
+  FROM_CLIENT: 4,
+  TIMESTAMPS: 8,
+  SACK: 16,
+  ECN: 32,
+  PEER_FIN: 64,
+  PEER_DONE: 128,
+  RESET: 256,
 } as const;
 
 /** `enum tpot_state`. */
@@ -425,13 +507,14 @@ export const TpotState = {
 export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 42, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 51, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
   tpotScratch: { name: 'tpot_scratch', key: u32Codec, value: TpotOptionAreaCodec, maxEntries: 1, type: 6 },
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
+  tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
   tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 1024, type: 11 },

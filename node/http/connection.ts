@@ -24,6 +24,7 @@ export class ClientConnection {
   readonly #shared: LegSource;
   readonly #own: LegSource;
   readonly #waiting: (() => void)[] = [];
+  readonly #join: HttpContext['join'];
   #busy = false;
   #eager: Socket | undefined;
 
@@ -32,6 +33,7 @@ export class ClientConnection {
     this.destination = { address: formatIp(context.destination.address), port: context.destination.port };
     this.authority = formatEndpoint(context.destination);
     this.#eager = context.leg;
+    this.#join = (leg, fromClient) => context.join(leg, fromClient);
     const open = (): Socket => {
       const eager = this.#eager;
       this.#eager = undefined;
@@ -77,9 +79,9 @@ export class ClientConnection {
     return { source: repeatable ? this.#shared : this.#own, repeatable };
   }
 
-  /** A leg for a protocol other than HTTP, never used before and never reused. */
-  openLeg(): Socket {
-    return this.#own.open();
+  /** Goes on with a protocol other than HTTP, over a leg that is never used for anything else. */
+  leaveHttp(fromClient: Buffer): void {
+    void this.#join(this.#own.open(), fromClient);
   }
 
   /** Closes a leg that was opened ahead and never used. */

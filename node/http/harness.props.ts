@@ -5,6 +5,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { ip } from '../../core/address.js';
 import type { Clock } from '../../core/clock.js';
 import { silentLogger } from '../../core/log.js';
+import { relay } from '../relay.js';
 import { HttpService, type HttpLimits } from './service.js';
 
 const LOOPBACK = '127.0.0.1';
@@ -117,6 +118,7 @@ export class Harness {
           destination: { address: ip(address), port: 80 },
           leg: undefined,
           openLeg: () => this.#track(connect(origin, LOOPBACK)),
+          join: (leg, fromA) => relay(client, leg, { fromA }),
         });
       });
     });

@@ -3,7 +3,7 @@
  *
  * ```ts
  * const http = new HttpService({ name: 'p1', cacheBytes: 256 * 2 ** 20, logger, clock });
- * await http.serve(client, firstBytes, { client: from, destination, leg: undefined, openLeg });
+ * await http.serve(client, firstBytes, { client: from, destination, leg: undefined, openLeg, join });
  * ```
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -12,7 +12,7 @@ import type { Duplex } from 'node:stream';
 import { HttpCache } from '../../cache/cache.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
-import { relay, reset } from '../relay.js';
+import { reset } from '../relay.js';
 import type { HttpContext, HttpServer } from '../session.js';
 import { classify } from './classify.js';
 import { ClientConnection } from './connection.js';
@@ -211,7 +211,7 @@ export class HttpService implements HttpServer {
       head += `${rawHeaders[index] ?? ''}: ${rawHeaders[index + 1] ?? ''}\r\n`;
     }
     const fromA = Buffer.concat([Buffer.from(`${head}\r\n`, 'latin1'), rest]);
-    void relay(connection.socket, connection.openLeg(), { fromA });
+    connection.leaveHttp(fromA);
   }
 
   /** What the parser could not take, or the socket's own error. */

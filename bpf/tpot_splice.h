@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Joined connections: a segment of one leg is mapped onto the other and leaves at once. splice/mapping.ts is the
+ * reference for what becomes of a segment.
+ *
+ *   arriving flow ─▶ tpot_splices ─┬─ HOLD    ─▶ data is dropped, the rest goes to the socket
+ *                                  ├─ ended, and a SYN ─▶ forgotten: a new connection
+ *                                  └─ cut what was relayed ─▶ map ─▶ route ─▶ tc egress, which may encapsulate
+ */
+#ifndef TPOT_SPLICE_H
+#define TPOT_SPLICE_H
+
+/* No TC_ACT_*: the packet is treated as if there were no splice. */
+#define SPLICE_GO_ON 100
+
+/*
+ * A HOLD entry outlives a node that is killed between two steps: it counts only while there is a socket. What a
+ * sender sends again is dropped, so that the receive queue stays as it is; ACKs empty the send queue, and a RST
+ * is the end of the hand-over.
+ */
+static __always_inline int hold_segment(struct __sk_buff *skb, const struct packet *p)
+{
+	if ((p->flags & (TCP_SYN | TCP_RST)) || !is_open(connection_state(skb, p)))
+		return SPLICE_GO_ON;
+	if (payload_of(p) == 0 && !(p->flags & TCP_FIN))
+		return SPLICE_GO_ON;
+	count(TPOT_R_DROP_SPLICE_HOLD);
+	return TC_ACT_SHOT;
+}
+
+/* Null for most packets, and where nothing is spliced at no cost. */
+static __always_inline struct tpot_splice *find_splice(const struct tpot_flow *flow)
+{
+	struct tpot_config *config = config_get();
+
+	return config && (config->flags & TPOT_FLAG_SPLICING) ? bpf_map_lookup_elem(&tpot_splices, flow) : 0;
+}
+
+/* Whether the connection whose segments arrive as this flow has left its socket. */
+static __always_inline int is_joined(const struct tpot_flow *flow)
+{
+	struct tpot_splice *splice = find_splice(flow);
+
+	return splice && !(splice->flags & TPOT_SPLICE_HOLD);
+}
+
+static __always_inline struct tpot_splice *other_direction(const struct tpot_splice *splice)
+{
+	struct tpot_flow key;
+
+	flow_reverse(&key, &splice->out);
+	return bpf_map_lookup_elem(&tpot_splices, &key);
+}
+
+static __always_inline void forget_direction(const struct tpot_flow *flow, const struct tpot_flow *out)
+{
+	if (bpf_map_delete_elem(&tpot_tunnels, out) == 0)
+		add_tunnels(-1);
+	bpf_map_delete_elem(&tpot_splices, flow);
+}
+
+/* Both entries go, with the tunnel of a leg that had one. */
+static __always_inline void forget_both(const struct tpot_flow *flow, const struct tpot_splice *splice)
+{
+	struct tpot_flow out = splice->out, back, source;
+
+	flow_reverse(&back, &out);
+	flow_reverse(&source, flow);
+	forget_direction(flow, &out);
+	forget_direction(&back, &source);
+}
+
+/* A new connection on the ports of one that is over. */
+static __noinline int forget_if_over(const struct packet *p, const struct tpot_splice *splice)
+{
+	struct tpot_splice *other;
+
+	if (!p || !splice)
+		return 0;
+	other = other_direction(splice);
+	if (other && !((splice->flags | other->flags) & TPOT_SPLICE_RESET) &&
+	    !(splice->flags & other->flags & TPOT_SPLICE_PEER_DONE))
+		return 0;
+	forget_both(&p->flow, splice);
+	count(TPOT_R_SPLICE_FORGOTTEN);
+	return 1;
+}
+
+/* Whether this SYN (none comes by tunnel) begins a connection on the ports of one that is over. */
+static __always_inline int is_new_connection(const struct packet *p, const struct tpot_splice *splice)
+{
+	return (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !(splice->flags & TPOT_SPLICE_HOLD) &&
+	       forget_if_over(p, splice);
+}
+
+/*
+ * Sends a packet towards `destination`. Not through the routing code: a packet with one of our own addresses as its
+ * source would be a martian there.
+ */
+static __noinline int route_spliced(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
+				    const __be32 *destination, __u32 protocol)
+{
+	struct bpf_fib_lookup fib = { .l4_protocol = protocol };
+	struct bpf_redir_neigh neighbour = {};
+	long result;
+
+	if (!p || !source || !destination)
+		return TC_ACT_SHOT;
+	fib.ifindex = skb->ifindex;
+	fib.family = p->family == 4 ? 2 : 10;
+	if (p->family == 4) {
+		fib.ipv4_src = source[3];
+		fib.ipv4_dst = destination[3];
+	} else {
+		copy_address(fib.ipv6_src, source);
+		copy_address(fib.ipv6_dst, destination);
+	}
+	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH) {
+		count(result == BPF_FIB_LKUP_RET_FRAG_NEEDED ? TPOT_R_DROP_SPLICE_TOO_BIG : TPOT_R_DROP_SPLICE_NO_ROUTE);
+		return TC_ACT_SHOT;
+	}
+	if (p->l3 == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0)) { /* the redirect wants room for a header */
+		count(TPOT_R_DROP_SPLICE_FAILED);
+		return TC_ACT_SHOT;
+	}
+	neighbour.nh_family = fib.family;
+	if (fib.family == 2)
+		neighbour.ipv4_nh = fib.ipv4_dst;
+	else
+		copy_address(neighbour.ipv6_nh, fib.ipv6_dst);
+	count(TPOT_R_SPLICE_FORWARDED);
+	return bpf_redirect_neigh(fib.ifindex, &neighbour, sizeof(neighbour), 0);
+}
+
+/* How far the connection is on its way to its end: who ages the entries reads it. */
+static __noinline int follow_end(const struct packet *p, struct tpot_splice *splice, __u32 payload)
+{
+	struct tpot_splice *other;
+
+	if (!p || !splice)
+		return 0;
+	if ((splice->flags & TPOT_SPLICE_PEER_FIN) && (p->flags & TCP_ACK) && (__s32)(p->ack - splice->peer_fin) >= 0)
+		splice->flags |= TPOT_SPLICE_PEER_DONE;
+	if (!(p->flags & (TCP_FIN | TCP_RST)))
+		return 0;
+	other = other_direction(splice);
+	if (!other)
+		return 0;
+	if (p->flags & TCP_FIN) {
+		other->peer_fin = p->seq + splice->sequence_delta + payload + 1;
+		other->flags |= TPOT_SPLICE_PEER_FIN;
+	}
+	if (p->flags & TCP_RST)
+		other->flags |= TPOT_SPLICE_RESET;
+	return 0;
+}
+
+static __always_inline int drop_spliced(__u32 reason)
+{
+	count(reason);
+	return TC_ACT_SHOT;
+}
+
+/* Maps a segment in place. `tunnelled`: it came in the tunnel of its leg, which has been checked. TC_ACT_OK: to be sent. */
+static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, int tunnelled)
+{
+	__u32 payload, reason;
+
+	if (!p || !splice || (__u32)p->l4 + p->tcp_header_len > p->end || p->end > skb->len)
+		return SPLICE_GO_ON; /* cut: nothing that a TCP would take */
+	if (splice->flags & TPOT_SPLICE_HOLD)
+		return hold_segment(skb, p);
+	/* Rule 8. A SYN never travels in the tunnel; mapped, it meets the end that can tell whether it is genuine. */
+	if ((splice->flags & TPOT_SPLICE_TUNNELLED) && !tunnelled && !(p->flags & TCP_SYN)) {
+		count(TPOT_R_PASS_PLAIN_OF_TUNNELLED);
+		return TC_ACT_UNSPEC;
+	}
+	payload = payload_of(p);
+	if (p->tcp_header_len + (skb->gso_size ? skb->gso_size : payload) > splice->max_segment)
+		return drop_spliced(TPOT_R_DROP_SPLICE_TOO_BIG);
+	if ((__s32)(p->seq - splice->base) < 0 && (payload > 0 || (p->flags & TCP_FIN))) {
+		if (!cut_segment(skb, p, payload))
+			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
+		payload = 0;
+	}
+	int rewritten = rewrite_tcp(skb, p, splice);
+
+	if (rewritten == 0 || (rewritten == 2 && !rewrite_options(skb, p, splice)))
+		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
+	reason = p->family == 4 ? rewrite_ipv4(skb, p, splice) : rewrite_ipv6(skb, p, splice);
+	if (reason != TPOT_R_NONE)
+		return drop_spliced(reason);
+	if ((splice->flags & TPOT_SPLICE_PEER_FIN) || (p->flags & (TCP_FIN | TCP_RST)))
+		follow_end(p, splice, payload);
+	splice->packets += 1;
+	splice->bytes += payload;
+	splice->seen_ns = bpf_ktime_get_coarse_ns();
+	return TC_ACT_OK;
+}
+
+/* Maps a segment and sends it where its new destination is; tc egress there finds the tunnel of that leg. */
+static __always_inline int handle_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
+					  int tunnelled)
+{
+	int verdict = map_spliced(skb, p, splice, tunnelled);
+
+	if (verdict != TC_ACT_OK)
+		return verdict;
+	return route_spliced(skb, p, splice->out.source, splice->out.destination, IPPROTO_TCP_);
+}
+
+#endif

@@ -1,0 +1,93 @@
+/** What Linux tells of a TCP socket, and taking it out of use without a word to its peer (TCP_REPAIR). */
+import { getSocketOption, setSocketOption, ioctlNumber } from './libc.js';
+
+const IPPROTO_TCP = 6;
+const TCP_WINDOW_CLAMP = 10;
+const TCP_INFO = 11;
+const TCP_REPAIR = 19;
+const TCP_REPAIR_QUEUE = 20;
+const TCP_QUEUE_SEQ = 21;
+const TCP_TIMESTAMP = 24;
+const SIOCINQ = 0x541b;
+const SIOCOUTQ = 0x5411;
+const RECEIVE_QUEUE = 1;
+const SEND_QUEUE = 2;
+const REPAIR_ON = 1;
+/** Without the window probe that plain 0 sends. */
+const REPAIR_OFF_SILENTLY = -1;
+
+const TCP_ESTABLISHED = 1;
+/** struct tcp_info, as far as it is read here; Linux only ever appends to it. */
+const AT = { state: 0, options: 5, scales: 6, sendMss: 16, receiveMss: 84 } as const;
+const INFO_LENGTH = 104;
+/** Bits of tcpi_options. */
+const OPTION = { timestamps: 1, sack: 2, windowScale: 4, ecn: 8 } as const;
+
+const TIMESTAMPS_LENGTH = 12;
+
+export interface TcpInfo {
+  readonly established: boolean;
+  readonly timestamps: boolean;
+  readonly sack: boolean;
+  readonly ecn: boolean;
+  /** Shift counts of the windows that arrive, and of those that are sent. */
+  readonly theirScale: number;
+  readonly ourScale: number;
+  /** Payload of a full segment, the options of every segment taken off. */
+  readonly sendMss: number;
+  /** As advertised. */
+  readonly receiveMss: number;
+}
+
+export function tcpInfo(fd: number): TcpInfo {
+  const info = getSocketOption(fd, IPPROTO_TCP, TCP_INFO, INFO_LENGTH);
+  const options = info.readUInt8(AT.options);
+  const scales = (options & OPTION.windowScale) === 0 ? 0 : info.readUInt8(AT.scales);
+  return {
+    established: info.readUInt8(AT.state) === TCP_ESTABLISHED,
+    timestamps: (options & OPTION.timestamps) !== 0,
+    sack: (options & OPTION.sack) !== 0,
+    ecn: (options & OPTION.ecn) !== 0,
+    theirScale: scales & 15,
+    ourScale: scales >> 4,
+    sendMss: info.readUInt32LE(AT.sendMss),
+    // The kernel takes off what timestamps occupy of a segment that it may itself send.
+    receiveMss:
+      info.readUInt32LE(AT.receiveMss) + ((options & OPTION.timestamps) === 0 ? 0 : TIMESTAMPS_LENGTH),
+  };
+}
+
+/** Whether nothing is unread, and nothing that was written is unacknowledged. */
+export function queuesEmpty(fd: number): boolean {
+  return ioctlNumber(fd, SIOCINQ) === 0 && ioctlNumber(fd, SIOCOUTQ) === 0;
+}
+
+/** From now on the socket can be read out, and its close says nothing. Needs CAP_NET_ADMIN. */
+export function beginRepair(fd: number): void {
+  setSocketOption(fd, IPPROTO_TCP, TCP_REPAIR, REPAIR_ON);
+}
+
+/** The socket is as any other again. */
+export function endRepair(fd: number): void {
+  setSocketOption(fd, IPPROTO_TCP, TCP_REPAIR, REPAIR_OFF_SILENTLY);
+}
+
+function queueSequence(fd: number, queue: number): number {
+  setSocketOption(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, queue);
+  return getSocketOption(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, 4).readUInt32LE();
+}
+
+/** The next sequence numbers to be sent and to be received; only in repair. */
+export function sequences(fd: number): { sendNext: number; receiveNext: number } {
+  return { sendNext: queueSequence(fd, SEND_QUEUE), receiveNext: queueSequence(fd, RECEIVE_QUEUE) };
+}
+
+/** The timestamp the socket would send now (RFC 7323 TSval); from Linux 6.7 its lowest bit is always 0 or 1. */
+export function timestampNow(fd: number): number {
+  return getSocketOption(fd, IPPROTO_TCP, TCP_TIMESTAMP, 4).readUInt32LE();
+}
+
+/** Bounds the window the socket advertises; what is on its way can then be no more. */
+export function clampWindow(fd: number, bytes: number): void {
+  setSocketOption(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, bytes);
+}

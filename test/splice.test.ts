@@ -1,0 +1,96 @@
+/** Connections that leave user space, over real namespaces: client – P1 – P2 – origin. */
+import { afterEach, describe, expect, test } from 'vitest';
+import { waitFor } from '../netns/wait.js';
+import type { Program } from '../netns/host.js';
+import { closeAll, fixture, ORIGIN, standChain, type Chain } from './chain.js';
+
+const SPLICE = { rules: [{ action: 'splice' }] };
+const NODES = { p1: SPLICE, p2: SPLICE };
+const ENDS_PORT = '7777';
+
+afterEach(closeAll);
+
+interface Score {
+  readonly right: number;
+  readonly worstStallMs: number;
+}
+
+function startDuplex(chain: Chain, args: readonly number[]): Program {
+  const command = [process.execPath, fixture('duplex.mjs'), ORIGIN, '22', ...args.map(String)];
+  return chain.spawn('c1', command, { label: 'duplex' });
+}
+
+async function scoreOf(program: Program): Promise<Score> {
+  const [line] = await program.output(/^\{.*\}$/m, { timeoutMs: 110_000 });
+  return JSON.parse(line) as Score;
+}
+
+async function splicedOf(chain: Chain, node: string): Promise<number> {
+  return (await chain.stats(node)).connections.byReason['spliced'] ?? 0;
+}
+
+describe('hand-overs with data under way in both directions', () => {
+  test('lose, double and change nothing', async () => {
+    const chain = await standChain({ nodes: NODES });
+    const score = await scoreOf(startDuplex(chain, [600, 100_000, 25, 4]));
+    expect(score).toMatchObject({ right: 600, wrong: 0, failed: 0, errors: {} });
+    expect(await splicedOf(chain, 'p1')).toBeGreaterThan(300);
+    expect(await splicedOf(chain, 'p2')).toBeGreaterThan(150);
+  });
+
+  test('nor where packets are lost', async () => {
+    const chain = await standChain({ nodes: NODES, loss: 1 });
+    const score = await scoreOf(startDuplex(chain, [200, 100_000, 25, 4]));
+    expect(score).toMatchObject({ right: 200, wrong: 0, failed: 0, errors: {} });
+    expect(await splicedOf(chain, 'p1')).toBeGreaterThan(50);
+  });
+});
+
+describe('a node that ends', () => {
+  test('leaves its spliced transfers running, and the next one adopts them', async () => {
+    const chain = await standChain({ nodes: NODES });
+    const transfers = 100;
+    const program = startDuplex(chain, [transfers, 3_000_000, transfers, 30]);
+    const onNode = async (node: string): Promise<number> =>
+      (await chain.conns(node)).filter(({ state }) => state === 'spliced').length;
+    const onP1 = (): Promise<number> => onNode('p1');
+    await program.while(async () => (await onP1()) + (await onNode('p2')) === 2 * transfers, {
+      what: 'all to be spliced',
+      timeoutMs: 30_000,
+    });
+    program.signal('SIGUSR2');
+    await chain.net.node('p1').stop('SIGKILL');
+    await chain.net.startNode({ host: 'p1', config: SPLICE });
+    expect(await onP1()).toBe(transfers);
+    // `down` leaves them running too.
+    expect(await chain.net.node('p1').stop('SIGTERM')).toMatchObject({ code: 0 });
+    await chain.net.startNode({ host: 'p1', config: SPLICE });
+    expect(await onP1()).toBe(transfers);
+    const score = await scoreOf(program);
+    expect(score).toMatchObject({ right: transfers, wrong: 0, failed: 0, errors: {} });
+    expect(score.worstStallMs).toBeLessThan(1000);
+    await waitFor(async () => ((await chain.conns('p1')).length === 0 ? true : undefined), {
+      what: 'ended connections to be forgotten',
+      timeoutMs: 60_000,
+    });
+  });
+});
+
+describe('after the hand-over', () => {
+  test('urgent data, half-close, keep-alives and resets pass', async () => {
+    const chain = await standChain({ nodes: NODES });
+    const server = chain
+      .host('origin')
+      .spawn('python3', [fixture('ends.py'), 'serve', ENDS_PORT], { label: 'ends' });
+    await server.output(/^ready$/m);
+    const ask = (what: string): Promise<string> =>
+      chain.must('c1', ['python3', fixture('ends.py'), 'ask', ORIGIN, ENDS_PORT, what, '0.5']);
+    expect(await ask('urgent')).toBe('abc ! def\n');
+    expect(await ask('half')).toBe('right\n');
+    expect(await ask('keepalive')).toBe('alive\n');
+    expect(await ask('be-reset')).toBe('reset\n');
+    expect(await ask('reset')).toBe('sent\n');
+    await server.output(/^reset$/m);
+    for (const node of ['p1', 'p2']) expect(await splicedOf(chain, node)).toBe(5);
+  });
+});
