@@ -11,10 +11,11 @@ const may = {
   node: ['cache', 'splice', 'bpf', 'tpot', 'wire', 'core', 'host'],
   doctor: ['node', 'client-shim', 'bpf', 'tpot', 'wire', 'core', 'host'],
   netns: ['core', 'host', 'wire', 'tpot'],
+  bench: ['node', 'splice', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
   cli: ['node', 'client-shim', 'doctor', 'netns', 'bench', 'core', 'host'],
 };
 const folders = Object.keys(may);
-const product = `^(${folders.join('|')}|bench|scripts)/`;
+const product = `^(${folders.join('|')}|scripts)/`;
 
 module.exports = {
   forbidden: [

@@ -95,7 +95,7 @@ export class TpotPrograms {
     if (rows.length > POLICY_ROWS) throw new RangeError(`at most ${POLICY_ROWS} policy rows`);
     const table = this.#object.map(maps.tpotPolicy);
     const bank = (this.#current.policy & BANK_BIT) === 0 ? 1 : 0;
-    for (const [index, row] of rows.entries()) table.set(bank * POLICY_ROWS + index, row);
+    for (const [index, row] of rows.entries()) table.set(2 * index + bank, row);
     this.configure({ policy: ((bank === 1 ? BANK_BIT : 0) | rows.length) >>> 0 });
   }
 

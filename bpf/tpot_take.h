@@ -22,28 +22,27 @@ static __always_inline int row_matches(const struct tpot_policy_row *row, const 
 struct policy_walk {
 	const struct tpot_flow *flow;
 	__u32 family;
-	__u32 first, end; /* rows of the bank in use */
+	__u32 bank, rows;
 	__u32 take;
 };
 
 static long policy_step(__attribute__((unused)) void *map, __u32 *index, struct tpot_policy_row *row, struct policy_walk *walk)
 {
-	if (*index < walk->first)
-		return 0;
-	if (*index >= walk->end)
+	if (*index >> 1 >= walk->rows)
 		return 1;
+	if ((*index & 1) != walk->bank)
+		return 0;
 	if (!row_matches(row, walk->flow, walk->family))
 		return 0;
 	walk->take = row->take;
 	return 1;
 }
 
-/* First match wins; no match passes. The table itself is decided in user space. */
+/* First match wins; no match passes. The banks alternate row by row, so that the walk ends with the rows in use. */
 static __always_inline int policy_takes(const struct tpot_flow *flow, __u32 policy, __u32 family)
 {
-	struct policy_walk walk = { .flow = flow, .family = family, .first = policy >> 31 ? TPOT_POLICY_ROWS : 0 };
+	struct policy_walk walk = { .flow = flow, .family = family, .bank = policy >> 31, .rows = policy & 0x7fffffff };
 
-	walk.end = walk.first + (policy & 0x7fffffff);
 	bpf_for_each_map_elem(&tpot_policy, policy_step, &walk, 0);
 	return walk.take != 0;
 }

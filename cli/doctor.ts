@@ -3,7 +3,8 @@ import type { Command } from 'commander';
 import type { Target } from '../client-shim/target.js';
 import type { Check } from '../doctor/check.js';
 import { runDoctor } from '../doctor/doctor.js';
-import { EXIT, exitOnSignals, print, printJson } from './output.js';
+import { EXIT, print, printJson } from './output.js';
+import { exitOnSignals } from './signals.js';
 import { targetArgument } from './trace.js';
 
 /** A line per check; below one that is not ok, what to do about it. */

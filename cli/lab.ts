@@ -9,7 +9,8 @@ import { isAlive, requireRoot, signalProcess } from '../netns/processes.js';
 import { formatReport, reportJson } from '../netns/report.js';
 import { loadStates, tearDown, type LabState } from '../netns/state.js';
 import { waitFor } from '../netns/wait.js';
-import { EXIT, exitOnSignals, print, printJson, SIGNAL_STATUS } from './output.js';
+import { EXIT, print, printJson } from './output.js';
+import { exitOnSignals, SIGNAL_STATUS } from './signals.js';
 
 const PROGRESS_AFTER_MS = 2000;
 const OWNER_PATIENCE_MS = 15_000;

@@ -1,5 +1,4 @@
 /** What commands print, and the status they exit with. */
-import { constants } from 'node:os';
 import { ConfigError } from '../node/config.js';
 import { messageOf, TpotError } from '../core/errors.js';
 
@@ -22,7 +21,9 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   'name-in-use': EXIT.unavailable,
   'kernel-feature-missing': EXIT.unavailable,
   'program-missing': EXIT.unavailable,
+  'packages-missing': EXIT.unavailable,
   'which-node': EXIT.usage,
+  'bench-unknown': EXIT.usage,
 };
 
 /** The status for an error that ended a command. One that is not ours is a defect of the program. */
@@ -46,16 +47,6 @@ export function formatError(error: unknown): string {
     stack ?? messageOf(error),
     'This is a defect of tpot-node; please report it with the lines above.',
   );
-}
-
-/** What a shell adds to the number of the signal that ended a program. */
-export const SIGNAL_STATUS = 128;
-
-/** Signals end the process through `exit`, where what is still open is removed. */
-export function exitOnSignals(): void {
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => process.exit(SIGNAL_STATUS + constants.signals[signal]));
-  }
 }
 
 /** One value, on one line, so that it can be piped. */

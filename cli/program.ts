@@ -35,6 +35,7 @@ const COMMANDS: readonly {
   { names: ['trace'], load: async () => (await import('./trace.js')).registerTrace },
   { names: ['doctor'], load: async () => (await import('./doctor.js')).registerDoctor },
   { names: ['lab'], load: async () => (await import('./lab.js')).registerLab },
+  { names: ['bench'], load: async () => (await import('./bench.js')).registerBench },
 ];
 
 async function createProgram(asked: string | undefined): Promise<Command> {

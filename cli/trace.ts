@@ -3,7 +3,8 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { parseTarget, resolveTarget, type Target } from '../client-shim/target.js';
 import { TRACE_ENDS, tracePath, type Trace } from '../client-shim/trace.js';
 import { formatIp, type IpAddress } from '../core/address.js';
-import { EXIT, exitOnSignals, print, printJson, table } from './output.js';
+import { EXIT, print, printJson, table } from './output.js';
+import { exitOnSignals } from './signals.js';
 
 const MAX_HOPS = 255;
 const DEFAULT_MAX = 16;

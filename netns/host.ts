@@ -57,6 +57,14 @@ export const tpotNodeCommand: readonly [string, string] = [
   join(packageRoot, 'bin', 'tpot-node'),
 ];
 
+function readProc(file: string): string {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch {
+    return ''; // the process has ended, which its status tells
+  }
+}
+
 /** A program that goes on running in a host. Its output goes to files, so that it outlives this process if kept. */
 export class Program {
   readonly label: string;
@@ -115,7 +123,7 @@ export class Program {
     const hex = port.toString(16).toUpperCase().padStart(4, '0');
     const pattern = new RegExp(`^\\s*\\d+: [0-9A-F]+:${hex} \\S+ ${LISTEN_STATE} `, 'm');
     const listens = (): boolean =>
-      ['tcp', 'tcp6'].some((table) => pattern.test(readFileSync(`/proc/${this.pid}/net/${table}`, 'latin1')));
+      ['tcp', 'tcp6'].some((table) => pattern.test(readProc(`/proc/${this.pid}/net/${table}`)));
     await this.while(listens, { what: `${this.label} to listen on port ${port}`, ...options });
   }
 

@@ -33,7 +33,7 @@ describe('pcap files', () => {
     [0xa1b23c4d, 0x00020004, 0, 0, 65_535, 1, 10, 500_000_000, 1, 1].forEach((value, index) =>
       file.writeUInt32BE(value, index * 4),
     );
-    expect(readPcap(file).packets[0]?.time).toBe(10_500);
+    expect(readPcap(file).packets[0]).toMatchObject({ time: 10_500, nanoseconds: 10_500_000_000n });
   });
 
   test.each([Buffer.alloc(0), Buffer.alloc(23), Buffer.alloc(100)])('anything else is refused', (bytes) => {

@@ -24,9 +24,15 @@ export interface PcapPacket {
   readonly bytes: Uint8Array;
 }
 
+/** A packet that was read has its time twice: exact, and as most of us want it. */
+export interface ReadPacket extends PcapPacket {
+  /** Since the epoch, as exact as the file. */
+  readonly nanoseconds: bigint;
+}
+
 export interface PcapFile {
   readonly linkType: number;
-  readonly packets: readonly PcapPacket[];
+  readonly packets: readonly ReadPacket[];
   /** The file ends in the middle of a packet: its writer was killed. */
   readonly truncated: boolean;
 }
@@ -62,15 +68,18 @@ export function readPcap(file: Uint8Array): PcapFile {
     throw new TpotError('pcap-invalid', 'not a pcap file');
   }
   const perSecond = view.getUint32(0, little) === MAGIC_NANOSECONDS ? 1e9 : 1e6;
-  const packets: PcapPacket[] = [];
+  const packets: ReadPacket[] = [];
   let offset = FILE_HEADER;
   while (offset + PACKET_HEADER <= file.length) {
     const start = offset + PACKET_HEADER;
     const end = start + view.getUint32(offset + 8, little);
     if (end > file.length) break;
-    const seconds = view.getUint32(offset, little) + view.getUint32(offset + 4, little) / perSecond;
+    const seconds = view.getUint32(offset, little);
+    const fraction = view.getUint32(offset + 4, little);
     const originalLength = view.getUint32(offset + 12, little);
-    packets.push({ time: seconds * 1000, originalLength, bytes: file.subarray(start, end) });
+    const nanoseconds = BigInt(seconds) * 1_000_000_000n + BigInt(fraction * (1e9 / perSecond));
+    const time = (seconds + fraction / perSecond) * 1000;
+    packets.push({ time, nanoseconds, originalLength, bytes: file.subarray(start, end) });
     offset = end;
   }
   return { linkType: view.getUint32(20, little), packets, truncated: offset !== file.length };

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { packageRoot } from '../host/paths.js';
+import { RELAYED_REASONS } from '../splice/join.js';
 import { REASONS } from '../tpot/reasons.js';
 import { LEG_REASONS } from './data-path-ebpf.js';
 import { LEG_FAILURES } from './session.js';
@@ -28,6 +29,7 @@ it('the page lists every reason code once, and no other', () => {
     ...Object.values(LEG_REASONS),
     ...Object.values(LEG_FAILURES),
     ...Object.keys(SNIFF_REASONS),
+    ...Object.keys(RELAYED_REASONS),
     ...inPlace,
   ];
   expect(inPlace.length).toBeGreaterThan(5);
