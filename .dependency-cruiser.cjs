@@ -9,9 +9,10 @@ const may = {
   bpf: ['wire', 'core', 'host'],
   'client-shim': ['tpot', 'bpf', 'wire', 'core', 'host'],
   node: ['cache', 'splice', 'bpf', 'tpot', 'wire', 'core', 'host'],
+  doctor: ['node', 'client-shim', 'bpf', 'tpot', 'wire', 'core', 'host'],
   netns: ['core', 'host', 'wire', 'tpot'],
   bench: ['node', 'splice', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
-  cli: ['node', 'client-shim', 'netns', 'bench', 'core', 'host'],
+  cli: ['node', 'client-shim', 'doctor', 'netns', 'bench', 'core', 'host'],
 };
 const folders = Object.keys(may);
 const product = `^(${folders.join('|')}|scripts)/`;

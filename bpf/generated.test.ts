@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { builtFile, packageRoot } from '../host/paths.js';
 import { dumpBtf, generateBindings } from '../scripts/btf-bindings.js';
+import { CAPABILITY } from '../tpot/option.js';
 import { REASONS } from '../tpot/reasons.js';
 import { TpotReason } from './generated/maps.js';
 import { LAYOUT_VERSION, POLICY_ROWS, reasonText } from './programs.js';
@@ -35,8 +36,9 @@ describe('constants that BTF does not carry', () => {
   it.each([
     ['TPOT_LAYOUT_VERSION', LAYOUT_VERSION],
     ['TPOT_POLICY_ROWS', POLICY_ROWS],
+    ['TPOT_CAPABILITY_TRACE', CAPABILITY.trace],
   ])('%s', (name, value) => {
-    const found = new RegExp(`^#define ${name} (\\d+)`, 'm').exec(read('bpf', 'tpot_consts.h'));
+    const found = new RegExp(`^#define ${name} (\\w+)`, 'm').exec(read('bpf', 'tpot_consts.h'));
     expect(Number(found?.[1])).toBe(value);
   });
 });

@@ -72,6 +72,13 @@ export const lib = {
   ),
   objPin: bindCall<[number, string], number>('int bpf_obj_pin(int fd, const char *path)'),
   objGet: bindCall<[string], number>('int bpf_obj_get(const char *path)'),
+  objInfo: bindCall<[number, Uint8Array, number[]], number>(
+    'int bpf_obj_get_info_by_fd(int fd, _Inout_ void *info, _Inout_ uint32_t *length)',
+  ),
+  probeHelper: bindCall<[number, number, null], number>(
+    'int libbpf_probe_bpf_helper(int program_type, int helper, const void *opts)',
+  ),
+  probeMapType: bindCall<[number, null], number>('int libbpf_probe_bpf_map_type(int type, const void *opts)'),
   possibleCpus: bindCall<[], number>('int libbpf_num_possible_cpus()'),
 } as const;
 

@@ -47,6 +47,7 @@
 #define TPOT_REPLY4_LEN 12
 #define TPOT_REPLY4_UDP_LEN 14
 #define TPOT_REPLY6_LEN 20
+#define TPOT_CAPABILITY_TRACE 0x8000
 
 /* Changes whenever a map's layout does: a restarted node adopts pinned maps of its own version only. */
 #define TPOT_LAYOUT_VERSION 1

@@ -16,6 +16,7 @@ struct option_scan {
 	__u8 mp_join;
 	__u8 mss_at;      /* offset of the MSS value in the area; 0: none */
 	__u8 hops;
+	__u8 hops_at;     /* offset of the hops of the request; 0: none */
 	__u16 request_capabilities;
 	__be32 reply_address[4];
 	__be16 reply_udp_port;
@@ -82,6 +83,7 @@ static __always_inline int scan_experiment(const struct tpot_option_area *area, 
 
 	if (version_type == (TPOT_VERSION << 4 | TPOT_TYPE_REQUEST) && length == TPOT_REQUEST_LEN && !scan->has_request) {
 		scan->has_request = 1;
+		scan->hops_at = at + 5;
 		scan->hops = area->bytes[(at + 5) & 63];
 		scan->request_capabilities = read_u16(area, at + 6);
 	} else if (version_type == (TPOT_VERSION << 4 | TPOT_TYPE_REPLY) && !scan->has_reply &&
@@ -182,6 +184,19 @@ static __noinline int lower_mss(struct __sk_buff *skb, const struct packet *p, c
 	bpf_l4_csum_replace(skb, p->l4 + 16, from, to, 2);
 	bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0);
 	return 0;
+}
+
+/* Takes one from the hops of the request, in place; 0 when the packet cannot be written to. */
+static __always_inline int lower_hops(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan)
+{
+	__u8 lowered = scan->hops - 1;
+	/* A byte at an odd offset is the lower one of its checksum word. */
+	__u32 shift = scan->hops_at & 1 ? 0 : 8;
+
+	if (bpf_skb_store_bytes(skb, p->l4 + TCP_HLEN + scan->hops_at, &lowered, sizeof(lowered), 0))
+		return 0;
+	bpf_l4_csum_replace(skb, p->l4 + 16, bpf_htons(scan->hops << shift), bpf_htons(lowered << shift), 2);
+	return 1;
 }
 
 #endif

@@ -150,6 +150,7 @@ static __noinline int on_connect(struct bpf_sock_ops *ops)
 
 	if (!config || !flow_of_socket(ops, &flow))
 		return 0;
+	bpf_map_delete_elem(&tpot_tunnels_closed, &flow); /* an earlier connection of these ports: this one may be plain */
 	socket = source_storage(ops, config);
 	if (!socket || socket->request_hops == 0)
 		return 0;

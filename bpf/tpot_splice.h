@@ -20,7 +20,7 @@
  */
 static __always_inline int hold_segment(struct __sk_buff *skb, const struct packet *p)
 {
-	if ((p->flags & (TCP_SYN | TCP_RST)) || !has_connection(skb, p))
+	if ((p->flags & (TCP_SYN | TCP_RST)) || !is_open(connection_state(skb, p)))
 		return SPLICE_GO_ON;
 	if (payload_of(p) == 0 && !(p->flags & TCP_FIN))
 		return SPLICE_GO_ON;

@@ -75,22 +75,27 @@ static __always_inline __u32 tuple_size(const struct packet *p)
 	return p->family == 4 ? sizeof(((struct bpf_sock_tuple *)0)->ipv4) : sizeof(((struct bpf_sock_tuple *)0)->ipv6);
 }
 
-/* Whether the kernel has a connection, open or half open, for this packet. Listeners and TIME_WAIT do not count. */
-static __noinline int has_connection(struct __sk_buff *skb, const struct packet *p)
+/* The state of the kernel's connection, TIME_WAIT included, that this packet belongs to; 0 when there is none. */
+static __noinline int connection_state(struct __sk_buff *skb, const struct packet *p)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *sk;
-	int found = 0;
+	int state = 0;
 
 	if (!p)
 		return 0;
 	fill_tuple(&tuple, p);
 	sk = bpf_skc_lookup_tcp(skb, &tuple, tuple_size(p), BPF_F_CURRENT_NETNS, 0);
 	if (sk) {
-		found = sk->state != BPF_TCP_LISTEN && sk->state != BPF_TCP_TIME_WAIT;
+		state = sk->state == BPF_TCP_LISTEN ? 0 : sk->state;
 		bpf_sk_release(sk);
 	}
-	return found;
+	return state;
+}
+
+static __always_inline int is_open(int state)
+{
+	return state != 0 && state != BPF_TCP_TIME_WAIT;
 }
 
 /* The node's listener stands on the loopback address, where nobody else can reach it. */
@@ -153,7 +158,7 @@ static __always_inline int pass_by_sockets(struct __sk_buff *skb)
  */
 static __always_inline int deliver_segment(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config)
 {
-	if (!has_connection(skb, p))
+	if (!connection_state(skb, p))
 		assign_listener(skb, p);
 	return deliver(skb, config);
 }
@@ -202,6 +207,30 @@ static __always_inline void remember_syn(const struct packet *p, const struct op
 	bpf_map_update_elem(&tpot_transient, &p->flow, &taken, BPF_ANY);
 }
 
+/* A trace with hops to spare: this node counts, and lets the SYN travel on to the one that is asked for. */
+static __always_inline int wants_trace(const struct option_scan *scan, const struct tpot_config *config)
+{
+	return scan->hops > 1 && (scan->request_capabilities & config->capabilities & TPOT_CAPABILITY_TRACE);
+}
+
+static __noinline __u32 forward_trace(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan)
+{
+	struct tpot_config *config = config_get();
+	struct bpf_sock *listener;
+	int stands;
+
+	if (!config || !p || !scan)
+		return TPOT_R_NONE;
+	listener = find_listener(skb, p, config);
+	if (!listener)
+		return TPOT_R_PASS_NO_LISTENER;
+	stands = listener->state == BPF_TCP_LISTEN;
+	bpf_sk_release(listener);
+	if (!stands)
+		return TPOT_R_PASS_NO_LISTENER;
+	return lower_hops(skb, p, scan) ? TPOT_R_TRACE_FORWARDED : TPOT_R_NONE;
+}
+
 static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 {
 	struct tpot_config *config = config_get();
@@ -215,25 +244,34 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 	 * another SYN: the source distrusts our reply (rule 2) or never saw it (rule 1), and wants plain TCP with D.
 	 */
 	struct tpot_taken *taken = find_taken(&p->flow);
-	int connected = taken && has_connection(skb, p);
+	int state = taken ? connection_state(skb, p) : 0;
+	int connected = is_open(state);
 
 	if (connected && (scan.has_request || taken->state == TPOT_STATE_EDGE))
 		return deliver(skb, config);
 	verdict = judge_syn(p, &scan, config);
+	if (verdict == TPOT_R_TAKEN && wants_trace(&scan, config))
+		verdict = forward_trace(skb, p, &scan);
 	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
-		if (assign_listener(skb, p)) {
+		/* Beside one in TIME_WAIT the kernel (seen on 6.18) makes no other connection: the SYN would be lost. */
+		if (state == BPF_TCP_TIME_WAIT) {
+			verdict = TPOT_R_PASS_TIME_WAIT;
+		} else if (assign_listener(skb, p)) {
 			remember_syn(p, &scan);
 			count(verdict);
 			return deliver(skb, config);
+		} else {
+			verdict = TPOT_R_PASS_NO_LISTENER;
 		}
-		verdict = TPOT_R_PASS_NO_LISTENER;
 	}
 	if (verdict != TPOT_R_NONE)
 		count(verdict);
 	if (!taken)
 		return TC_ACT_UNSPEC;
-	if (!connected) /* an earlier connection between the same ends, which is over */
+	if (state == 0) /* an earlier connection between the same ends, which is over */
 		bpf_map_delete_elem(&tpot_transient, &p->flow);
+	else if (!connected) /* its TIME_WAIT must not swallow the new one's segments: as plain ones they pass */
+		taken->state = TPOT_STATE_TUNNELLED;
 	return pass_by_sockets(skb);
 }
 

@@ -32,6 +32,8 @@ const COMMANDS: readonly {
   { names: ['down'], load: async () => (await import('./down.js')).registerDown },
   { names: ['status', 'conns', 'stats'], load: async () => (await import('./status.js')).registerStatus },
   { names: ['run'], load: async () => (await import('./run.js')).registerRun },
+  { names: ['trace'], load: async () => (await import('./trace.js')).registerTrace },
+  { names: ['doctor'], load: async () => (await import('./doctor.js')).registerDoctor },
   { names: ['lab'], load: async () => (await import('./lab.js')).registerLab },
   { names: ['bench'], load: async () => (await import('./bench.js')).registerBench },
 ];

@@ -6,7 +6,8 @@ import type { Prefix } from '../core/address.js';
 import type { Logger } from '../core/log.js';
 import { InterfaceSet } from '../bpf/interfaces.js';
 import type { Attachment } from '../bpf/attach.js';
-import { TpotFlag } from '../bpf/generated/maps.js';
+import { TpotFlag, TpotOrigin, TpotReason, type TpotSocket } from '../bpf/generated/maps.js';
+import type { TypedMap } from '../bpf/map.js';
 import { TpotPrograms } from '../bpf/programs.js';
 import { makeCgroup, removeCgroup } from '../host/mounts.js';
 
@@ -25,6 +26,7 @@ export class Shim {
   readonly #programs: TpotPrograms;
   readonly #interfaces: InterfaceSet;
   readonly #sockops: Attachment;
+  readonly #sockets: TypedMap<number, TpotSocket>;
 
   /** Loads and attaches; on an error nothing is left behind. */
   constructor(options: ShimOptions, logger: Logger) {
@@ -35,6 +37,7 @@ export class Shim {
         maxEntries: { tpot_taken: 1, tpot_transient: 1, tpot_splices: 1, tpot_tunnels: MAX_CONNECTIONS },
       });
       this.#programs.configure({ flags: TpotFlag.SOURCE, hops: options.hops, maxTunnels: MAX_CONNECTIONS });
+      this.#sockets = this.#programs.map('tpotSockets');
       this.#programs.setTrust(options.trust);
       this.#interfaces = new InterfaceSet(this.#programs, undefined, [], logger);
       this.#sockops = this.#programs.attachCgroup(options.cgroup);
@@ -42,6 +45,31 @@ export class Shim {
       removeCgroup(options.cgroup);
       throw error;
     }
+  }
+
+  /** Gives one socket, not connected yet, a request of its own instead of the shim's. */
+  ask(fd: number, { hops, capabilities }: { readonly hops: number; readonly capabilities: number }): void {
+    this.#sockets.set(fd, {
+      nextHop: new Uint8Array(16),
+      legReason: TpotReason.NONE,
+      origin: TpotOrigin.NONE,
+      requestCapabilities: capabilities,
+      replyCapabilities: 0,
+      requestHops: hops,
+      syns: 0,
+      requests: 0,
+      unused: 0,
+    });
+  }
+
+  /** What the kernel has noted of a socket of the cgroup. */
+  noted(fd: number): TpotSocket | undefined {
+    return this.#sockets.get(fd);
+  }
+
+  /** How often each thing happened, by reason code. */
+  counters(): Record<string, number> {
+    return this.#programs.counters();
   }
 
   /** Connections that still have segments to send through their tunnels. */

@@ -2,6 +2,7 @@
  * The few system calls that Node does not offer, called through koffi (prebuilt, 0.14 µs a call): no compiler is
  * needed where the package is installed, and nothing here is on a per-packet path.
  */
+import { closeSync, openSync } from 'node:fs';
 import koffi from 'koffi';
 import { TpotError } from '../core/errors.js';
 
@@ -79,6 +80,16 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
   check(`setsockopt(${level}, ${name})`, cSetsockopt(fd, level, name, bytes, 4) as number);
 }
 
+const SOL_SOCKET = 1;
+const SO_LINGER = 13;
+
+/** Makes close(2) of this socket a RST, whatever is queued and whatever was shut down before. */
+export function resetOnClose(fd: number): void {
+  const linger = Buffer.alloc(8);
+  linger.writeInt32LE(1);
+  check('setsockopt(SO_LINGER)', cSetsockopt(fd, SOL_SOCKET, SO_LINGER, linger, linger.length) as number);
+}
+
 const SOCK_DGRAM = 2;
 
 /** The address this machine sends from towards `address`, as the routing table says; 4 or 16 bytes. */
@@ -105,6 +116,28 @@ export function getSocketOption(fd: number, level: number, name: number, length:
   const value = Buffer.alloc(length);
   check(`getsockopt(${level}, ${name})`, cGetsockopt(fd, level, name, value, [length]) as number);
   return value;
+}
+
+const CLONE_NEWNET = 0x40000000;
+const cUnshare = libc.func('int unshare(int flags)');
+const cSetns = libc.func('int setns(int fd, int type)');
+
+/**
+ * Runs `action`, which must not wait for anything, in a network namespace of its own that goes away with it; only
+ * this thread is in it meanwhile. What the action attaches there harms nobody.
+ */
+export function inNewNetworkNamespace<T>(action: () => T): T {
+  const before = openSync('/proc/thread-self/ns/net', 'r');
+  try {
+    check('unshare', cUnshare(CLONE_NEWNET) as number);
+    try {
+      return action();
+    } finally {
+      check('setns', cSetns(before, CLONE_NEWNET) as number);
+    }
+  } finally {
+    closeSync(before);
+  }
 }
 
 const cIoctl = libc.func('int ioctl(int fd, ulong request, _Out_ int *value)');

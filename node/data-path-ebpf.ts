@@ -25,6 +25,7 @@ import {
 } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { ipv4Number, type TpotPrograms } from '../bpf/programs.js';
+import { CAPABILITY } from '../tpot/option.js';
 import type { PolicyRow } from '../tpot/policy.js';
 import { descriptorOf } from './socket-descriptor.js';
 import { bindFreePort } from './leg-port.js';
@@ -59,7 +60,7 @@ const LOOPBACK: Record<Family, Uint8Array> = {
 const NO_ADDRESS = new Uint8Array(16);
 
 /** What `conns` says of a leg, by what the kernel noted. */
-const LEG_REASONS: Readonly<Record<number, string>> = {
+export const LEG_REASONS: Readonly<Record<number, string>> = {
   [TpotReason.NONE]: 'plain-no-request',
   [TpotReason.REPLY_ACCEPTED]: 'tunnelled',
   [TpotReason.REPLY_NONE]: 'plain-no-reply',
@@ -294,6 +295,7 @@ export class EbpfDataPath implements DataPath {
       address4: ipv4 === undefined ? 0 : ipv4Number(ipv4),
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
       maxConnections,
+      capabilities: CAPABILITY.trace,
     });
     this.#programs.setTrust(trust);
     this.setPolicy(policy);

@@ -4,6 +4,7 @@ import { ip } from '../core/address.js';
 import { systemClock } from '../core/clock.js';
 import { silentLogger } from '../core/log.js';
 import { accepted, failure, LoopbackDataPath, portOf, readAll, readSome, Sockets } from '../test/loopback.js';
+import { CAPABILITY } from '../tpot/option.js';
 import type { NodeConfig } from './config.js';
 import type { DataPathOptions } from './data-path.js';
 import { HttpService } from './http/service.js';
@@ -88,6 +89,20 @@ describe('a relay rule', () => {
     client();
     await third;
     expect(dataPath.legs.map(({ hops }) => hops)).toEqual([2, 8, 0]);
+  });
+
+  it('opens no leg for a trace, and ends it', async () => {
+    const { node, dataPath, client } = await startNode();
+    dataPath.taken = { via: 'tunnel', hops: 1, capabilities: CAPABILITY.trace };
+    const socket = client();
+    socket.write('never read');
+    await readAll(socket).catch(() => Buffer.alloc(0)); // a FIN, or a reset for the unread bytes
+    await vi.waitFor(() => expect(node.conns()).toEqual([]));
+    expect(dataPath.legs).toEqual([]);
+    expect(node.stats().connections.byReason).toEqual({ taken: 1, trace: 1 });
+    dataPath.taken = { via: 'edge', hops: undefined, capabilities: CAPABILITY.trace };
+    client();
+    await vi.waitFor(() => expect(dataPath.legs).toHaveLength(1));
   });
 
   it('resets the client when the next leg is refused, and counts why', async () => {

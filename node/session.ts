@@ -1,5 +1,7 @@
 /** The slow path of one connection: what happens in user space from its acceptance to its end. */
+import { once } from 'node:events';
 import { Socket } from 'node:net';
+import { CAPABILITY } from '../tpot/option.js';
 import type { Action } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath } from './data-path.js';
@@ -37,7 +39,7 @@ export interface SessionPorts {
 }
 
 /** How a leg failed before it was connected, by the code of its error. */
-const LEG_FAILURES: Readonly<Record<string, string>> = {
+export const LEG_FAILURES: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'leg-refused',
   ECONNRESET: 'leg-reset',
   ETIMEDOUT: 'leg-timed-out',
@@ -125,6 +127,19 @@ async function sniffThenServe(connection: Connection, ports: SessionPorts): Prom
   }
 }
 
+/** Whether S only wants to know who is here (protocol rule 11); an edge's clients have asked for nothing. */
+function isTrace({ taken }: Connection): boolean {
+  return taken.via !== 'edge' && (taken.capabilities & CAPABILITY.trace) !== 0;
+}
+
+/** A trace has had its answer with the SYN-ACK: nothing is opened for it, nothing it says is read. */
+async function endTrace({ socket }: Connection): Promise<void> {
+  if (socket.destroyed) return;
+  const closed = once(socket, 'close');
+  socket.destroySoon();
+  await closed;
+}
+
 /** Runs a connection to its end; never rejects for what a peer or the network does. */
 export async function runSession(
   connection: Connection,
@@ -133,6 +148,11 @@ export async function runSession(
 ): Promise<void> {
   connection.socket.on('error', ignore);
   tune(connection.socket);
+  if (isTrace(connection)) {
+    connection.because('trace');
+    connection.state = 'closing';
+    return endTrace(connection);
+  }
   if (action === 'cache') return sniffThenServe(connection, ports);
   // No sniffing: where the server speaks first nobody has to wait.
   const leg = openLeg(connection, ports);

@@ -44,6 +44,7 @@ const node: NodeView = {
   draining: false,
   full: false,
   listening: true,
+  capabilities: 0,
 };
 const request = (hops = 8): TcpOption => encodeOption({ type: 'request', hops, capabilities: 5 });
 const mss: TcpOption = { kind: 'mss', mss: 1460 };

@@ -57,6 +57,7 @@ const view: NodeView = {
   draining: false,
   full: false,
   listening: false,
+  capabilities: 0,
 };
 
 /** Makes the kernel's view of the node that of the model. */

@@ -152,9 +152,9 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
 
   it('reports the capabilities of the request', async () => {
     const p1 = await start('p1');
-    const opened = await client.connect(addressesOf.origin[4], 80, HOPS, 0x8001);
+    const opened = await client.connect(addressesOf.origin[4], 80, HOPS, 0x4001);
     expect(await client.line(opened.connection)).toBe(nameOf('p1'));
-    expect(p1.connections()).toMatchObject([{ capabilities: 0x8001 }]);
+    expect(p1.connections()).toMatchObject([{ capabilities: 0x4001 }]);
   });
 
   it('takes SYNs without a request at an edge, and only there', async () => {

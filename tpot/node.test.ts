@@ -15,7 +15,7 @@ import {
   type TakenEvent,
   type TakenState,
 } from './node.js';
-import { encodeOption } from './option.js';
+import { CAPABILITY, encodeOption } from './option.js';
 import { flattenRules } from './policy.js';
 
 const own = ip('198.18.1.1');
@@ -27,6 +27,7 @@ const view: NodeView = {
   draining: false,
   full: false,
   listening: true,
+  capabilities: 0,
 };
 
 const request = (hops = 8): TcpOption => encodeOption({ type: 'request', hops, capabilities: 5 });
@@ -45,6 +46,7 @@ describe('decideSyn', () => {
       take: true,
       reason: 'taken',
       request: { type: 'request', hops: 8, capabilities: 5 },
+      forwarded: undefined,
     });
   });
 
@@ -64,7 +66,7 @@ describe('decideSyn', () => {
   });
 
   it('leaves SYNs without a request alone and uncounted, except at an edge', () => {
-    expect(decideSyn(synWith(), view)).toEqual({ take: false, reason: undefined, request: undefined });
+    expect(decideSyn(synWith(), view)).toMatchObject({ take: false, reason: undefined, request: undefined });
     expect(decideSyn(synWith(), { ...view, edge: true })).toMatchObject({ take: true, reason: 'taken-edge' });
     expect(decideSyn(synWith(request()), { ...view, edge: true })).toMatchObject({
       take: true,
@@ -181,5 +183,32 @@ describe('the first segment after the SYN-ACK (rule 8)', () => {
         }
       }),
     );
+  });
+});
+
+describe('a trace (rule 11)', () => {
+  const tracing = { ...view, capabilities: CAPABILITY.trace };
+  const trace = (hops: number): TcpOption =>
+    encodeOption({ type: 'request', hops, capabilities: CAPABILITY.trace });
+
+  it('goes on with one hop less, and is taken by the node at which one is left', () => {
+    let syn = synWith(trace(3));
+    for (const hops of [2, 1]) {
+      const decision = decideSyn(syn, tracing);
+      expect(decision).toMatchObject({ take: false, reason: 'trace-forwarded' });
+      expect(decision.forwarded).toEqual(synWith(trace(hops)).options);
+      syn = { ...syn, options: decision.forwarded ?? syn.options };
+    }
+    expect(decideSyn(syn, tracing)).toMatchObject({ take: true, reason: 'taken', forwarded: undefined });
+  });
+
+  it('is an ordinary request to a node that does not know it', () => {
+    expect(decideSyn(synWith(trace(3)), view)).toMatchObject({ take: true, reason: 'taken' });
+  });
+
+  it('does not count a node that would not take it', () => {
+    for (const change of [{ draining: true }, { full: true }, { listening: false }, { policy: [] }]) {
+      expect(decideSyn(synWith(trace(3)), { ...tracing, ...change }).forwarded).toBeUndefined();
+    }
   });
 });

@@ -1,5 +1,5 @@
 /**
- * The node's side of the handshake (protocol rules 5 and 8), for one connection: pure functions.
+ * The node's side of the handshake (protocol rules 5, 8 and 11), for one connection: pure functions.
  *
  * ```
  *   SYN, judged         SYN-ACK leaves           tunnelled segment
@@ -12,7 +12,7 @@ import { sameIp, type IpAddress } from '../core/address.js';
 import { add, type Seq } from '../wire/seq.js';
 import { hasFlags, type TcpRepr } from '../wire/tcp.js';
 import { iterateOptions, TCP_OPTION } from '../wire/tcp-options.js';
-import { DEFAULT_NUMBERS, findOption, type RequestOption } from './option.js';
+import { CAPABILITY, DEFAULT_NUMBERS, findOption, lowerHops, type RequestOption } from './option.js';
 import { rowsTake, type PolicyRow } from './policy.js';
 import type { ReasonCode } from './reasons.js';
 
@@ -27,6 +27,8 @@ export interface NodeView {
   /** As many connections as the limit allows. */
   readonly full: boolean;
   readonly listening: boolean;
+  /** What this node does of what a request may ask for. */
+  readonly capabilities: number;
 }
 
 /** A SYN without ACK. */
@@ -44,6 +46,8 @@ export interface SynDecision {
   readonly reason: ReasonCode | undefined;
   /** Present when the SYN carries one. */
   readonly request: RequestOption | undefined;
+  /** With `trace-forwarded`: the option area with which the SYN travels on. */
+  readonly forwarded: Uint8Array | undefined;
 }
 
 const MPTCP_JOIN = 1;
@@ -69,14 +73,25 @@ function judge(syn: Syn, request: RequestOption | undefined, node: NodeView): Re
   if (!rowsTake(node.policy, syn)) return 'pass-policy';
   if (node.full) return 'pass-limit';
   if (!node.listening) return 'pass-no-listener';
-  return request === undefined ? 'taken-edge' : 'taken';
+  if (request === undefined) return 'taken-edge';
+  return request.hops > 1 && (request.capabilities & node.capabilities & CAPABILITY.trace) !== 0
+    ? 'trace-forwarded'
+    : 'taken';
 }
 
-/** Rule 5. The order of the tests is part of the contract: the first that fails names the reason. */
+/**
+ * Rules 5 and 11. The order of the tests is part of the contract: the first that fails names the reason. The one that
+ * looks at earlier connections (`pass-time-wait`) is the kernel's: here every SYN is the first of its ends and ports.
+ */
 export function decideSyn(syn: Syn, node: NodeView, numbers = DEFAULT_NUMBERS): SynDecision {
   const request = findOption(syn.options, 'request', numbers);
   const reason = judge(syn, request, node);
-  return { take: reason === 'taken' || reason === 'taken-edge', reason, request };
+  return {
+    take: reason === 'taken' || reason === 'taken-edge',
+    reason,
+    request,
+    forwarded: reason === 'trace-forwarded' ? lowerHops(syn.options, numbers) : undefined,
+  };
 }
 
 export type TakenState =

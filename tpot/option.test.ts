@@ -9,6 +9,7 @@ import {
   DEFAULT_NUMBERS,
   encodeOption,
   findOption,
+  lowerHops,
   optionLength,
   type ReplyOption,
   type TpotOption,
@@ -130,6 +131,28 @@ describe('configured numbers', () => {
         expect(decodeOption(encoded, numbers)).toEqual(value);
         expect(decodeOption(encoded, DEFAULT_NUMBERS)).toBeUndefined();
         expect(findOption(bytesOf(value), value.type, numbers)).toBeUndefined();
+      }),
+    );
+  });
+});
+
+describe('lowerHops', () => {
+  it('changes one byte: the hops of the request that counts', () => {
+    const others = fc.array(plainOption, { maxLength: 3 });
+    fc.assert(
+      fc.property(request, others, others, bytesUpTo(6), (asked, before, after, tail) => {
+        fc.pre(asked.hops > 0);
+        const area = (value: TpotOption): Uint8Array =>
+          concat(tcpOptions.emit([...before, encodeOption(value), ...after]), tail);
+        expect(lowerHops(area(asked))).toEqual(area({ ...asked, hops: asked.hops - 1 }));
+      }),
+    );
+  });
+
+  it('leaves an area without a request as it is', () => {
+    fc.assert(
+      fc.property(reply, (value) => {
+        expect(lowerHops(bytesOf(value))).toEqual(bytesOf(value));
       }),
     );
   });

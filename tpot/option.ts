@@ -12,7 +12,7 @@
  */
 import type { IpAddress } from '../core/address.js';
 import { addressBytes, ByteView, writer } from '../wire/bytes.js';
-import { iterateOptions, type TcpOption } from '../wire/tcp-options.js';
+import { iterateOptions, tcpOptions, type TcpOption } from '../wire/tcp-options.js';
 
 /** The numbers by which the option is known; both ends of a path need the same. */
 export interface OptionNumbers {
@@ -25,6 +25,12 @@ export interface OptionNumbers {
 }
 
 export const DEFAULT_NUMBERS: OptionNumbers = { kind: 253, exId: 0x5450, exIdIpv6: 0x5456 };
+
+/** Bits of `capabilities`. Transforms count from the lowest, what concerns the handshake from the highest. */
+export const CAPABILITY = {
+  /** In a request: asks for the node `hops` nodes away. In a reply: that was understood, and no next leg opens. */
+  trace: 0x8000,
+} as const;
 
 export interface RequestOption {
   readonly type: 'request';
@@ -134,4 +140,16 @@ export function findOption<Type extends TpotOption['type']>(
     if (option?.type === type) return option as Extract<TpotOption, { type: Type }>;
   }
   return undefined;
+}
+
+/** The area with one hop less in the request that {@link findOption} finds; every other byte is kept. */
+export function lowerHops(area: Uint8Array, numbers = DEFAULT_NUMBERS): Uint8Array {
+  let found = false;
+  const options = tcpOptions.parse(area).map((candidate) => {
+    const option = found ? undefined : decodeOption(candidate, numbers);
+    if (option?.type !== 'request') return candidate;
+    found = true;
+    return encodeOption({ ...option, hops: option.hops - 1 }, numbers);
+  });
+  return tcpOptions.emit(options);
 }
