@@ -83,6 +83,11 @@ test('without root it says so and tries nothing', async () => {
     '--reuid',
     '65534',
     '--clear-groups',
+    // Permission to read this checkout, wherever it lies.
+    '--inh-caps',
+    '+dac_read_search',
+    '--ambient-caps',
+    '+dac_read_search',
     program,
     launcher,
     'doctor',
