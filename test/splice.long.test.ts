@@ -1,5 +1,6 @@
 /** Thousands of hand-overs with data under way in both directions, on both nodes of a chain. */
 import { afterEach, expect, test } from 'vitest';
+import { waitFor } from '../netns/wait.js';
 import { closeAll, fixture, ORIGIN, standChain } from './chain.js';
 
 const SPLICE = { rules: [{ action: 'splice' }] };
@@ -28,6 +29,10 @@ test.each([
       const { byReason } = (await chain.stats(node)).connections;
       console.log(loss ?? 0, node, byReason, score);
       expect(byReason['spliced']).toBeGreaterThan(CONNECTIONS / 2);
+      await waitFor(async () => (await chain.conns(node)).length === 0, {
+        what: 'ended connections to be forgotten',
+        timeoutMs: 120_000,
+      });
     }
   },
   600_000,
