@@ -15,7 +15,7 @@ import { TpotError } from '../core/errors.js';
 import { silentLogger } from '../core/log.js';
 import { AF_INET, AF_INET6, bind, close, resetOnClose, tcpSocket } from '../host/libc.js';
 import { enterCgroup, ownCgroup } from '../host/mounts.js';
-import { tcpInfo } from '../host/tcp-info.js';
+import { tcpInfo } from '../host/tcp.js';
 import { reasonText } from '../bpf/programs.js';
 import { Shim } from './shim.js';
 

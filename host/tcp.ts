@@ -17,8 +17,10 @@ const REPAIR_ON = 1;
 const REPAIR_OFF_SILENTLY = -1;
 
 const TCP_ESTABLISHED = 1;
+const TCP_FIN_WAIT2 = 5;
+const TCP_TIME_WAIT = 6;
 /** struct tcp_info, as far as it is read here; Linux only ever appends to it. */
-const AT = { state: 0, options: 5, scales: 6, sendMss: 16, receiveMss: 84 } as const;
+const AT = { state: 0, options: 5, scales: 6, sendMss: 16, roundTrip: 68, receiveMss: 84 } as const;
 const INFO_LENGTH = 104;
 /** Bits of tcpi_options. */
 const OPTION = { timestamps: 1, sack: 2, windowScale: 4, ecn: 8 } as const;
@@ -26,6 +28,10 @@ const OPTION = { timestamps: 1, sack: 2, windowScale: 4, ecn: 8 } as const;
 const TIMESTAMPS_LENGTH = 12;
 
 export interface TcpInfo {
+  /** Smoothed round-trip time; after the handshake it is that of the SYN. */
+  readonly rttMicroseconds: number;
+  /** Our FIN has been sent and acknowledged. */
+  readonly finAcknowledged: boolean;
   readonly established: boolean;
   readonly timestamps: boolean;
   readonly sack: boolean;
@@ -43,8 +49,11 @@ export function tcpInfo(fd: number): TcpInfo {
   const info = getSocketOption(fd, IPPROTO_TCP, TCP_INFO, INFO_LENGTH);
   const options = info.readUInt8(AT.options);
   const scales = (options & OPTION.windowScale) === 0 ? 0 : info.readUInt8(AT.scales);
+  const state = info.readUInt8(AT.state);
   return {
-    established: info.readUInt8(AT.state) === TCP_ESTABLISHED,
+    rttMicroseconds: info.readUInt32LE(AT.roundTrip),
+    finAcknowledged: state === TCP_FIN_WAIT2 || state === TCP_TIME_WAIT,
+    established: state === TCP_ESTABLISHED,
     timestamps: (options & OPTION.timestamps) !== 0,
     sack: (options & OPTION.sack) !== 0,
     ecn: (options & OPTION.ecn) !== 0,
