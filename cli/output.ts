@@ -22,6 +22,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   'kernel-feature-missing': EXIT.unavailable,
   'program-missing': EXIT.unavailable,
   'packages-missing': EXIT.unavailable,
+  usage: EXIT.usage,
   'which-node': EXIT.usage,
   'bench-unknown': EXIT.usage,
 };

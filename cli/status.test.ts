@@ -41,6 +41,8 @@ describe('connections for people', () => {
       state: 'relaying',
       action: 'relay',
       reason: 'plain-no-reply',
+      sni: null,
+      alpn: null,
       bytesIn: 1536,
       bytesOut: 0,
       ageSeconds: 5,

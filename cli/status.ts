@@ -35,6 +35,8 @@ export function formatStatus(status: NodeStatus): string {
 
 export function formatConns(rows: readonly ConnectionRow[]): string {
   if (rows.length === 0) return 'no connections';
+  // Most columns are always there; this one is wide, and often empty.
+  const named = rows.some(({ sni }) => sni !== null);
   const heading = [
     'CLIENT',
     'DESTINATION',
@@ -43,6 +45,7 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
     'STATE',
     'ACTION',
     'REASON',
+    ...(named ? ['SNI'] : []),
     'IN',
     'OUT',
     'AGE',
@@ -57,6 +60,7 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
       row.state,
       row.action,
       row.reason,
+      ...(named ? [row.sni] : []),
       formatBytes(row.bytesIn),
       formatBytes(row.bytesOut),
       formatAge(row.ageSeconds),

@@ -1,8 +1,10 @@
-/** `tpot-node up [--config FILE] [--name N] [--address A] [--interface IF]… [--check]` */
+/** `tpot-node up [--config FILE] [--name N] [--address A] [--interface IF]… [--check [--to A:PORT [--from A] [--sni NAME]]]` */
 import type { Command } from 'commander';
 import { explainConfig } from '../node/config-explain.js';
 import { loadConfig } from '../node/config.js';
+import { TpotError } from '../core/errors.js';
 import { runInForeground } from '../node/foreground.js';
+import { traceRules } from '../node/rule-trace.js';
 import { print } from './output.js';
 
 const HELP = `
@@ -16,6 +18,8 @@ Examples:
   tpot-node up                                       all interfaces, the first global address
   tpot-node up --config /etc/tpot-node/p1.yaml
   tpot-node up --config p1.yaml --check              validate and explain, change nothing
+  tpot-node up --config p1.yaml --check --to 192.0.2.80:443 --sni www.example.net
+                                                     which rule decides about such a connection
   tpot-node up --name p1 --address 198.18.1.1 --interface eth0 --interface eth1`;
 
 interface UpFlags {
@@ -24,6 +28,17 @@ interface UpFlags {
   readonly address?: string;
   readonly interface?: string[];
   readonly check?: boolean;
+  readonly to?: string;
+  readonly from?: string;
+  readonly sni?: string;
+}
+
+/** One connection is only asked about, never waited for. */
+function requireCheck({ check, to, from, sni }: UpFlags): void {
+  if (to !== undefined ? check === true : from === undefined && sni === undefined) return;
+  throw new TpotError('usage', '--to belongs to --check, and --from and --sni to --to', {
+    hint: 'tpot-node up --check --to 192.0.2.80:443 --sni www.example.net',
+  });
 }
 
 function collect(value: string, earlier: readonly string[] | undefined): string[] {
@@ -44,10 +59,18 @@ export function registerUp(program: Command): void {
       collect,
     )
     .option('--check', 'validate the configuration, explain it and exit')
+    .option('--to <address:port>', 'with --check: say which rule decides about a connection to there')
+    .option('--from <address>', 'with --to: from this client')
+    .option('--sni <name>', 'with --to: with this TLS server name')
     .addHelpText('after', HELP)
     .action(async (flags: UpFlags) => {
       const overrides = { name: flags.name, address: flags.address, interfaces: flags.interface };
+      requireCheck(flags);
       const config = loadConfig(flags.config, overrides);
+      if (flags.to !== undefined) {
+        print(traceRules(config.rules, { to: flags.to, from: flags.from, sni: flags.sni }));
+        return;
+      }
       if (flags.check === true) {
         print(explainConfig(config, flags.config ?? 'defaults'));
         return;

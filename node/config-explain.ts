@@ -21,8 +21,8 @@ function ports(ranges: readonly PortRange[]): string {
   return `port${several ? 's' : ''} ${either(ranges.map(formatPortRange))}`;
 }
 
-function matchesAll({ sources, destinations, ports: ranges }: Rule): boolean {
-  return sources.length + destinations.length + ranges.length === 0;
+function matchesAll({ sources, destinations, ports: ranges, serverNames }: Rule): boolean {
+  return sources.length + destinations.length + ranges.length === 0 && serverNames === undefined;
 }
 
 /** One English sentence. */
@@ -32,7 +32,25 @@ export function describeRule(rule: Rule<Action>): string {
   if (rule.sources.length > 0) words.push(`from ${either(rule.sources.map(formatPrefix))}`);
   if (rule.destinations.length > 0) words.push(`to ${either(rule.destinations.map(formatPrefix))}`);
   if (rule.ports.length > 0) words.push(`${rule.destinations.length > 0 ? 'on' : 'to'} ${ports(rule.ports)}`);
+  if (rule.serverNames !== undefined) words.push(`with the TLS server name ${either([...rule.serverNames])}`);
   return `${words.join(' ')} ${DOES[rule.action]}.`;
+}
+
+/** What to know of rules with server names, and what looks unintended in them. */
+function aboutNames(rules: readonly Rule<Action>[]): string[] {
+  if (rules.every(({ serverNames }) => serverNames === undefined)) return [];
+  const portless = rules.flatMap(({ serverNames, ports: ranges }, index) =>
+    serverNames !== undefined && ranges.length === 0 ? [index + 1] : [],
+  );
+  return [
+    '',
+    'A rule with a server name takes every connection that it may match, looks at the first bytes, and leaves it to',
+    'the rules behind when the name is another one. What then passes, or comes under no rule, is spliced.',
+    ...portless.map(
+      (rule) =>
+        `warning: rule ${rule} takes connections to every port to look for its name; give it a \`dport\`.`,
+    ),
+  ];
 }
 
 function describeRules(rules: readonly Rule<Action>[]): string[] {
@@ -96,6 +114,7 @@ export function explainConfig(config: NodeConfig, source: string): string {
     '',
     'Rules, the first that matches wins:',
     ...describeRules(config.rules),
+    ...aboutNames(config.rules),
     ...(warnings.length > 0 ? ['', ...warnings] : []),
     '',
   ].join('\n');

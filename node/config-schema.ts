@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { Ajv2020, type AnySchemaObject, type ErrorObject } from 'ajv/dist/2020.js';
 import { isTunnelUnicast, parseIp, parsePrefix } from '../core/address.js';
+import { parseServerName } from '../tpot/server-names.js';
 import { nearest } from './nearest.js';
 import { parseDuration, parsePortRange, parseSize } from './units.js';
 
@@ -29,6 +30,7 @@ export interface RawRule {
     readonly src?: string | readonly string[];
     readonly dst?: string | readonly string[];
     readonly dport?: number | string | readonly (number | string)[];
+    readonly sni?: string | readonly string[];
   };
   readonly action: 'cache' | 'splice' | 'relay' | 'pass';
 }
@@ -60,6 +62,7 @@ const validate = (() => {
   ajv.addFormat('duration-with-unit', text(parseDuration));
   ajv.addFormat('port-range', text(parsePortRange));
   ajv.addFormat('prefix', text(parsePrefix));
+  ajv.addFormat('server-name', text(parseServerName));
   ajv.addFormat('tunnel-address', text(tunnelAddress));
   const schema = JSON.parse(
     readFileSync(new URL('./config.schema.json', import.meta.url), 'utf8'),

@@ -113,6 +113,14 @@ describe('a valid file', () => {
   });
 });
 
+describe('a server name', () => {
+  it('is read in its canonical form', () => {
+    const yaml = 'rules: [{ match: { sni: [WWW.Example.net., "*.Example.org"] }, action: splice }]';
+    const [rule] = load(yaml, { address: '198.18.1.1' }).rules;
+    expect(rule?.serverNames).toEqual(new Set(['www.example.net', '*.example.org']));
+  });
+});
+
 describe('an unknown key', () => {
   it.each([
     ['cahe: { memory: 1GiB }', '1:1', 'unknown key `cahe`, did you mean `cache`?'],
@@ -151,6 +159,10 @@ describe('a bad value', () => {
     ['rules: [{ action: join }]', '1:19', 'cache, splice, relay or pass'],
     ['rules: [{ match: { dport: 80 } }]', '1:9', 'action'],
     ['rules: [{ match: { src: 192.0.2.0/24, dst: "::/0" }, action: relay }]', '1:9', 'one family'],
+    ['rules: [{ match: { sni: 192.0.2.1 }, action: relay }]', '1:25', 'a host name'],
+    ['rules: [{ match: { sni: [a.example, "*"] }, action: relay }]', '1:37', '*.example.net'],
+    ['rules: [{ match: { sni: bücher.example }, action: relay }]', '1:25', 'xn--'],
+    ['rules: [{ match: { sni: a.example }, action: pass }]', '1:46', 'action: splice'],
     ['- a list', '1:1', ''],
   ])('%j is an error with its place and a hint', (yaml, where, hint) => {
     const found = problems(yaml);
@@ -210,6 +222,23 @@ describe('explanation', () => {
     expect(text).toMatch(/cache\.memory +256MiB/);
     expect(text).toContain('never reached: rule 1 matches everything');
     expect(text).toContain('198.18.1.1 is not an address of this machine');
+  });
+
+  it('says what a server name means', () => {
+    const yaml = `address: 198.18.1.1
+rules:
+  - { match: { dport: 443, sni: ["*.example.net", a.example] }, action: splice }
+  - { match: { sni: b.example }, action: relay }
+  - { action: relay }`;
+    const config = load(yaml);
+    expect(describeRule(config.rules[0]!)).toBe(
+      'A connection to port 443 with the TLS server name *.example.net or a.example is taken, and joined in the kernel.',
+    );
+    const text = explainConfig(config, 'x');
+    expect(text).not.toContain('never reached');
+    expect(text).toContain('warning: rule 2 takes connections to every port');
+    expect(text).not.toContain('warning: rule 1');
+    expect(text).toContain('is spliced');
   });
 
   it('says what happens when no rule matches', () => {

@@ -9,6 +9,7 @@ import { hostname } from 'node:os';
 import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
 import { messageOf, TpotError } from '../core/errors.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
+import { parseServerName } from '../tpot/server-names.js';
 import { globalAddresses } from './addresses.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
@@ -105,11 +106,16 @@ function toPorts(written: number | string | readonly (number | string)[] = []): 
   return list(written).flatMap((port) => parsePortRange(String(port)) ?? []);
 }
 
+function toServerNames(written: string | readonly string[]): ReadonlySet<string> {
+  return new Set(list(written).flatMap((text) => parseServerName(text) ?? []));
+}
+
 function toRule({ match = {}, action }: RawRule): Rule<Action> {
   return {
     sources: toPrefixes(match.src),
     destinations: toPrefixes(match.dst),
     ports: toPorts(match.dport),
+    ...(match.sni === undefined ? {} : { serverNames: toServerNames(match.sni) }),
     action,
   };
 }
@@ -130,6 +136,15 @@ function toAddresses(raw: RawConfig): Partial<Record<Family, IpAddress>> {
   return addresses;
 }
 
+/** A name comes behind the handshake, when the node has answered for the destination. */
+function passByName(index: number, locate: ConfigSource['locate']): ConfigProblem {
+  return {
+    where: locate(['rules', index, 'action']),
+    message: `\`rules[${index}]\` cannot pass by \`sni\`: the name is only known once the connection has been taken`,
+    hint: 'Write `action: splice`, which hands the connection to the kernel as it is, or leave `sni` out.',
+  };
+}
+
 /** What a schema cannot say. */
 function contradictions(
   raw: RawConfig,
@@ -143,6 +158,7 @@ function contradictions(
     found.push({ where: locate(['address']), message, hint: 'Give at most one IPv4 and one IPv6 address.' });
   }
   for (const [index, rule] of rules.entries()) {
+    if (rule.serverNames !== undefined && rule.action === 'pass') found.push(passByName(index, locate));
     if (flattenRules([rule]).length > 0) continue;
     const message = `\`rules[${index}]\` can never match: src and dst are of different families`;
     found.push({

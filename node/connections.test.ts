@@ -50,6 +50,8 @@ describe('the connection table', () => {
         state: 'connecting',
         action: 'relay',
         reason: 'taken',
+        sni: null,
+        alpn: null,
         bytesIn: 5,
         bytesOut: 3,
         ageSeconds: 62,

@@ -2,7 +2,9 @@
 import type { Socket } from 'node:net';
 import { formatIp, type IpAddress } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
+import type { ClientHello } from '../wire/tls-hello.js';
 import type { LegInfo, SplicedConnection, TakenInfo } from './data-path.js';
+import { SplicedNames, tlsNames, type TlsNames } from './tls-names.js';
 
 export interface Endpoint {
   readonly address: IpAddress;
@@ -20,6 +22,9 @@ export interface ConnectionRow {
   readonly state: ConnectionState;
   readonly action: 'cache' | 'splice' | 'relay';
   readonly reason: string;
+  /** What the ClientHello said; null where none was seen, or it named none. */
+  readonly sni: string | null;
+  readonly alpn: readonly string[] | null;
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly ageSeconds: number;
@@ -64,6 +69,7 @@ export class Connection {
   readonly #openedAt: number;
   readonly #reasons: string[];
   #leg: LegInfo | undefined;
+  #names: TlsNames | undefined;
 
   constructor(
     socket: Socket,
@@ -94,6 +100,21 @@ export class Connection {
     this.#leg = leg;
     this.because(leg.reason);
     if (this.state === 'connecting') this.state = 'relaying';
+  }
+
+  /** Notes what the client's first bytes asked for. */
+  asked(hello: ClientHello): void {
+    this.#names = tlsNames(hello);
+  }
+
+  /** What the first bytes asked for, if they were TLS. */
+  get names(): TlsNames | undefined {
+    return this.#names;
+  }
+
+  /** Whether the kernel carries it. */
+  get hasLeft(): boolean {
+    return this.#left;
   }
 
   /** Leaves for the kernel, whose table counts its bytes from now on, those before included. */
@@ -128,6 +149,8 @@ export class Connection {
       action: this.action,
       // What became of the leg says most; before there is one, the latest.
       reason: this.#leg?.reason ?? this.#reasons.at(-1) ?? '',
+      sni: this.#names?.sni ?? null,
+      alpn: this.#names?.alpn ?? null,
       bytesIn: this.socket.bytesRead,
       bytesOut: this.socket.bytesWritten,
       ageSeconds: Math.floor((now - this.#openedAt) / 1000),
@@ -136,15 +159,20 @@ export class Connection {
 }
 
 /** The row of a connection that is in the kernel's table alone. */
-export function splicedRow(one: SplicedConnection): ConnectionRow {
+function splicedRow(one: SplicedConnection, known: SplicedNames): ConnectionRow {
+  const client = formatEndpoint(one.client);
+  const destination = formatEndpoint(one.destination);
+  const names = known.get(client, destination);
   return {
-    client: formatEndpoint(one.client),
-    destination: formatEndpoint(one.destination),
+    client,
+    destination,
     via: one.tunnelled ? 'tunnel' : 'edge',
     nextHop: one.nextHop === undefined ? null : formatIp(one.nextHop),
     state: one.closing ? 'closing' : 'spliced',
     action: 'splice',
     reason: 'spliced',
+    sni: names?.sni ?? null,
+    alpn: names?.alpn ?? null,
     bytesIn: one.bytesIn,
     bytesOut: one.bytesOut,
     ageSeconds: one.ageSeconds,
@@ -183,6 +211,7 @@ export class ConnectionTable {
   readonly #live = new Set<Connection>();
   readonly #ended = new Sums();
   readonly #idle: (() => void)[] = [];
+  readonly #splicedNames = new SplicedNames();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -203,6 +232,9 @@ export class ConnectionTable {
   close(connection: Connection): void {
     if (!this.#live.delete(connection)) return;
     this.#ended.add(connection);
+    const { client, destination, names } = connection;
+    if (connection.hasLeft)
+      this.#splicedNames.set(formatEndpoint(client), formatEndpoint(destination), names);
     if (this.#live.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
@@ -215,10 +247,13 @@ export class ConnectionTable {
     return this.#live;
   }
 
-  /** Oldest first. */
-  rows(): ConnectionRow[] {
+  /** Those that the kernel carries, then the others, oldest first. */
+  rows(spliced: Iterable<SplicedConnection> = []): ConnectionRow[] {
     const now = this.#clock.monotonic();
-    return Array.from(this.#live, (connection) => connection.row(now));
+    return [
+      ...Array.from(spliced, (one) => splicedRow(one, this.#splicedNames)),
+      ...Array.from(this.#live, (connection) => connection.row(now)),
+    ];
   }
 
   totals(): ConnectionTotals {

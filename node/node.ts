@@ -8,9 +8,10 @@
  *  1 SYN with a request ─ policy says take ─▶ listener; otherwise it travels on untouched
  *  2 the kernel's TCP answers; the SYN-ACK carries our reply, so the source tunnels to us from now on
  *  3 tunnelled segments are decapsulated ─────────▶ accept(): local address = the original destination
- *                                                   4 the rule says relay: 5 at once
- *                                                     the rule says cache: sniff the first bytes (sniff.ts)
- *                                                       HTTP ─▶ serve from the cache (http/), 5 on a miss
+ *                                                   4 the rule says relay or splice: 5 at once
+ *                                                     the rule says cache, or asks for a server name: sniff the
+ *                                                     first bytes (sniff.ts), then the first rule that still holds
+ *                                                       cache, HTTP ─▶ serve from the cache (http/), 5 on a miss
  *                                                       else ─▶ 5
  *  5 SYN of the next leg, with a request of its own ◀── connect() to the destination with one hop less
  *    a reply pins the leg to the next node's tunnel; without one it is plain TCP
@@ -25,13 +26,12 @@ import { formatIp, ip } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
-import { flattenRules, matchRule } from '../tpot/policy.js';
+import { candidateRules, flattenRules } from '../tpot/policy.js';
 import { addressList } from './config-explain.js';
 import type { NodeConfig } from './config.js';
 import {
   ConnectionTable,
   formatEndpoint,
-  splicedRow,
   type Connection,
   type ConnectionRow,
   type ConnectionTotals,
@@ -166,7 +166,7 @@ export class TpotNode {
   }
 
   conns(): ConnectionRow[] {
-    return [...Array.from(this.#dataPath?.spliced() ?? [], splicedRow), ...this.#table.rows()];
+    return this.#table.rows(this.#dataPath?.spliced());
   }
 
   stats(): NodeStats {
@@ -219,11 +219,10 @@ export class TpotNode {
       destination: destination.address,
       destinationPort: destination.port,
     };
-    const matched = matchRule(this.config.rules, subject)?.action ?? 'relay';
-    const action = matched === 'pass' ? 'relay' : matched; // of a connection that an earlier configuration took
+    const candidates = candidateRules(this.config.rules, subject);
     try {
       const dataPath = this.#requireDataPath();
-      await runSession(connection, action, { dataPath, http: this.#ports.http, hops: this.config.hops });
+      await runSession(connection, candidates, { dataPath, http: this.#ports.http, hops: this.config.hops });
     } catch (error) {
       this.#count('session-failed');
       this.#ports.logger.error('session-failed', {

@@ -2,11 +2,15 @@
 import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { CAPABILITY } from '../tpot/option.js';
+import { decideRule, type Rule } from '../tpot/policy.js';
 import type { Action } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath } from './data-path.js';
+import { watchForHello, type Classify } from './first-bytes.js';
 import { relay, reset, tune, type RelayOptions } from './relay.js';
-import { sniff, type Classify } from './sniff.js';
+import { sniff, type SniffOutcome } from './sniff.js';
+
+type Taking = Exclude<Action, 'pass'>;
 
 /** What an HTTP connection may use of the node. */
 export interface HttpContext {
@@ -92,6 +96,7 @@ async function relayThenSplice(
   const client = connection.socket;
   const letGo = new AbortController();
   const leave = async (): Promise<void> => {
+    await looked;
     if (client.destroyed || leg.destroyed) return;
     const outcome = await dataPath.splice(client, leg, () => {
       connection.spliced();
@@ -100,31 +105,67 @@ async function relayThenSplice(
     if (!outcome.spliced) connection.because(outcome.reason);
   };
   const relaying = relay(client, leg, { ...early, letGo: letGo.signal });
+  const looked = early.fromA === undefined ? watch(connection) : undefined;
   if (leg.connecting) leg.once('connect', () => void leave());
   else void leave();
   return relaying;
 }
 
-async function sniffThenServe(connection: Connection, ports: SessionPorts): Promise<void> {
-  const client = connection.socket;
+/** Notes what a connection that nobody waits for says of itself. */
+async function watch(connection: Connection): Promise<void> {
+  const found = await watchForHello(connection.socket);
+  if (found.is === 'tls') connection.asked(found.hello);
+  if (found.is.startsWith('tls')) connection.because(found.is);
+}
+
+/**
+ * What to do with a connection whose first bytes are known. One that would pass by what they say has been taken: it is
+ * spliced, which is next to passing.
+ */
+function decide(connection: Connection, candidates: readonly Rule<Action>[], found: SniffOutcome): Taking {
+  const action = decideRule(candidates, found.hello?.serverName)?.action ?? 'pass';
+  if (action !== 'pass') return action;
+  connection.because('late-pass');
+  return 'splice';
+}
+
+async function serve(
+  connection: Connection,
+  { first, leg }: SniffOutcome,
+  ports: SessionPorts,
+): Promise<void> {
+  const { destination, client: from, socket } = connection;
+  const join = (to: Socket, fromA: Buffer): Promise<void> =>
+    relayThenSplice(connection, to, { fromA }, ports);
   const open = (): Socket => openLeg(connection, ports);
   connection.action = 'cache';
+  connection.state = 'serving';
+  await ports.http.serve(socket, first, { client: from, destination, leg, openLeg: open, join });
+}
+
+async function sniffThenRun(
+  connection: Connection,
+  candidates: readonly Rule<Action>[],
+  ports: SessionPorts,
+): Promise<void> {
+  const client = connection.socket;
+  const open = (): Socket => openLeg(connection, ports);
   connection.state = 'sniffing';
-  const { verdict, reason, first, early, leg } = await sniff(client, open, ports.http.classify);
+  const found = await sniff(client, open, ports.http.classify);
+  const { verdict, reason, hello, first, early, leg } = found;
   connection.because(reason);
-  if (verdict === 'serve') {
-    connection.state = 'serving';
-    const { destination, client: from } = connection;
-    const join = (to: Socket, fromA: Buffer): Promise<void> =>
-      relayThenSplice(connection, to, { fromA }, ports);
-    await ports.http.serve(client, first, { client: from, destination, leg, openLeg: open, join });
-  } else if (verdict === 'relay') {
-    connection.relaying();
-    await relayThenSplice(connection, leg ?? open(), { fromA: first, fromB: early }, ports);
-  } else {
+  if (hello !== undefined) connection.asked(hello);
+  if (verdict === 'end') {
     reset(client);
     if (leg !== undefined) reset(leg);
+    return;
   }
+  const action = decide(connection, candidates, found);
+  if (action === 'cache' && verdict === 'serve') return serve(connection, found, ports);
+  connection.relaying();
+  const read = { fromA: first, fromB: early };
+  if (action === 'relay') return relay(client, leg ?? open(), read);
+  return relayThenSplice(connection, leg ?? open(), read, ports);
 }
 
 /** Whether S only wants to know who is here (protocol rule 11); an edge's clients have asked for nothing. */
@@ -140,10 +181,13 @@ async function endTrace({ socket }: Connection): Promise<void> {
   await closed;
 }
 
-/** Runs a connection to its end; never rejects for what a peer or the network does. */
+/**
+ * Runs a connection to its end; never rejects for what a peer or the network does. `candidates` are the rules that it
+ * may come under; what an earlier configuration took, and this one passes, is relayed.
+ */
 export async function runSession(
   connection: Connection,
-  action: Exclude<Action, 'pass'>,
+  candidates: readonly Rule<Action>[],
   ports: SessionPorts,
 ): Promise<void> {
   connection.socket.on('error', ignore);
@@ -153,8 +197,15 @@ export async function runSession(
     connection.state = 'closing';
     return endTrace(connection);
   }
-  if (action === 'cache') return sniffThenServe(connection, ports);
-  // No sniffing: where the server speaks first nobody has to wait.
+  const { action = 'pass', serverNames } = candidates[0] ?? {};
+  if (action === 'cache' || serverNames !== undefined) {
+    if (action !== 'pass') connection.action = action;
+    return sniffThenRun(connection, candidates, ports);
+  }
+  // Nobody waits for first bytes: where the server speaks first it is heard at once.
   const leg = openLeg(connection, ports);
-  return action === 'splice' ? relayThenSplice(connection, leg, {}, ports) : relay(connection.socket, leg);
+  if (action === 'splice') return relayThenSplice(connection, leg, {}, ports);
+  const relaying = relay(connection.socket, leg);
+  void watch(connection);
+  return relaying;
 }

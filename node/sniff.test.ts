@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { connect, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { accepted, portOf, readSome, Sockets } from '../test/loopback.js';
-import { sniff, type Classify, type SniffOutcome } from './sniff.js';
+import type { Classify } from './first-bytes.js';
+import { sniff, type SniffOutcome } from './sniff.js';
 
 const sockets = new Sockets();
 afterEach(() => sockets.close());
@@ -88,12 +89,12 @@ describe('sniff', () => {
     expect((await readSome(taken.resume(), 4)).toString()).toBe('rest');
   });
 
-  it('gives up at 8 KiB', async () => {
+  it('gives up at 16 KiB', async () => {
     const { client, outcome } = await begin();
-    client.write('?'.repeat(8192));
+    client.write('?'.repeat(16_384));
     const { reason, first } = await outcome;
     expect(reason).toBe('sniff-undecided');
-    expect(first.length).toBe(8192);
+    expect(first.length).toBe(16_384);
   });
 
   it('gives up after two seconds', async () => {

@@ -2,24 +2,26 @@
  * Finds out what a connection carries from its first bytes, without making anyone wait.
  *
  * ```
- *   sniffing ──client's bytes──▶ classify ──▶ http | not-http
- *      │                            └─ need more, but 2 s or 8 KiB are over ──▶ sniff-undecided
+ *   sniffing ──client's bytes──▶ first-bytes.ts ──▶ http | tls | not-http | …
+ *      │                            └─ need more, but 2 s or 16 KiB are over ──▶ sniff-undecided
  *      ├──client's FIN──▶ client-closed-first
- *      └──EAGER_MS of silence──▶ the next leg opens, and whoever speaks first decides:
+ *      └──20 ms of silence──▶ the next leg opens, and whoever speaks first decides:
  *                                 server ──▶ server-first      client ──▶ as above, with that leg
  * ```
  *
  * When it has decided, both sockets are paused and what was read is handed on: no byte is lost.
  */
 import type { Socket } from 'node:net';
-
-/** What the first bytes from a client are. */
-export type Classify = (bytes: Buffer) => 'http' | 'other' | 'need-more';
+import { MOST_HELLO_BYTES, type ClientHello } from '../wire/tls-hello.js';
+import { readFirstBytes, SILENCE_MS, UNDECIDED_MS, type Classify } from './first-bytes.js';
 
 /** Why a connection is treated as it is; part of `conns` and `stats`, so stable. */
 export const SNIFF_REASONS = {
   http: 'the first bytes are an HTTP request',
-  'not-http': 'the first bytes are no HTTP request',
+  'not-http': 'the first bytes are neither an HTTP request nor TLS',
+  tls: 'the first bytes are a TLS ClientHello',
+  'tls-malformed': 'the first bytes begin like a TLS ClientHello and are none',
+  'tls-too-long': 'a TLS ClientHello longer than anybody waits for',
   'sniff-undecided': 'the first bytes did not say what they are in time',
   'server-first': 'the server spoke first',
   'client-closed-first': 'the client ended its direction before it said what it wants',
@@ -31,6 +33,8 @@ export interface SniffOutcome {
   /** `serve` as HTTP, `relay`, or `end` because one side is gone. */
   readonly verdict: 'serve' | 'relay' | 'end';
   readonly reason: keyof typeof SNIFF_REASONS;
+  /** Only with `tls`. */
+  readonly hello: ClientHello | undefined;
   /** Read from the client so far. */
   readonly first: Buffer;
   /** Read from the server so far; only with `server-first`. */
@@ -39,15 +43,8 @@ export interface SniffOutcome {
   readonly leg: Socket | undefined;
 }
 
-/**
- * A client that speaks first has its request on the way right behind the handshake's ACK, so 20 ms of silence mean a
- * protocol whose server speaks first, or a client that thinks. The leg is useful to both.
- */
-const EAGER_MS = 20;
-/** How long the first bytes may stay undecided, from the first of them. */
-const UNDECIDED_MS = 2000;
-/** A request line and a few fields fit; no protocol needs more to be told apart. */
-const UNDECIDED_BYTES = 8192;
+/** What the longest ClientHello may take; a request line and a few fields fit, too. */
+const UNDECIDED_BYTES = MOST_HELLO_BYTES;
 
 class Sniffer {
   readonly #client: Socket;
@@ -55,6 +52,7 @@ class Sniffer {
   readonly #classify: Classify;
   readonly #done: (outcome: SniffOutcome) => void;
   #first: Buffer = Buffer.alloc(0);
+  #hello: ClientHello | undefined;
   #leg: Socket | undefined;
   #eager: NodeJS.Timeout | undefined;
   #undecided: NodeJS.Timeout | undefined;
@@ -75,7 +73,7 @@ class Sniffer {
     this.#client.on('data', this.#onClientData);
     this.#client.on('end', this.#onClientEnd);
     this.#client.on('close', this.#onClientClose);
-    this.#eager = setTimeout(this.#onSilence, EAGER_MS);
+    this.#eager = setTimeout(this.#onSilence, SILENCE_MS);
     // A connection that was lost or ended before we looked emits nothing any more.
     if (this.#client.closed) this.#onClientClose();
     else if (this.#client.readableEnded) this.#onClientEnd();
@@ -84,9 +82,9 @@ class Sniffer {
 
   readonly #onClientData = (chunk: Buffer): void => {
     this.#first = this.#first.length === 0 ? chunk : Buffer.concat([this.#first, chunk]);
-    const verdict = this.#classify(this.#first);
-    if (verdict === 'http') this.#settle('serve', 'http');
-    else if (verdict === 'other') this.#settle('relay', 'not-http');
+    const found = readFirstBytes(this.#first, this.#classify);
+    if (found.is === 'tls') this.#hello = found.hello;
+    if (found.is !== 'need-more') this.#settle(found.is === 'http' ? 'serve' : 'relay', found.is);
     else if (this.#first.length >= UNDECIDED_BYTES) this.#settle('relay', 'sniff-undecided');
     else this.#undecided ??= setTimeout(() => this.#settle('relay', 'sniff-undecided'), UNDECIDED_MS);
   };
@@ -116,7 +114,7 @@ class Sniffer {
     this.#client.pause();
     this.#leg?.off('data', this.#onLegData).off('end', this.#onLegEnd).off('close', this.#onLegClose);
     this.#leg?.pause();
-    this.#done({ verdict, reason, first: this.#first, early, leg: this.#leg });
+    this.#done({ verdict, reason, hello: this.#hello, first: this.#first, early, leg: this.#leg });
   }
 }
 

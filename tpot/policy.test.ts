@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
-import { flattenRules, matchRule, rowsTake, type PolicySubject, type Rule } from './policy.js';
+import {
+  candidateRules,
+  decideRule,
+  flattenRules,
+  rowsTake,
+  type PolicySubject,
+  type Rule,
+} from './policy.js';
 
 /** A small world, so that rules and connections meet often. */
 const smallAddressOf = (family: Family): fc.Arbitrary<IpAddress> =>
@@ -18,7 +25,10 @@ const rule: fc.Arbitrary<Rule> = fc.record({
   ports: fc.array(range, { maxLength: 2 }),
   action: fc.constantFrom('cache', 'relay', 'pass'),
 });
-const rules = fc.array(rule, { maxLength: 5 });
+const namedRule: fc.Arbitrary<Rule> = fc
+  .tuple(rule, fc.subarray(['a.test', '*.test', 'b.test'], { minLength: 1 }))
+  .map(([one, names]) => ({ ...one, action: 'relay', serverNames: new Set(names) }));
+const rules = fc.array(fc.oneof(rule, namedRule), { maxLength: 5 });
 /** Both ends of a connection are of one family. */
 const subject: fc.Arbitrary<PolicySubject> = fc
   .constantFrom(4 as const, 6 as const)
@@ -34,7 +44,11 @@ const connection = (source: string, destination: string, destinationPort: number
   destinationPort,
 });
 
-describe('matchRule', () => {
+/** The rule that decides at the SYN. */
+const matchRule = (list: readonly Rule[], connects: PolicySubject): Rule | undefined =>
+  candidateRules(list, connects)[0];
+
+describe('candidateRules', () => {
   it('takes the first rule that matches', () => {
     const web: Rule = {
       ...anything,
@@ -61,6 +75,42 @@ describe('matchRule', () => {
     expect(matchRule([one], connection('198.18.1.9', '192.0.2.7', 443))).toBeUndefined();
     expect(matchRule([one], connection('198.18.0.9', '192.0.2.8', 443))).toBeUndefined();
     expect(matchRule([one], connection('198.18.0.9', '192.0.2.7', 80))).toBeUndefined();
+  });
+});
+
+describe('decideRule', () => {
+  const www: Rule = { ...anything, serverNames: new Set(['www.example.net']), action: 'splice' };
+  const below: Rule = { ...anything, serverNames: new Set(['*.example.net']), action: 'cache' };
+  const list = [www, below, anything];
+  const candidates = candidateRules(list, connection('198.18.0.1', '198.18.0.2', 443));
+
+  it.each([
+    ['www.example.net', www],
+    ['a.example.net', below],
+    ['example.net', anything],
+    [undefined, anything],
+  ])('the name %s', (name, decided) => expect(decideRule(candidates, name)).toBe(decided));
+
+  it('may find none', () => expect(decideRule([www], undefined)).toBeUndefined());
+
+  it('leaves out what stands behind a rule without names', () => {
+    expect(candidateRules([anything, www], connection('198.18.0.1', '198.18.0.2', 443))).toEqual([anything]);
+  });
+
+  it('finds what the whole list says', () => {
+    fc.assert(
+      fc.property(
+        rules,
+        subject,
+        fc.constantFrom('a.test', 'b.test', 'c', undefined),
+        (all, connects, name) => {
+          const one = (each: Rule): boolean =>
+            candidateRules([each], connects).length > 0 && decideRule([each], name) !== undefined;
+          expect(decideRule(candidateRules(all, connects), name)).toBe(all.find(one));
+        },
+      ),
+      { numRuns: 1000 },
+    );
   });
 });
 

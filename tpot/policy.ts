@@ -3,6 +3,7 @@
  * In both, the first match wins, and what matches nothing passes.
  */
 import { prefixContains, type IpAddress, type Prefix } from '../core/address.js';
+import { isNamed } from './server-names.js';
 
 /** Both ends included. */
 export interface PortRange {
@@ -15,6 +16,11 @@ export interface Rule<Action extends string = string> {
   readonly sources: readonly Prefix[];
   readonly destinations: readonly Prefix[];
   readonly ports: readonly PortRange[];
+  /**
+   * Patterns of server-names.ts; absent: any connection, whether it is TLS or not. No SYN has a name, so such a rule is
+   * decided after it has taken the connection, and can no longer pass it.
+   */
+  readonly serverNames?: ReadonlySet<string>;
   /** `pass` leaves the connection alone; any other word takes it. */
   readonly action: Action;
 }
@@ -50,12 +56,32 @@ function ruleMatches(rule: Rule, subject: PolicySubject): boolean {
   );
 }
 
-/** The first rule that matches; `undefined` when none does. */
-export function matchRule<Action extends string>(
+/**
+ * The rules that a connection may come under by what its SYN says, in order, up to the first that wants nothing more. The
+ * first of them says whether the SYN is taken.
+ */
+export function candidateRules<Action extends string>(
   rules: readonly Rule<Action>[],
   subject: PolicySubject,
+): Rule<Action>[] {
+  const candidates: Rule<Action>[] = [];
+  for (const rule of rules) {
+    if (!ruleMatches(rule, subject)) continue;
+    candidates.push(rule);
+    if (rule.serverNames === undefined) break;
+  }
+  return candidates;
+}
+
+/** The candidate that a connection comes under; `serverName` is undefined when it is not TLS or names none. */
+export function decideRule<Action extends string>(
+  candidates: readonly Rule<Action>[],
+  serverName: string | undefined,
 ): Rule<Action> | undefined {
-  return rules.find((rule) => ruleMatches(rule, subject));
+  return candidates.find(
+    ({ serverNames }) =>
+      serverNames === undefined || (serverName !== undefined && isNamed(serverNames, serverName)),
+  );
 }
 
 /** Whether a connection is taken, by the rows: the reference for what data paths do with them. */
@@ -90,7 +116,7 @@ function flattenRule(rule: Rule): PolicyRow[] {
 }
 
 /**
- * Rows that take exactly the connections the rules take. A rule becomes the product of its alternatives; since those
+ * Rows that take exactly the connections the rules take; a rule with server names takes whatever may have one. A rule becomes the product of its alternatives; since those
  * all have the rule's action, their order among themselves does not matter, and rules keep theirs.
  */
 export function flattenRules(rules: readonly Rule[]): PolicyRow[] {
