@@ -11,6 +11,8 @@ import { sniff, type Classify } from './sniff.js';
 /** What an HTTP connection may use of the node. */
 export interface HttpContext {
   readonly client: Endpoint;
+  /** Legs come from the client's address: one client's must not carry another one's requests. */
+  readonly clientLegs: boolean;
   /** The original destination: where misses are fetched from. */
   readonly destination: Endpoint;
   /** A leg to the destination that is open or being opened, paused and unused; the service owns it. */
@@ -36,6 +38,8 @@ export interface SessionPorts {
   readonly http: HttpServer;
   /** Hops for the request of the next leg when the connection came without a request. */
   readonly hops: number;
+  /** Whose address the next leg has. */
+  readonly source: 'node' | 'client';
 }
 
 /** How a leg failed before it was connected, by the code of its error. */
@@ -62,12 +66,17 @@ function failedSocket(error: unknown): Socket {
   return socket.destroy(error as Error);
 }
 
-function openLeg(connection: Connection, { dataPath, hops }: SessionPorts): Socket {
-  const { destination, taken } = connection;
+function openLeg(connection: Connection, { dataPath, hops, source }: SessionPorts): Socket {
+  const { client, destination, taken } = connection;
   const allowed = taken.hops === undefined ? hops : taken.hops - 1;
   let leg: Socket;
   try {
-    leg = dataPath.connect({ ...destination, hops: Math.max(0, allowed), capabilities: 0 });
+    leg = dataPath.connect({
+      ...destination,
+      hops: Math.max(0, allowed),
+      capabilities: 0,
+      from: source === 'client' ? client : undefined,
+    });
   } catch (error) {
     leg = failedSocket(error);
   }
@@ -117,7 +126,15 @@ async function sniffThenServe(connection: Connection, ports: SessionPorts): Prom
     const { destination, client: from } = connection;
     const join = (to: Socket, fromA: Buffer): Promise<void> =>
       relayThenSplice(connection, to, { fromA }, ports);
-    await ports.http.serve(client, first, { client: from, destination, leg, openLeg: open, join });
+    const clientLegs = ports.source === 'client';
+    await ports.http.serve(client, first, {
+      client: from,
+      clientLegs,
+      destination,
+      leg,
+      openLeg: open,
+      join,
+    });
   } else if (verdict === 'relay') {
     connection.relaying();
     await relayThenSplice(connection, leg ?? open(), { fromA: first, fromB: early }, ports);
