@@ -1,13 +1,23 @@
 /**
  * The TPOT programs in the kernel, as the node's data path and the client shim use them: load, configure, attach.
  */
-import { type IpAddress, type Prefix, toMapped } from '../core/address.js';
+import { type Family, type IpAddress, type Prefix, toMapped } from '../core/address.js';
 import { builtFile } from '../host/paths.js';
 import type { NetworkInterface } from '../host/interfaces.js';
 import { attachCgroup, attachInterface, type Attachment } from './attach.js';
-import { maps, TpotReason, type TpotConfig, type TpotPolicyRow } from './generated/maps.js';
+import {
+  maps,
+  TpotBypassList,
+  TpotFlowCodec,
+  TpotReason,
+  type TpotFlow,
+  type TpotConfig,
+  type TpotPolicyRow,
+  type TpotPrefix,
+} from './generated/maps.js';
 import type { MapSpec, TypedMap } from './map.js';
 import { BpfObject, type LoadOptions } from './object.js';
+import { testRun } from './test-run.js';
 
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
 export const LAYOUT_VERSION = 1;
@@ -17,6 +27,8 @@ export const POLICY_ROWS = 256;
 export const DELIVERY_MARK = 0x54000000;
 export const DELIVERY_MASK = 0xff000000;
 
+/** A flow and its family, in a frame as long as the kernel wants one. */
+const FLOW_FRAME = 64;
 const BANK_BIT = 0x80000000;
 /** What stands before the address in a trust prefix, and before the IPv4 address in a mapped one. */
 const FAMILY_BITS = 32;
@@ -60,6 +72,23 @@ export function ipv4Number(address: IpAddress): number {
   return new DataView(address.bytes.buffer, address.bytes.byteOffset).getUint32(0);
 }
 
+/** A prefix of a bypass list as the table holds it. */
+export interface BypassPrefix {
+  readonly family: Family;
+  /** About sources, not destinations. */
+  readonly source: boolean;
+  /** Mapped; bits beyond the length are zero. */
+  readonly address: Uint8Array;
+  /** In bits of the mapped address. */
+  readonly length: number;
+  /** First and last port in turn, each in two bytes, little-endian; 1 and 0 where there are no more. */
+  readonly ports: Uint8Array;
+}
+
+function trustKey({ length, family, address }: TpotPrefix): string {
+  return `${length} ${family} ${Buffer.from(address).toString('hex')}`;
+}
+
 export class TpotPrograms {
   readonly #object: BpfObject;
   readonly #config: TypedMap<number, TpotConfig>;
@@ -90,23 +119,45 @@ export class TpotPrograms {
     this.#config.set(0, this.#current);
   }
 
-  /** Writes the rows into the bank that is not in use, then switches to it in one store. */
-  setPolicy(rows: readonly TpotPolicyRow[]): void {
+  /**
+   * Writes the rows and the bypass list into the bank that is not in use, then switches to it in one store, `changes` of
+   * the configuration included. An error leaves what is in force as it was.
+   */
+  setPolicy(
+    rows: readonly TpotPolicyRow[],
+    bypass: readonly BypassPrefix[] = [],
+    changes: Partial<TpotConfig> = {},
+  ): void {
     if (rows.length > POLICY_ROWS) throw new RangeError(`at most ${POLICY_ROWS} policy rows`);
     const table = this.#object.map(maps.tpotPolicy);
     const bank = (this.#current.policy & BANK_BIT) === 0 ? 1 : 0;
     for (const [index, row] of rows.entries()) table.set(2 * index + bank, row);
-    this.configure({ policy: ((bank === 1 ? BANK_BIT : 0) | rows.length) >>> 0 });
+    this.#setBypass(bypass, bank === 1 ? TpotBypassList.BANK : 0);
+    this.configure({ ...changes, policy: ((bank === 1 ? BANK_BIT : 0) | rows.length) >>> 0 });
   }
 
-  /** Which next hops may pin a connection (protocol rule 2). */
+  #setBypass(prefixes: readonly BypassPrefix[], bank: number): void {
+    const table = this.#object.map(maps.tpotBypass);
+    for (const key of [...table.keys()]) {
+      if ((key.list & TpotBypassList.BANK) === bank) table.delete(key);
+    }
+    for (const { family, source, address, length, ports } of prefixes) {
+      const list = family | (source ? TpotBypassList.SOURCE : 0) | bank;
+      table.set({ length: FAMILY_BITS + length, list, address }, { ports });
+    }
+  }
+
+  /** Which next hops may pin a connection (protocol rule 2). What stays is trusted all the time. */
   setTrust(prefixes: readonly Prefix[]): void {
     const trust = this.#object.map(maps.tpotTrust);
-    for (const key of [...trust.keys()]) trust.delete(key);
+    const gone = new Map(Array.from(trust.keys(), (key) => [trustKey(key), key]));
     for (const { address, length } of prefixes) {
       const bits = FAMILY_BITS + length + (address.family === 4 ? MAPPED_BITS : 0);
-      trust.set({ length: bits, family: address.family, address: toMapped(address) }, 1);
+      const key = { length: bits, family: address.family, address: toMapped(address) };
+      trust.set(key, 1);
+      gone.delete(trustKey(key));
     }
+    for (const key of gone.values()) trust.delete(key);
   }
 
   /** This machine's own addresses: never a tunnel's far end, never a source that is taken. */
@@ -138,6 +189,16 @@ export class TpotPrograms {
       );
       return attachment === undefined ? [] : [attachment];
     });
+  }
+
+  /** Whether a socket of this network namespace, TIME_WAIT included, has the segments of this flow as its own. */
+  hasSocket(flow: TpotFlow): boolean {
+    const frame = new Uint8Array(FLOW_FRAME);
+    const view = new DataView(frame.buffer);
+    TpotFlowCodec.write(view, flow);
+    const mapped = flow.source.subarray(0, 12).every((byte, index) => byte === (index < 10 ? 0 : 0xff));
+    view.setUint32(TpotFlowCodec.size, mapped ? 4 : 6, true);
+    return testRun(this.#object.programFd('tpot_socket_state'), frame).verdict !== 0;
   }
 
   programFd(name: string): number {

@@ -21,6 +21,7 @@
 #include "tpot_maps.h"
 #include "tpot_packet.h"
 #include "tpot_option.h"
+#include "tpot_bypass.h"
 #include "tpot_take.h"
 #include "tpot_rewrite.h"
 #include "tpot_splice.h"
@@ -55,8 +56,11 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 		if (verdict != SPLICE_GO_ON)
 			return verdict;
 	}
-	if ((p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
-		return check_syn_ack(skb, p);
+	if ((p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
+		int verdict = check_syn_ack(skb, p);
+
+		return verdict == TC_ACT_UNSPEC ? deliver_to_leg(skb, p, config) : verdict;
+	}
 	if (!(config->flags & TPOT_FLAG_NODE))
 		return TC_ACT_UNSPEC;
 	return p->flags & TCP_SYN ? handle_syn(skb, p) : handle_plain(skb, p, config);
@@ -111,6 +115,18 @@ SEC("tc") int tpot_forget(struct __sk_buff *skb)
 	if (splice)
 		forget_both(&flow, splice);
 	return splice != 0;
+}
+
+/* Run by user space over a frame that is a `struct tpot_flow` and its family: a socket's state, 0 when there is none. */
+SEC("tc") int tpot_socket_state(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	__u32 family;
+
+	if (bpf_skb_load_bytes(skb, 0, &p.flow, sizeof(p.flow)) || bpf_skb_load_bytes(skb, sizeof(p.flow), &family, sizeof(family)))
+		return 0;
+	p.family = family;
+	return connection_state(skb, &p);
 }
 
 /* The flow of a request socket or child of our listener, from its source; null when we have not taken it. */

@@ -60,7 +60,8 @@
 #define TPOT_MAX_TUNNELS_CLOSED 16384
 #define TPOT_MAX_BLACK_HOLES 4096
 #define TPOT_MAX_SPLICES 262144 /* entries: two a connection */
-#define TPOT_MAX_TRUST 1024
+#define TPOT_MAX_TRUST 2048 /* an old list and a new one */
+#define TPOT_MAX_BYPASS 131072 /* prefixes of both banks */
 #define TPOT_MAX_OWN 1024
 
 #endif

@@ -30,6 +30,15 @@ struct {
 	__type(value, struct tpot_policy_row);
 } tpot_policy SEC(".maps");
 
+/* Two banks in one table: the policy word says which counts, so that both are replaced in one store. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, TPOT_MAX_BYPASS);
+	__type(key, struct tpot_bypass_key);
+	__type(value, struct tpot_bypass);
+} tpot_bypass SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

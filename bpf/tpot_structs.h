@@ -9,6 +9,7 @@ enum tpot_flag {
 	TPOT_FLAG_DRAINING = 4, /* takes nothing new */
 	TPOT_FLAG_EDGE = 8,     /* takes SYNs without a request too */
 	TPOT_FLAG_SPLICING = 16, /* there is, or was, something in tpot_splices */
+	TPOT_FLAG_CLIENT_LEGS = 32, /* next legs have their clients' addresses: their segments are addressed to others */
 };
 
 enum tpot_state {
@@ -46,6 +47,7 @@ enum tpot_reason {
 	TPOT_R_TAKEN_REPLY_STRIPPED,
 	TPOT_R_TRACE_FORWARDED,
 	TPOT_R_PASS_HOPS,
+	TPOT_R_PASS_BYPASS,
 	TPOT_R_PASS_POLICY,
 	TPOT_R_PASS_DRAINING,
 	TPOT_R_PASS_LIMIT,
@@ -134,6 +136,24 @@ struct tpot_policy_row {
 	__u8 take;
 	__u8 family; /* 4 or 6; 0: a row without prefixes matches both */
 	__u16 unused;
+};
+
+/* Whose connections are never taken, keyed by a prefix of what tpot_bypass_key holds. */
+struct tpot_bypass_key {
+	__u32 length;   /* in bits of what follows: `list` is whole in every key */
+	__be32 list;    /* family 4 or 6, with TPOT_BYPASS_SOURCE and TPOT_BYPASS_BANK */
+	__be32 address[4];
+};
+
+enum tpot_bypass_list {
+	TPOT_BYPASS_SOURCE = 16, /* a prefix of sources, not of destinations */
+	TPOT_BYPASS_BANK = 32,   /* the bank of tpot_config.policy */
+};
+
+#define TPOT_BYPASS_RANGES 8
+
+struct tpot_bypass {
+	__u16 ports[2 * TPOT_BYPASS_RANGES]; /* first and last destination port in turn, host order; 1, 0: unused */
 };
 
 /* Fill of the tables that have no eviction. */

@@ -187,6 +187,8 @@ static __always_inline __u32 judge_syn(const struct packet *p, const struct opti
 		return TPOT_R_PASS_MP_JOIN;
 	if (config->flags & TPOT_FLAG_DRAINING)
 		return TPOT_R_PASS_DRAINING;
+	if (bypasses(p, config->policy))
+		return TPOT_R_PASS_BYPASS;
 	if (!policy_takes(&p->flow, config->policy, p->family))
 		return TPOT_R_PASS_POLICY;
 	struct tpot_gauges *gauges = gauges_get();
@@ -287,13 +289,24 @@ static __always_inline int plain_counts(struct tpot_taken *taken, const struct p
 	return 1;
 }
 
+/*
+ * With its client's address (protocol rule 10) a leg's segments are addressed to somebody else: what belongs to a socket
+ * of this machine stays here, TIME_WAIT included, and everything else travels on.
+ */
+static __always_inline int deliver_to_leg(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config)
+{
+	if ((config->flags & TPOT_FLAG_CLIENT_LEGS) && !is_own(p->flow.destination) && connection_state(skb, p))
+		return deliver(skb, config);
+	return TC_ACT_UNSPEC;
+}
+
 /* A segment that is not a SYN and came outside any tunnel. */
 static __always_inline int handle_plain(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config)
 {
 	struct tpot_taken *taken = find_taken(&p->flow);
 
 	if (!taken)
-		return TC_ACT_UNSPEC;
+		return deliver_to_leg(skb, p, config);
 	if (plain_counts(taken, p))
 		return deliver_segment(skb, p, config);
 	count(TPOT_R_PASS_PLAIN_OF_TUNNELLED);

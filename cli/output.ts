@@ -19,6 +19,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   'no-permission': EXIT.noPermission,
   'no-such-node': EXIT.unavailable,
   'name-in-use': EXIT.unavailable,
+  'address-in-use': EXIT.unavailable,
   'kernel-feature-missing': EXIT.unavailable,
   'program-missing': EXIT.unavailable,
   'packages-missing': EXIT.unavailable,

@@ -30,6 +30,8 @@ const COMMANDS: readonly {
 }[] = [
   { names: ['up'], load: async () => (await import('./up.js')).registerUp },
   { names: ['down'], load: async () => (await import('./down.js')).registerDown },
+  { names: ['reload'], load: async () => (await import('./reload.js')).registerReload },
+  { names: ['black-holes'], load: async () => (await import('./black-holes.js')).registerBlackHoles },
   { names: ['status', 'conns', 'stats'], load: async () => (await import('./status.js')).registerStatus },
   { names: ['run'], load: async () => (await import('./run.js')).registerRun },
   { names: ['trace'], load: async () => (await import('./trace.js')).registerTrace },

@@ -1,7 +1,7 @@
 /** `tpot-node up [--config FILE] [--name N] [--address A] [--interface IF]… [--check [--to A:PORT [--from A] [--sni NAME]]]` */
 import type { Command } from 'commander';
 import { explainConfig } from '../node/config-explain.js';
-import { loadConfig } from '../node/config.js';
+import { loadConfig, type NodeConfig } from '../node/config.js';
 import { TpotError } from '../core/errors.js';
 import { runInForeground } from '../node/foreground.js';
 import { traceRules } from '../node/rule-trace.js';
@@ -10,7 +10,8 @@ import { print } from './output.js';
 const HELP = `
 The node stays in the foreground, in the current network namespace. It prints \`tpot-node NAME ready\` on stdout when
 it takes connections and logs on stderr. SIGTERM or SIGINT: it takes nothing new, waits for its connections to end (at
-most drainTimeout) and exits 0; a second signal ends it at once. Needs root.
+most drainTimeout) and exits 0; a second signal ends it at once. SIGHUP reads the configuration again, as
+\`tpot-node reload\` does. Needs root.
 
 Without a file: HTTP on ports 80 and 8080 is cached, everything else relayed. docs/configuration.md has every key.
 
@@ -66,7 +67,8 @@ export function registerUp(program: Command): void {
     .action(async (flags: UpFlags) => {
       const overrides = { name: flags.name, address: flags.address, interfaces: flags.interface };
       requireCheck(flags);
-      const config = loadConfig(flags.config, overrides);
+      const load = (): NodeConfig => loadConfig(flags.config, overrides);
+      const config = load();
       if (flags.to !== undefined) {
         print(traceRules(config.rules, { to: flags.to, from: flags.from, sni: flags.sni }));
         return;
@@ -76,6 +78,6 @@ export function registerUp(program: Command): void {
         return;
       }
       // Not exitCode: idle upstreams and timers of a node that has stopped must not keep the process.
-      process.exit(await runInForeground(config, () => print(`tpot-node ${config.name} ready`)));
+      process.exit(await runInForeground(load, () => print(`tpot-node ${config.name} ready`)));
     });
 }

@@ -190,6 +190,25 @@ export function mount(source: string, target: string, type: string): void {
   check(`mount ${type} on ${target}`, cMount(source, target, type, 0, null) as number);
 }
 
+const cFlock = libc.func('int flock(int fd, int operation)');
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Locks an open file until it is closed, by the end of the process at the latest; false when another one has it. */
+export function lockFile(fd: number): boolean {
+  if ((cFlock(fd, LOCK_EX | LOCK_NB) as number) === 0) return true;
+  if (koffi.errno() === koffi.os.errno.EWOULDBLOCK) return false;
+  throw new SystemCallError('flock', koffi.errno());
+}
+
+const SO_PEERCRED = 17;
+
+/** The user who connected a unix socket. */
+export function peerUser(fd: number): number {
+  const credentials = getSocketOption(fd, SOL_SOCKET, SO_PEERCRED, 12); // struct ucred: pid, uid, gid
+  return credentials.readUInt32LE(4);
+}
+
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const cRecv = libc.func('long recv(int fd, _Out_ void *buffer, size_t length, int flags)');

@@ -57,10 +57,17 @@ export async function chooseNode(name: string | undefined, directory = runtimeDi
   return name ?? first;
 }
 
+/** What is asked by something else than GET. */
+const METHODS: Readonly<Record<string, string>> = {
+  '/drain': 'POST',
+  '/reload': 'POST',
+  '/black-holes': 'DELETE',
+};
+
 /** One request to a node; the JSON it answers. */
 export function askNode(
   name: string,
-  path: '/status' | '/conns' | '/stats' | '/drain',
+  path: '/status' | '/conns' | '/stats' | '/drain' | '/reload' | `/black-holes${'' | `/${string}`}`,
   directory = runtimeDirectory,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
@@ -68,7 +75,7 @@ export function askNode(
       reject(
         new TpotError('no-such-node', `the node ${name} does not answer`, { cause: error, retryable: true }),
       );
-    const method = path === '/drain' ? 'POST' : 'GET';
+    const method = METHODS[/^\/[^/]*/.exec(path)?.[0] ?? ''] ?? 'GET';
     const outgoing = request({ socketPath: socketPath(name, directory), path, method }, (response) => {
       let text = '';
       response.setEncoding('utf8');

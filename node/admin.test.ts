@@ -22,6 +22,8 @@ async function open(name: string, target: Partial<AdminTarget> = {}): Promise<Ad
     conns: () => [],
     stats: () => ({}),
     drain: () => undefined,
+    reload: () => ({ reloaded: true, changes: [], needsRestart: [] }),
+    forgetBlackHoles: () => 0,
     drainTimeoutMs: 1000,
     ...target,
   };

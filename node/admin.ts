@@ -4,6 +4,8 @@
  * ```
  *   GET  /status  /conns  /stats     JSON, as `status|conns|stats --json` print it
  *   POST /drain                      202 { pid, drainTimeoutMs }; the node then stops as on SIGTERM
+ *   POST /reload                     200, or 422 when the configuration is refused: a ReloadReport (reload.ts)
+ *   DELETE /black-holes[/ADDRESS]    200 { cleared }; 400 for what is no address
  *
  *   <runtime directory>/NAME.sock    mode 0600
  *   <runtime directory>/NAME.json    { pid, name, netns, started }
@@ -11,10 +13,14 @@
  */
 import { mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { parseIp, type IpAddress } from '../core/address.js';
 import { TpotError } from '../core/errors.js';
+import { peerUser } from '../host/libc.js';
 import { runtimeDirectory } from '../host/paths.js';
+import type { ReloadReport } from './reload.js';
+import { descriptorOf } from './socket-descriptor.js';
 
 /** What the node offers to its administrator. */
 export interface AdminTarget {
@@ -23,6 +29,10 @@ export interface AdminTarget {
   readonly stats: () => unknown;
   /** Begins to stop; returns at once. */
   readonly drain: () => void;
+  /** Reads the configuration again. */
+  readonly reload: () => ReloadReport;
+  /** Forgets one black hole or all; how many there were. */
+  readonly forgetBlackHoles: (destination: IpAddress | undefined) => number;
   readonly drainTimeoutMs: number;
 }
 
@@ -79,6 +89,15 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
   response.end(`${JSON.stringify(body)}\n`);
 }
 
+const CLEAR = 'DELETE /black-holes';
+
+/** `which` is empty, or a slash and an address. */
+function clearBlackHoles(target: AdminTarget, which: string, response: ServerResponse): void {
+  const destination = which.startsWith('/') ? parseIp(decodeURIComponent(which.slice(1))) : undefined;
+  if (which !== '' && destination === undefined) answer(response, 400, { error: 'not-an-address' });
+  else answer(response, 200, { cleared: target.forgetBlackHoles(destination) });
+}
+
 function handle(target: AdminTarget, request: IncomingMessage, response: ServerResponse): void {
   request.resume();
   const asked = `${request.method ?? ''} ${request.url ?? ''}`;
@@ -88,7 +107,18 @@ function handle(target: AdminTarget, request: IncomingMessage, response: ServerR
   else if (asked === 'POST /drain') {
     answer(response, 202, { pid: process.pid, drainTimeoutMs: target.drainTimeoutMs });
     target.drain();
-  } else answer(response, 404, { error: 'not-found' });
+  } else if (asked === 'POST /reload') {
+    const report = target.reload();
+    answer(response, report.reloaded ? 200 : 422, report);
+  } else if (asked.startsWith(CLEAR)) clearBlackHoles(target, asked.slice(CLEAR.length), response);
+  else answer(response, 404, { error: 'not-found' });
+}
+
+/** The socket's mode keeps everybody else out; should somebody change that, this still does. */
+function refuseOthers(socket: Socket): void {
+  const fd = descriptorOf(socket);
+  const user = fd === undefined ? undefined : peerUser(fd);
+  if (user !== 0 && user !== process.geteuid?.()) socket.destroy();
 }
 
 async function refuseTakenName(name: string, directory: string): Promise<void> {
@@ -134,6 +164,7 @@ export class AdminServer {
     await refuseTakenName(name, directory);
     rmSync(socketPath(name, directory), { force: true });
     const server = createServer((request, response) => handle(target, request, response));
+    server.on('connection', refuseOthers);
     await listen(server, socketPath(name, directory));
     const state: NodeStateFile = {
       pid: process.pid,

@@ -78,11 +78,24 @@ export function foreignAddresses(config: NodeConfig): string[] {
   return addressesOfOthers(addressesOf(config)).map(formatIp);
 }
 
-function values(config: NodeConfig): [string, string][] {
+/** How many prefixes a bypass list has: too many to print. */
+function describeBypass({ bypass }: NodeConfig): string {
+  return bypass.length === 0 ? 'nothing' : `${bypass.length} combinations of prefix and ports, never taken`;
+}
+
+/** Every key with its resolved value as text, but the rules. */
+export function configValues(config: NodeConfig): [string, string][] {
   return [
     ['name', config.name],
     ['address', addressList(config).join(', ')],
     ['interfaces', config.interfaces?.join(', ') ?? 'every non-loopback interface'],
+    ['bypass', describeBypass(config)],
+    [
+      'source',
+      config.source === 'node'
+        ? "node: next legs have this node's address"
+        : "client: next legs have their client's address and port",
+    ],
     ['mode', `${config.mode} (a client is answered at once, the next leg opens when it is needed)`],
     ['hops', `${config.hops} more nodes may take a connection that came without a request`],
     [
@@ -103,14 +116,14 @@ function values(config: NodeConfig): [string, string][] {
 
 /** Lines of text, newline included. */
 export function explainConfig(config: NodeConfig, source: string): string {
-  const width = Math.max(...values(config).map(([key]) => key.length));
+  const width = Math.max(...configValues(config).map(([key]) => key.length));
   const warnings = foreignAddresses(config).map(
     (address) => `warning: ${address} is not an address of this machine; \`up\` will refuse to start here.`,
   );
   return [
     `${source}: valid`,
     '',
-    ...values(config).map(([key, value]) => `  ${key.padEnd(width)}  ${value}`),
+    ...configValues(config).map(([key, value]) => `  ${key.padEnd(width)}  ${value}`),
     '',
     'Rules, the first that matches wins:',
     ...describeRules(config.rules),

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { Ajv2020, type AnySchemaObject, type ErrorObject } from 'ajv/dist/2020.js';
 import { isTunnelUnicast, parseIp, parsePrefix } from '../core/address.js';
 import { parseServerName } from '../tpot/server-names.js';
+import { parseBypass, type RawBypass } from './bypass-entry.js';
 import { nearest } from './nearest.js';
 import { parseDuration, parsePortRange, parseSize } from './units.js';
 
@@ -16,7 +17,9 @@ export interface RawConfig {
   readonly address?: string | readonly string[];
   readonly interfaces?: readonly string[];
   readonly rules?: readonly RawRule[];
+  readonly bypass?: RawBypass;
   readonly mode?: string;
+  readonly source?: 'node' | 'client';
   readonly hops?: number;
   readonly trust?: readonly string[];
   readonly edge?: boolean;
@@ -63,6 +66,7 @@ const validate = (() => {
   ajv.addFormat('port-range', text(parsePortRange));
   ajv.addFormat('prefix', text(parsePrefix));
   ajv.addFormat('server-name', text(parseServerName));
+  ajv.addFormat('bypass', text(parseBypass));
   ajv.addFormat('tunnel-address', text(tunnelAddress));
   const schema = JSON.parse(
     readFileSync(new URL('./config.schema.json', import.meta.url), 'utf8'),

@@ -4,15 +4,17 @@
  * The file is checked against config.schema.json, which ships. Everything wrong is reported at once, each problem
  * with `file:line:column` and a hint.
  */
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
-import { messageOf, TpotError } from '../core/errors.js';
+import { TpotError } from '../core/errors.js';
+import type { BypassEntry } from '../tpot/bypass.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
 import { parseServerName } from '../tpot/server-names.js';
 import { globalAddresses } from './addresses.js';
+import { resolveBypass } from './bypass-list.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
+import { readTrusted } from './trusted-file.js';
 import { parseDuration, parsePortRange, parseSize } from './units.js';
 
 /**
@@ -26,10 +28,16 @@ export interface NodeConfig {
   readonly name: string;
   /** At least one. */
   readonly addresses: Partial<Record<Family, IpAddress>>;
+  /** Whether they were given; otherwise they are what the interfaces had at the start. */
+  readonly addressGiven: boolean;
   /** Undefined: every non-loopback interface. */
   readonly interfaces: readonly string[] | undefined;
   readonly rules: readonly Rule<Action>[];
+  /** Never taken, whatever the rules say. */
+  readonly bypass: readonly BypassEntry[];
   readonly mode: 'basic';
+  /** Whose address and port the next leg has (protocol rule 10). */
+  readonly source: 'node' | 'client';
   readonly hops: number;
   readonly trust: readonly Prefix[];
   readonly edge: boolean;
@@ -79,12 +87,9 @@ function list<T extends string | number>(value: T | readonly T[]): readonly T[] 
 }
 
 function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    const message = `cannot be read: ${messageOf(error)}`;
-    throw new ConfigError([{ where: file, message, hint: 'Give an existing file with --config.' }]);
-  }
+  const read = readTrusted(file);
+  if ('text' in read) return read.text;
+  throw new ConfigError([{ where: file, ...read.problem }]);
 }
 
 function parseOverrides(overrides: ConfigOverrides): Pick<ConfigSource, 'raw' | 'problems'> {
@@ -175,13 +180,20 @@ function contradictions(
   return found;
 }
 
-function complete(raw: RawConfig, rules: readonly Rule<Action>[]): NodeConfig {
+function complete(
+  raw: RawConfig,
+  rules: readonly Rule<Action>[],
+  bypass: readonly BypassEntry[],
+): NodeConfig {
   return {
     name: raw.name ?? defaultName(),
     addresses: toAddresses(raw),
+    addressGiven: raw.address !== undefined,
     interfaces: raw.interfaces,
     rules,
+    bypass,
     mode: 'basic',
+    source: raw.source ?? 'node',
     hops: raw.hops ?? DEFAULTS.hops,
     trust: toPrefixes(raw.trust ?? DEFAULTS.trust),
     edge: raw.edge ?? false,
@@ -210,9 +222,10 @@ export function loadConfig(file: string | undefined, overrides: ConfigOverrides 
   const problems = [...fromFile.problems, ...fromOptions.problems];
   if (problems.length > 0) throw new ConfigError(problems);
   const rules = (fromFile.raw.rules ?? DEFAULTS.rules).map(toRule);
-  const found = contradictions(fromFile.raw, rules, fromFile.locate);
+  const bypass = resolveBypass(fromFile.raw.bypass ?? {}, name, fromFile.locate(['bypass']));
+  const found = [...contradictions(fromFile.raw, rules, fromFile.locate), ...bypass.problems];
   if (found.length > 0) throw new ConfigError(found);
-  const config = complete({ ...fromFile.raw, ...fromOptions.raw }, rules);
+  const config = complete({ ...fromFile.raw, ...fromOptions.raw }, rules, bypass.entries);
   requireAddress(config, name);
   return config;
 }

@@ -10,7 +10,7 @@
  */
 import { release } from 'node:os';
 import { createServer, Socket, type Server } from 'node:net';
-import { type Family, formatIp, fromMapped, type Prefix, toMapped } from '../core/address.js';
+import { type Family, formatIp, type IpAddress, fromMapped, type Prefix, toMapped } from '../core/address.js';
 import { messageOf, TpotError } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import * as libc from '../host/libc.js';
@@ -24,11 +24,14 @@ import {
   type TpotSocket,
 } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
-import { ipv4Number, type TpotPrograms } from '../bpf/programs.js';
+import { ipv4Number, type BypassPrefix, type TpotPrograms } from '../bpf/programs.js';
+import { compileBypass, mappedPrefix, type BypassEntry } from '../tpot/bypass.js';
 import { CAPABILITY } from '../tpot/option.js';
 import type { PolicyRow } from '../tpot/policy.js';
 import { descriptorOf } from './socket-descriptor.js';
-import { bindFreePort } from './leg-port.js';
+import { bindClient, bindFreePort } from './leg-port.js';
+import { kernelFlow } from './splice-entry.js';
+import type { FlowEnds } from '../splice/mapping.js';
 import { Splicer } from './splicer.js';
 import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
 import type {
@@ -36,6 +39,7 @@ import type {
   DataPath,
   DataPathEvents,
   DataPathOptions,
+  DataPathSettings,
   LegInfo,
   LegOptions,
   SplicedConnection,
@@ -109,6 +113,29 @@ export function kernelRow(row: PolicyRow): TpotPolicyRow {
     family: (row.source ?? row.destination)?.address.family ?? 0,
     unused: 0,
   };
+}
+
+/** TPOT_BYPASS_RANGES: as many ranges of ports as the table holds for a prefix. */
+const BYPASS_RANGES = 8;
+
+/** Bypass lists as the kernel looks them up. */
+export function bypassPrefixes(entries: readonly BypassEntry[]): BypassPrefix[] {
+  return compileBypass(entries).map(({ side, prefix, ports }) => {
+    const { bytes, length } = mappedPrefix(prefix);
+    const ranges = Buffer.alloc(4 * BYPASS_RANGES);
+    for (let index = 0; index < BYPASS_RANGES; index++) {
+      const { from, to } = ports[index] ?? { from: 1, to: 0 };
+      ranges.writeUInt16LE(from, 4 * index);
+      ranges.writeUInt16LE(to, 4 * index + 2);
+    }
+    return {
+      family: prefix.address.family,
+      source: side === 'source',
+      address: bytes,
+      length,
+      ports: ranges,
+    };
+  });
 }
 
 /** A listening descriptor on the loopback address that may own connections to any destination. */
@@ -185,9 +212,7 @@ export class EbpfDataPath implements DataPath {
   connect(options: LegOptions): Socket {
     const fd = libc.tcpSocket(options.address.family === 4 ? libc.AF_INET : libc.AF_INET6);
     libc.setSocketOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
-    if ((this.#programs.config.flags & TpotFlag.SPLICING) !== 0) {
-      bindFreePort(fd, options, (flow) => this.#splicer.isSpliced(flow));
-    }
+    this.#bindLeg(fd, options);
     if (options.hops > 0) {
       this.#sockets.set(fd, {
         nextHop: NO_ADDRESS,
@@ -235,8 +260,13 @@ export class EbpfDataPath implements DataPath {
     return this.#splicer.ended;
   }
 
-  setPolicy(rows: readonly PolicyRow[]): void {
-    this.#programs.setPolicy(rows.map(kernelRow));
+  reconfigure({ policy, bypass, trust, edge, clientLegs, maxConnections }: DataPathSettings): void {
+    const { EDGE, CLIENT_LEGS } = TpotFlag;
+    // Legs that have their clients' addresses outlive the setting.
+    const kept = this.#programs.config.flags & ~EDGE;
+    const flags = kept | (edge ? EDGE : 0) | (clientLegs ? CLIENT_LEGS : 0);
+    this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), { flags, maxConnections });
+    this.#programs.setTrust(trust);
   }
 
   counters(): Record<string, number> {
@@ -264,6 +294,12 @@ export class EbpfDataPath implements DataPath {
     });
   }
 
+  forgetBlackHoles(destination?: IpAddress): number {
+    const table = this.#programs.map('tpotBlackHoles');
+    const keys = destination === undefined ? [...table.keys()] : [{ address: toMapped(destination) }];
+    return keys.filter((key) => table.delete(key)).length;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -282,23 +318,39 @@ export class EbpfDataPath implements DataPath {
     if (!staying) removePins(this.#options.name);
   }
 
+  #bindLeg(fd: number, options: LegOptions): void {
+    const spliced = (flow: FlowEnds): boolean => this.#splicer.isSpliced(flow);
+    if (options.from !== undefined) {
+      try {
+        // Not only spliced ones: a socket in TIME_WAIT does not hinder bind(2), but connect(2).
+        bindClient(
+          fd,
+          options.from,
+          options,
+          (flow) => spliced(flow) || this.#programs.hasSocket(kernelFlow(flow)),
+        );
+      } catch (error) {
+        libc.close(fd);
+        throw error;
+      }
+    } else if ((this.#programs.config.flags & TpotFlag.SPLICING) !== 0) bindFreePort(fd, options, spliced);
+  }
+
   #families(): Family[] {
     return ([4, 6] as const).filter((family) => this.#options.addresses[family] !== undefined);
   }
 
   #configure(): void {
-    const { addresses, edge, maxConnections, trust, policy } = this.#options;
+    const { addresses } = this.#options;
     const ipv4 = addresses[4];
     this.#programs.configure({
       // In the first store already: between two, packets of adopted connections would go astray.
-      flags: TpotFlag.NODE | (edge ? TpotFlag.EDGE : 0) | (this.#adopted > 0 ? TpotFlag.SPLICING : 0),
+      flags: TpotFlag.NODE | (this.#adopted > 0 ? TpotFlag.SPLICING : 0),
       address4: ipv4 === undefined ? 0 : ipv4Number(ipv4),
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
-      maxConnections,
       capabilities: CAPABILITY.trace,
     });
-    this.#programs.setTrust(trust);
-    this.setPolicy(policy);
+    this.reconfigure(this.#options);
   }
 
   /** Listeners are made inside the cgroup, so that the kernel lets them write replies. */

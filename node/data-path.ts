@@ -6,18 +6,27 @@
  */
 import type { Socket } from 'node:net';
 import type { Family, IpAddress, Prefix } from '../core/address.js';
+import type { BypassEntry } from '../tpot/bypass.js';
 import type { PolicyRow } from '../tpot/policy.js';
 
-export interface DataPathOptions {
+/** What can change while a data path runs. */
+export interface DataPathSettings {
+  readonly policy: readonly PolicyRow[];
+  /** Never taken, whatever the policy says. */
+  readonly bypass: readonly BypassEntry[];
+  readonly trust: readonly Prefix[];
+  readonly edge: boolean;
+  /** Legs may be opened `from` their client: what is addressed to one of them stays here. */
+  readonly clientLegs: boolean;
+  readonly maxConnections: number;
+}
+
+export interface DataPathOptions extends DataPathSettings {
   readonly name: string;
   /** Announced in replies and the end of the tunnels towards this node. At least one of the two. */
   readonly addresses: Partial<Record<Family, IpAddress>>;
   /** Interface names; undefined means every non-loopback interface, those that appear later included. */
   readonly interfaces: readonly string[] | undefined;
-  readonly policy: readonly PolicyRow[];
-  readonly trust: readonly Prefix[];
-  readonly edge: boolean;
-  readonly maxConnections: number;
 }
 
 /** How an accepted connection came to this node (protocol rule 8). */
@@ -42,6 +51,8 @@ export interface LegOptions {
   /** Hops to put in the request; 0 sends no request. */
   readonly hops: number;
   readonly capabilities: number;
+  /** The client whose address, and port where it is free, the leg has (protocol rule 10); default: this machine's own. */
+  readonly from?: { readonly address: IpAddress; readonly port: number } | undefined;
 }
 
 /** A spliced connection, as the table tells. Bytes: what was relayed before included. */
@@ -92,14 +103,16 @@ export interface DataPath {
   spliced(): Iterable<SplicedConnection>;
   /** Sums over the spliced connections that have ended while this process ran. */
   splicedBefore(): { readonly connections: number; readonly bytesIn: number; readonly bytesOut: number };
-  /** Replaces the take-or-pass table in one step. */
-  setPolicy(rows: readonly PolicyRow[]): void;
+  /** Replaces the settings; whether a SYN is taken changes in one step. Connections are not touched. */
+  reconfigure(settings: DataPathSettings): void;
   /** Monotonic counters by reason code: every drop and every decision. */
   counters(): Record<string, number>;
   /** Facts for `status`: program and map ids, attached interfaces, kernel release, table fill. */
   kernelStatus(): Record<string, unknown>;
   /** Destinations whose path drops SYNs with a request. */
   blackHoles(): BlackHole[];
+  /** Forgets one of them, or all; returns how many there were. */
+  forgetBlackHoles(destination?: IpAddress): number;
   /** Detaches and removes everything this data path put into the kernel. Idempotent. */
   close(): void;
 }

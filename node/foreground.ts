@@ -3,14 +3,17 @@
  *
  * ```
  *   name taken ─▶ data path up ─▶ "tpot-node NAME ready" ─▶ SIGTERM, SIGINT or `down` ─▶ drain ─▶ exit 0
+ *                                                             SIGHUP or `reload` ─▶ configuration read again
  *                                                             a second signal ─▶ end at once, exit 0
  *                       an error nobody caught ─▶ everything out of the kernel ─▶ exit 70
  * ```
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { isatty } from 'node:tty';
 import { systemClock } from '../core/clock.js';
 import { TpotError } from '../core/errors.js';
 import { createLogger, type Logger } from '../core/log.js';
+import { lockAddresses } from './address-lock.js';
 import { AdminServer } from './admin.js';
 import { addressList, foreignAddresses } from './config-explain.js';
 import { ConfigError, type NodeConfig } from './config.js';
@@ -18,6 +21,7 @@ import { EbpfDataPath } from './data-path-ebpf.js';
 import { roomFor } from './descriptors.js';
 import { HttpService } from './http/service.js';
 import { TpotNode } from './node.js';
+import { reload, type ReloadReport } from './reload.js';
 
 const EXIT_INTERNAL = 70;
 /** How long the way out after an internal error may take. */
@@ -44,8 +48,18 @@ function requireOwnAddresses(config: NodeConfig): void {
   if (problems.length > 0) throw new ConfigError(problems);
 }
 
+/** With no more connections than there is room for descriptors. */
+function within(config: NodeConfig, logger: Logger): NodeConfig {
+  return { ...config, maxConnections: roomFor(config.maxConnections, logger) };
+}
+
 /** Resolves with the exit status once the node has been stopped, by a signal or by its administrator. */
-function untilStopped(node: TpotNode, stopAsked: Promise<void>, logger: Logger): Promise<number> {
+function untilStopped(
+  node: TpotNode,
+  { stopAsked, hangUp }: { readonly stopAsked: Promise<void>; readonly hangUp: () => void },
+  logger: Logger,
+): Promise<number> {
+  const hadTerminal = isatty(0);
   return new Promise((resolve) => {
     let asked = false;
     const stop = (): void => {
@@ -61,48 +75,56 @@ function untilStopped(node: TpotNode, stopAsked: Promise<void>, logger: Logger):
     };
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);
+    // A terminal that has gone says the same as a request to reload; who had one has nobody left to talk to.
+    process.on('SIGHUP', () => (hadTerminal && !isatty(0) ? stop() : hangUp()));
     process.on('uncaughtException', crash); // what no promise handler caught arrives here, too
     void stopAsked.then(stop);
   });
 }
 
 /**
- * Runs a node from start to end and resolves with the exit status. `ready` is called when it takes connections.
+ * Runs a node from start to end and resolves with the exit status. `load` reads the configuration, now and at each
+ * reload; `ready` is called when the node takes connections.
  *
  * @throws TpotError when it cannot start; nothing is left behind then.
  */
-export async function runInForeground(config: NodeConfig, ready: () => void): Promise<number> {
+export async function runInForeground(load: () => NodeConfig, ready: () => void): Promise<number> {
   requireRoot();
+  const config = load();
   requireOwnAddresses(config);
   const logger = createLogger((line) => process.stderr.write(line), systemClock);
-  const maxConnections = roomFor(config.maxConnections, logger);
-  const node = new TpotNode(
-    { ...config, maxConnections },
-    {
-      createDataPath: (options) => new EbpfDataPath(options, logger),
-      http: new HttpService({ name: config.name, cacheBytes: config.cacheBytes, logger, clock: systemClock }),
-      logger,
-      clock: systemClock,
-    },
-  );
+  const node = new TpotNode(within(config, logger), {
+    createDataPath: (options) => new EbpfDataPath(options, logger),
+    http: new HttpService({ name: config.name, cacheBytes: config.cacheBytes, logger, clock: systemClock }),
+    logger,
+    clock: systemClock,
+  });
   let askToStop = (): void => undefined;
   const stopAsked = new Promise<void>((resolve) => {
     askToStop = resolve;
   });
+  const reloading = (): ReloadReport => reload(node, () => within(load(), logger), logger);
   const admin = await AdminServer.open(config.name, {
     status: () => node.status(),
     conns: () => node.conns(),
     stats: () => node.stats(),
     drain: () => askToStop(),
-    drainTimeoutMs: config.drainTimeoutMs,
+    reload: reloading,
+    forgetBlackHoles: (destination) => node.forgetBlackHoles(destination),
+    get drainTimeoutMs() {
+      return node.config.drainTimeoutMs;
+    },
   });
+  let unlock = (): void => undefined;
   try {
-    const stopped = untilStopped(node, stopAsked, logger);
+    unlock = lockAddresses(config.name, Object.values(config.addresses));
+    const stopped = untilStopped(node, { stopAsked, hangUp: reloading }, logger);
     await node.start();
     logger.info('ready', { name: config.name, addresses: addressList(config).join(',') });
     ready();
     return await stopped;
   } finally {
+    unlock();
     admin.close();
   }
 }

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { randomInt } from 'node:crypto';
 import type { IpAddress } from '../core/address.js';
-import { bind, sourceAddress, SystemCallError } from '../host/libc.js';
+import { bind, setSocketOption, sourceAddress, SystemCallError } from '../host/libc.js';
 import type { FlowEnds } from '../splice/mapping.js';
 
 /** With half of all ports in use, one in 10^19 legs finds none. Then the kernel chooses, as it does without splices. */
@@ -24,29 +24,64 @@ function portRange(): readonly [number, number] {
   }
 }
 
-/** Binds a socket that is to connect to `destination` to a port of which `isSpliced`, asked as answers arrive, is false. */
-export function bindFreePort(
+type InUse = (arriving: FlowEnds) => boolean;
+type Destination = { readonly address: IpAddress; readonly port: number };
+
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const TRANSPARENT = { 4: [0, 19], 6: [41, 75] } as const; // SOL_IP, IP_TRANSPARENT; SOL_IPV6, IPV6_TRANSPARENT
+
+/** Binds to one of the ports, the first at which answers would meet nobody else; whether there was one. */
+function bindOneOf(
   fd: number,
-  destination: { readonly address: IpAddress; readonly port: number },
-  isSpliced: (arriving: FlowEnds) => boolean,
-): void {
-  const bytes = sourceAddress(destination.address.bytes);
-  const source: IpAddress = { family: destination.address.family, bytes };
-  const [from, to] = portRange();
-  for (let left = TRIES; left > 0; left--) {
-    const port = randomInt(from, to + 1);
+  source: IpAddress,
+  destination: Destination,
+  isInUse: InUse,
+  ports: Iterable<number>,
+): boolean {
+  for (const port of ports) {
     const arriving = {
       source: destination.address,
       sourcePort: destination.port,
       destination: source,
       destinationPort: port,
     };
-    if (isSpliced(arriving)) continue;
+    if (isInUse(arriving)) continue;
     try {
-      bind(fd, bytes, port);
-      return;
+      bind(fd, source.bytes, port);
+      return true;
     } catch (error) {
       if (!(error instanceof SystemCallError)) throw error; // in use by a socket
     }
   }
+  return false;
+}
+
+function* randomPorts(): Generator<number> {
+  const [from, to] = portRange();
+  for (let left = TRIES; left > 0; left--) yield randomInt(from, to + 1);
+}
+
+/**
+ * Binds a socket to a client's address, which this machine does not have, and to the client's port where no other
+ * connection of that port to the same destination is left here; to another one otherwise.
+ */
+export function bindClient(fd: number, client: Destination, destination: Destination, isInUse: InUse): void {
+  const [level, option] = TRANSPARENT[client.address.family];
+  setSocketOption(fd, level, option, 1);
+  setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1); // a client uses one port towards several destinations
+  const ports = function* (): Generator<number> {
+    yield client.port;
+    yield* randomPorts();
+  };
+  if (bindOneOf(fd, client.address, destination, isInUse, ports())) return;
+  // In the client's name or not at all: with this node's address the destination would see another client.
+  throw Object.assign(new Error('no port of the client is free'), { code: 'EADDRNOTAVAIL' });
+}
+
+/** Binds a socket that is to connect to `destination` to a port of which `isSpliced`, asked as answers arrive, is false. */
+export function bindFreePort(fd: number, destination: Destination, isSpliced: InUse): void {
+  const bytes = sourceAddress(destination.address.bytes);
+  const source: IpAddress = { family: destination.address.family, bytes };
+  bindOneOf(fd, source, destination, isSpliced, randomPorts());
 }

@@ -20,7 +20,10 @@ afterEach(async () => {
 const CONFIG: NodeConfig = {
   name: 'p1',
   addresses: { 4: ip('198.18.1.1'), 6: ip('2001:db8::1') },
+  addressGiven: true,
   interfaces: undefined,
+  bypass: [],
+  source: 'node',
   rules: [{ sources: [], destinations: [], ports: [], action: 'relay' }],
   mode: 'basic',
   hops: 8,

@@ -22,7 +22,7 @@
  */
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { formatIp, ip } from '../core/address.js';
+import { formatIp, ip, type IpAddress } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
@@ -37,7 +37,7 @@ import {
   type ConnectionTotals,
   type Endpoint,
 } from './connections.js';
-import type { DataPath, DataPathOptions, TakenInfo } from './data-path.js';
+import type { DataPath, DataPathOptions, DataPathSettings, TakenInfo } from './data-path.js';
 import { reset } from './relay.js';
 import { runSession, type HttpServer } from './session.js';
 
@@ -91,8 +91,13 @@ const SETTLE_MS = 250;
 /** Sessions whose sockets are closed end within a turn or two of the event loop; no end of ours may hang on them. */
 const ABORT_MS = 2000;
 
+function settingsOf({ rules, bypass, trust, edge, source, maxConnections }: NodeConfig): DataPathSettings {
+  const clientLegs = source === 'client';
+  return { policy: flattenRules(rules), bypass, trust, edge, clientLegs, maxConnections };
+}
+
 export class TpotNode {
-  readonly config: NodeConfig;
+  #config: NodeConfig;
   readonly #ports: NodePorts;
   readonly #table: ConnectionTable;
   readonly #startedAt: number;
@@ -105,13 +110,31 @@ export class TpotNode {
   #hurry: () => void = () => undefined;
 
   constructor(config: NodeConfig, ports: NodePorts) {
-    this.config = config;
+    this.#config = config;
     this.#ports = ports;
     this.#table = new ConnectionTable(ports.clock);
     this.#startedAt = ports.clock.monotonic();
     this.#impatient = new Promise((resolve) => {
       this.#hurry = () => resolve('timeout');
     });
+  }
+
+  get config(): NodeConfig {
+    return this.#config;
+  }
+
+  /**
+   * Goes on with another configuration that differs only in what can change at run time (config-diff.ts). Connections
+   * that there are stay as they were begun.
+   */
+  reconfigure(config: NodeConfig): void {
+    this.#dataPath?.reconfigure(settingsOf(config));
+    this.#config = config;
+  }
+
+  /** Forgets that the path to a destination, or to any, drops SYNs with a request; returns how many were known. */
+  forgetBlackHoles(destination?: IpAddress): number {
+    return this.#dataPath?.forgetBlackHoles(destination) ?? 0;
   }
 
   /** Begins to take connections; resolves once a SYN that arrives would be taken. */
@@ -121,10 +144,8 @@ export class TpotNode {
   }
 
   async #start(): Promise<void> {
-    const { name, addresses, interfaces, rules, trust, edge, maxConnections } = this.config;
-    const policy = flattenRules(rules);
-    const options = { name, addresses, interfaces, policy, trust, edge, maxConnections };
-    this.#dataPath = this.#ports.createDataPath(options);
+    const { name, addresses, interfaces } = this.config;
+    this.#dataPath = this.#ports.createDataPath({ name, addresses, interfaces, ...settingsOf(this.config) });
     await this.#dataPath.start({ connection: (socket, info) => this.#accepted(socket, info) });
     if (this.#state === 'starting') this.#state = 'running';
   }
@@ -222,7 +243,8 @@ export class TpotNode {
     const candidates = candidateRules(this.config.rules, subject);
     try {
       const dataPath = this.#requireDataPath();
-      await runSession(connection, candidates, { dataPath, http: this.#ports.http, hops: this.config.hops });
+      const { hops, source } = this.config;
+      await runSession(connection, candidates, { dataPath, http: this.#ports.http, hops, source });
     } catch (error) {
       this.#count('session-failed');
       this.#ports.logger.error('session-failed', {

@@ -15,6 +15,8 @@ type Taking = Exclude<Action, 'pass'>;
 /** What an HTTP connection may use of the node. */
 export interface HttpContext {
   readonly client: Endpoint;
+  /** Legs come from the client's address: one client's must not carry another one's requests. */
+  readonly clientLegs: boolean;
   /** The original destination: where misses are fetched from. */
   readonly destination: Endpoint;
   /** A leg to the destination that is open or being opened, paused and unused; the service owns it. */
@@ -40,6 +42,8 @@ export interface SessionPorts {
   readonly http: HttpServer;
   /** Hops for the request of the next leg when the connection came without a request. */
   readonly hops: number;
+  /** Whose address the next leg has. */
+  readonly source: 'node' | 'client';
 }
 
 /** How a leg failed before it was connected, by the code of its error. */
@@ -66,12 +70,17 @@ function failedSocket(error: unknown): Socket {
   return socket.destroy(error as Error);
 }
 
-function openLeg(connection: Connection, { dataPath, hops }: SessionPorts): Socket {
-  const { destination, taken } = connection;
+function openLeg(connection: Connection, { dataPath, hops, source }: SessionPorts): Socket {
+  const { client, destination, taken } = connection;
   const allowed = taken.hops === undefined ? hops : taken.hops - 1;
   let leg: Socket;
   try {
-    leg = dataPath.connect({ ...destination, hops: Math.max(0, allowed), capabilities: 0 });
+    leg = dataPath.connect({
+      ...destination,
+      hops: Math.max(0, allowed),
+      capabilities: 0,
+      from: source === 'client' ? client : undefined,
+    });
   } catch (error) {
     leg = failedSocket(error);
   }
@@ -140,7 +149,15 @@ async function serve(
   const open = (): Socket => openLeg(connection, ports);
   connection.action = 'cache';
   connection.state = 'serving';
-  await ports.http.serve(socket, first, { client: from, destination, leg, openLeg: open, join });
+  const clientLegs = ports.source === 'client';
+  await ports.http.serve(socket, first, {
+    client: from,
+    clientLegs,
+    destination,
+    leg,
+    openLeg: open,
+    join,
+  });
 }
 
 async function sniffThenRun(

@@ -256,6 +256,11 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
       'request-omitted-retries': 1,
       'request-omitted-black-hole': 1,
     });
+    expect(await client.call('forgetBlackHoles', { address: '192.0.2.99' })).toBe(0);
+    expect(await client.call('forgetBlackHoles', { address: addressesOf.origin[4] })).toBe(1);
+    expect(await client.call('blackHoles')).toEqual([]);
+    expect(await ask()).toMatchObject({ by: 'origin', reason: 'plain-retries' }); // it asked again
+    expect(await client.call('forgetBlackHoles')).toBe(1);
   });
 
   it('names the interface that is not there', async () => {

@@ -148,7 +148,7 @@ export class LoopbackDataPath implements DataPath {
     return { connections: 0, bytesIn: 0, bytesOut: 0 };
   }
 
-  setPolicy(): void {
+  reconfigure(): void {
     // every connection is taken
   }
 
@@ -162,6 +162,10 @@ export class LoopbackDataPath implements DataPath {
 
   blackHoles(): BlackHole[] {
     return [];
+  }
+
+  forgetBlackHoles(): number {
+    return 0;
   }
 
   close(): void {

@@ -13,6 +13,7 @@ import { add, type Seq } from '../wire/seq.js';
 import { hasFlags, type TcpRepr } from '../wire/tcp.js';
 import { iterateOptions, TCP_OPTION } from '../wire/tcp-options.js';
 import { CAPABILITY, DEFAULT_NUMBERS, findOption, lowerHops, type RequestOption } from './option.js';
+import { bypasses, type BypassEntry } from './bypass.js';
 import { rowsTake, type PolicyRow } from './policy.js';
 import type { ReasonCode } from './reasons.js';
 
@@ -21,6 +22,8 @@ export interface NodeView {
   /** Every address of this machine. */
   readonly own: readonly IpAddress[];
   readonly policy: readonly PolicyRow[];
+  /** Default: none. */
+  readonly bypass?: readonly BypassEntry[];
   /** Takes SYNs without a request too. */
   readonly edge: boolean;
   readonly draining: boolean;
@@ -70,6 +73,7 @@ function judge(syn: Syn, request: RequestOption | undefined, node: NodeView): Re
   if (request?.hops === 0) return 'pass-hops';
   if (isMpJoin(syn.options)) return 'pass-mp-join';
   if (node.draining) return 'pass-draining';
+  if (bypasses(node.bypass ?? [], syn)) return 'pass-bypass';
   if (!rowsTake(node.policy, syn)) return 'pass-policy';
   if (node.full) return 'pass-limit';
   if (!node.listening) return 'pass-no-listener';

@@ -10,6 +10,7 @@ const TAKING = {
   'taken-reply-stripped': 'the reply was lost on the way; the connection goes on as with a transparent proxy',
   'trace-forwarded': 'a trace went on to the node it asks for, with one hop less',
   'pass-hops': 'the request allows no more nodes',
+  'pass-bypass': 'a bypass list names the source or the destination',
   'pass-policy': 'no rule takes the connection',
   'pass-draining': 'the node is draining',
   'pass-limit': 'the node has as many connections as it may have',

@@ -60,6 +60,40 @@ export const TpotBlackHoleCodec: Codec<TpotBlackHole> = {
   },
 };
 
+/** `struct tpot_bypass`, 32 bytes. */
+export interface TpotBypass {
+  ports: Uint8Array;
+}
+export const TpotBypassCodec: Codec<TpotBypass> = {
+  size: 32,
+  read: (view, at = 0) => ({
+    ports: bytesAt(view, at + 0, 32),
+  }),
+  write: (view, value, at = 0) => {
+    putBytes(view, at + 0, 32, value.ports);
+  },
+};
+
+/** `struct tpot_bypass_key`, 24 bytes. */
+export interface TpotBypassKey {
+  length: number;
+  list: number;
+  address: Uint8Array;
+}
+export const TpotBypassKeyCodec: Codec<TpotBypassKey> = {
+  size: 24,
+  read: (view, at = 0) => ({
+    length: view.getUint32(at + 0, true),
+    list: view.getUint32(at + 4, false),
+    address: bytesAt(view, at + 8, 16),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at + 0, value.length, true);
+    view.setUint32(at + 4, value.list, false);
+    putBytes(view, at + 8, 16, value.address);
+  },
+};
+
 /** `struct tpot_config`, 68 bytes. */
 export interface TpotConfig {
   layoutVersion: number;
@@ -409,6 +443,12 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
   },
 };
 
+/** `enum tpot_bypass_list`. */
+export const TpotBypassList = {
+  SOURCE: 16,
+  BANK: 32,
+} as const;
+
 /** `enum tpot_flag`. */
 export const TpotFlag = {
   NODE: 1,
@@ -416,6 +456,7 @@ export const TpotFlag = {
   DRAINING: 4,
   EDGE: 8,
   SPLICING: 16,
+  CLIENT_LEGS: 32,
 } as const;
 
 /** `enum tpot_origin`. */
@@ -434,52 +475,53 @@ export const TpotReason = {
   TAKEN_REPLY_STRIPPED: 3,
   TRACE_FORWARDED: 4,
   PASS_HOPS: 5,
-  PASS_POLICY: 6,
-  PASS_DRAINING: 7,
-  PASS_LIMIT: 8,
-  PASS_TIME_WAIT: 9,
-  PASS_NO_LISTENER: 10,
-  PASS_LOOP: 11,
-  PASS_MP_JOIN: 12,
-  PASS_LOCAL: 13,
-  PASS_PLAIN_OF_TUNNELLED: 14,
-  DECAP_OK: 15,
-  DROP_DECAP_UNKNOWN: 16,
-  DROP_DECAP_SOURCE: 17,
-  DROP_DECAP_MALFORMED: 18,
-  DROP_DECAP_OPTIONS: 19,
-  DROP_DECAP_NOT_TCP: 20,
-  SYNACK_REPLY: 21,
-  ESTABLISHED: 22,
-  TABLE_FULL: 23,
-  REQUEST_SENT: 24,
-  REQUEST_OMITTED_BLACK_HOLE: 25,
-  REQUEST_OMITTED_RETRIES: 26,
-  REQUEST_OMITTED_LOCAL: 27,
-  REQUEST_OMITTED_LIMIT: 28,
-  REQUEST_OMITTED_UNTRUSTED: 29,
-  REQUEST_NO_SPACE: 30,
-  REPLY_ACCEPTED: 31,
-  REPLY_NONE: 32,
-  DROP_REPLY_UNTRUSTED: 33,
-  DROP_REPLY_NOT_UNICAST: 34,
-  DROP_REPLY_OWN: 35,
-  BLACK_HOLE_LEARNED: 36,
-  ENCAP_OK: 37,
-  ENCAP_FAILED: 38,
-  SPLICE_FORWARDED: 39,
-  SPLICE_CUT: 40,
-  SPLICE_FORGOTTEN: 41,
-  DROP_SPLICE_HOLD: 42,
-  DROP_SPLICE_TTL: 43,
-  DROP_SPLICE_CONGESTION: 44,
-  DROP_SPLICE_TOO_BIG: 45,
-  DROP_SPLICE_NO_ROUTE: 46,
-  DROP_SPLICE_FAILED: 47,
-  TUNNEL_BLOCKED: 48,
-  ICMP_TRANSLATED: 49,
-  ICMP_DELIVERED: 50,
-  COUNT: 51,
+  PASS_BYPASS: 6,
+  PASS_POLICY: 7,
+  PASS_DRAINING: 8,
+  PASS_LIMIT: 9,
+  PASS_TIME_WAIT: 10,
+  PASS_NO_LISTENER: 11,
+  PASS_LOOP: 12,
+  PASS_MP_JOIN: 13,
+  PASS_LOCAL: 14,
+  PASS_PLAIN_OF_TUNNELLED: 15,
+  DECAP_OK: 16,
+  DROP_DECAP_UNKNOWN: 17,
+  DROP_DECAP_SOURCE: 18,
+  DROP_DECAP_MALFORMED: 19,
+  DROP_DECAP_OPTIONS: 20,
+  DROP_DECAP_NOT_TCP: 21,
+  SYNACK_REPLY: 22,
+  ESTABLISHED: 23,
+  TABLE_FULL: 24,
+  REQUEST_SENT: 25,
+  REQUEST_OMITTED_BLACK_HOLE: 26,
+  REQUEST_OMITTED_RETRIES: 27,
+  REQUEST_OMITTED_LOCAL: 28,
+  REQUEST_OMITTED_LIMIT: 29,
+  REQUEST_OMITTED_UNTRUSTED: 30,
+  REQUEST_NO_SPACE: 31,
+  REPLY_ACCEPTED: 32,
+  REPLY_NONE: 33,
+  DROP_REPLY_UNTRUSTED: 34,
+  DROP_REPLY_NOT_UNICAST: 35,
+  DROP_REPLY_OWN: 36,
+  BLACK_HOLE_LEARNED: 37,
+  ENCAP_OK: 38,
+  ENCAP_FAILED: 39,
+  SPLICE_FORWARDED: 40,
+  SPLICE_CUT: 41,
+  SPLICE_FORGOTTEN: 42,
+  DROP_SPLICE_HOLD: 43,
+  DROP_SPLICE_TTL: 44,
+  DROP_SPLICE_CONGESTION: 45,
+  DROP_SPLICE_TOO_BIG: 46,
+  DROP_SPLICE_NO_ROUTE: 47,
+  DROP_SPLICE_FAILED: 48,
+  TUNNEL_BLOCKED: 49,
+  ICMP_TRANSLATED: 50,
+  ICMP_DELIVERED: 51,
+  COUNT: 52,
 } as const;
 
 /** `enum tpot_splice_flag`. */
@@ -506,8 +548,9 @@ export const TpotState = {
 
 export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
+  tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 51, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 52, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
@@ -517,7 +560,7 @@ export const maps = {
   tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
-  tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 1024, type: 11 },
+  tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 2048, type: 11 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
   tpotTunnelsClosed: { name: 'tpot_tunnels_closed', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 16384, type: 9 },
 } as const;

@@ -39,7 +39,8 @@ export class ClientConnection {
       this.#eager = undefined;
       return eager === undefined || eager.destroyed ? context.openLeg() : eager;
     };
-    this.#shared = { name: this.authority, open };
+    const whose = context.clientLegs ? ` from ${formatIp(context.client.address)}` : '';
+    this.#shared = { name: `${this.authority}${whose}`, open };
     this.#own = { name: `${this.authority} ${id}`, open };
   }
 

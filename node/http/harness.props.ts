@@ -116,6 +116,7 @@ export class Harness {
         void through.serve(client, first, {
           client: { address: ip(LOOPBACK), port: client.remotePort ?? 0 },
           destination: { address: ip(address), port: 80 },
+          clientLegs: false,
           leg: undefined,
           openLeg: () => this.#track(connect(origin, LOOPBACK)),
           join: (leg, fromA) => relay(client, leg, { fromA }),
