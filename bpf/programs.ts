@@ -10,6 +10,7 @@ import {
   TpotBypassList,
   TpotFlowCodec,
   TpotReason,
+  TpotUnused,
   type TpotFlow,
   type TpotConfig,
   type TpotPolicyRow,
@@ -20,7 +21,7 @@ import { BpfObject, type LoadOptions } from './object.js';
 import { testRun } from './test-run.js';
 
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 export const POLICY_ROWS = 256;
 
 /** A number that is not zero only in packets on their way to the node's sockets; one byte, to leave room for others. */
@@ -108,6 +109,12 @@ export class TpotPrograms {
       unpinned: [maps.tpotSockets.name],
     });
     return new TpotPrograms(object, options.pinDirectory);
+  }
+
+  /** For tables that are new: packets skip the look-up in them until the programs have put something in. */
+  declareUnused(): void {
+    const unused = TpotUnused.TAKEN | TpotUnused.TUNNELS;
+    this.#object.map(maps.tpotGauges).set(0, { taken: 0n, tunnels: 0n, unused, padding: 0 });
   }
 
   get config(): Readonly<TpotConfig> {

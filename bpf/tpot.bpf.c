@@ -24,6 +24,7 @@
 #include "tpot_bypass.h"
 #include "tpot_take.h"
 #include "tpot_rewrite.h"
+#include "tpot_route.h"
 #include "tpot_splice.h"
 #include "tpot_tunnel.h"
 #include "tpot_black_hole.h"
@@ -48,7 +49,7 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 
 	if (!config || !p)
 		return TC_ACT_UNSPEC;
-	struct tpot_splice *splice = find_splice(&p->flow);
+	struct tpot_splice *splice = find_splice(&p->flow, config);
 
 	if (splice && !is_new_connection(p, splice)) {
 		int verdict = handle_spliced(skb, p, splice, 0);
@@ -66,6 +67,14 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 	return p->flags & TCP_SYN ? handle_syn(skb, p) : handle_plain(skb, p, config);
 }
 
+/* Whether a segment can be of a connection that this machine has taken or spliced; beside SYNs. */
+static __always_inline int may_be_ours(const struct tpot_config *config)
+{
+	if (config->flags & TPOT_FLAG_SPLICING)
+		return 1;
+	return (config->flags & TPOT_FLAG_NODE) && !tables_unused(TPOT_UNUSED_TAKEN);
+}
+
 static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 {
 	struct tpot_config *config = config_get();
@@ -73,8 +82,11 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 
 	if (!config || !parse_ip(skb, l3, &p))
 		return TC_ACT_UNSPEC;
-	if (p.protocol == IPPROTO_TCP_)
-		return p.sound && parse_tcp(skb, &p) ? ingress_tcp(skb, &p) : TC_ACT_UNSPEC;
+	if (p.protocol == IPPROTO_TCP_) {
+		if (!p.sound || !parse_tcp(skb, &p) || (!(p.flags & TCP_SYN) && !may_be_ours(config)))
+			return TC_ACT_UNSPEC;
+		return ingress_tcp(skb, &p);
+	}
 	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(&p, config))
 		return handle_tunnelled(skb, &p);
 	if (p.sound && p.protocol == (p.family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_))
@@ -94,7 +106,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
 			finish_syn_ack(skb, &p);
 		return TC_ACT_UNSPEC;
 	}
-	return send_tunnelled(skb, &p);
+	return tables_unused(TPOT_UNUSED_TUNNELS) ? TC_ACT_UNSPEC : send_tunnelled(skb, &p);
 }
 
 /* Interfaces with an Ethernet header, and those without (tun, wireguard, ppp). */

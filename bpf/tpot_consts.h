@@ -50,7 +50,7 @@
 #define TPOT_CAPABILITY_TRACE 0x8000
 
 /* Changes whenever a map's layout does: a restarted node adopts pinned maps of its own version only. */
-#define TPOT_LAYOUT_VERSION 1
+#define TPOT_LAYOUT_VERSION 2
 
 #define TPOT_POLICY_ROWS 256 /* per bank; two banks, so that a new table replaces the old in one store */
 #define TPOT_MAX_TRANSIENT 65536

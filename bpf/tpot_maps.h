@@ -156,4 +156,21 @@ static __always_inline void add_tunnels(__s64 by)
 		__sync_fetch_and_add(&gauges->tunnels, by);
 }
 
+/* Packets are not made to wait for a look-up in tables that were never used. */
+static __always_inline int tables_unused(enum tpot_unused which)
+{
+	struct tpot_gauges *gauges = gauges_get();
+
+	return gauges && (gauges->unused & which);
+}
+
+/* Before the first entry goes in. */
+static __always_inline void use_tables(enum tpot_unused which)
+{
+	struct tpot_gauges *gauges = gauges_get();
+
+	if (gauges && (gauges->unused & which))
+		__sync_fetch_and_and((__u32 *)&gauges->unused, ~(__u32)which);
+}
+
 #endif

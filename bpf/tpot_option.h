@@ -147,11 +147,17 @@ struct {
 	__type(value, struct tpot_option_area);
 } tpot_scratch SEC(".maps");
 
+static __always_inline struct tpot_option_area *scratch_area(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&tpot_scratch, &zero);
+}
+
 static __noinline int read_options(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config,
 				   struct option_scan *scan)
 {
-	__u32 zero = 0;
-	struct tpot_option_area *area = bpf_map_lookup_elem(&tpot_scratch, &zero);
+	struct tpot_option_area *area = scratch_area();
 
 	if (!area || !p || !config || !scan || !load_options(skb, p, area))
 		return 0;

@@ -15,30 +15,40 @@ struct packet {
 	__u8 tcp_header_len;
 	__u8 flags;
 	__u8 sound;    /* no fragment, a legal header length, addresses of its own family */
+	__u8 traffic_class; /* or type of service: DSCP and ECN */
+	__u32 now;     /* once it is known: clock_now() */
 };
 
-/* Bytes shared by IPv4 and IPv6 headers are read through these, free of alignment and strict aliasing worries. */
+/* Not packed: a packed struct would be read byte by byte. */
 struct ipv4 {
 	__u8 version_ihl, tos;
 	__be16 total_length, id, fragment;
 	__u8 ttl, protocol;
 	__be16 checksum;
 	__be32 source, destination;
-} __attribute__((packed));
+};
 
 struct ipv6 {
 	__be32 version_class_label;
 	__be16 payload_length;
 	__u8 next_header, hop_limit;
 	__be32 source[4], destination[4];
-} __attribute__((packed));
+};
 
 struct tcp {
 	__be16 source, destination;
 	__be32 seq, ack;
 	__u8 offset_reserved, flags;
 	__be16 window, checksum, urgent;
-} __attribute__((packed));
+};
+
+/* Milliseconds, or nearly so, of a clock that steps with the kernel's timer: cheap to read. Wraps after 52 days. */
+#define CLOCK_SHIFT 20
+
+static __always_inline __u32 clock_now(__u64 coarse_ns)
+{
+	return coarse_ns >> CLOCK_SHIFT;
+}
 
 static __always_inline void map_ipv4(__be32 *mapped, __be32 address)
 {
@@ -74,19 +84,29 @@ static __always_inline void flow_reverse(struct tpot_flow *to, const struct tpot
 	to->destination_port = from->source_port;
 }
 
-/* Makes `length` bytes readable by direct access; 0 when the frame is shorter. */
-static __always_inline int ensure_linear(struct __sk_buff *skb, __u32 length)
+static __always_inline void *frame_start(const struct __sk_buff *skb)
 {
-	if (skb->data + length <= skb->data_end)
+	return (void *)(long)skb->data;
+}
+
+static __always_inline void *frame_end(const struct __sk_buff *skb)
+{
+	return (void *)(long)skb->data_end;
+}
+
+/* Makes `length` bytes readable by direct access; 0 when the frame is shorter. */
+static __always_inline int ensure_linear(struct __sk_buff *skb, __u64 length)
+{
+	if (frame_start(skb) + length <= frame_end(skb))
 		return 1;
-	return skb->len >= length && bpf_skb_pull_data(skb, length) == 0 && skb->data + length <= skb->data_end;
+	return skb->len >= length && bpf_skb_pull_data(skb, length) == 0;
 }
 
 static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 l3, struct packet *p)
 {
 	if (!ensure_linear(skb, l3 + IPV4_HLEN))
 		return 0;
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = frame_start(skb), *end = frame_end(skb);
 	struct ipv4 *ip = data + l3;
 
 	if ((void *)(ip + 1) > end || ip->version_ihl >> 4 != 4)
@@ -97,6 +117,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 l3, struct pa
 	p->l4 = l3 + ((ip->version_ihl & 0xf) << 2);
 	p->end = l3 + bpf_ntohs(ip->total_length);
 	p->protocol = ip->protocol;
+	p->traffic_class = ip->tos;
 	map_ipv4(p->flow.source, ip->source);
 	map_ipv4(p->flow.destination, ip->destination);
 	return 1;
@@ -110,7 +131,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 l3, struct pa
 {
 	if (!ensure_linear(skb, l3 + IPV6_HLEN))
 		return 0;
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = frame_start(skb), *end = frame_end(skb);
 	struct ipv6 *ip = data + l3;
 
 	if ((void *)(ip + 1) > end || (ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
@@ -121,16 +142,14 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 l3, struct pa
 	p->l4 = l3 + IPV6_HLEN;
 	p->end = p->l4 + bpf_ntohs(ip->payload_length);
 	p->protocol = ip->next_header;
+	p->traffic_class = bpf_ntohl(ip->version_class_label) >> 20;
 	copy_address(p->flow.source, ip->source);
 	copy_address(p->flow.destination, ip->destination);
 	return 1;
 }
 
-/* A function of its own: its scratch space would add to that of everything called after it. */
-static __noinline int parse_ip(struct __sk_buff *skb, __u32 l3, struct packet *p)
+static __always_inline int parse_ip(struct __sk_buff *skb, __u32 l3, struct packet *p)
 {
-	if (!p)
-		return 0;
 	if (skb->protocol == bpf_htons(ETH_P_IPV4))
 		return parse_ipv4(skb, l3, p);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6_))
@@ -140,11 +159,11 @@ static __noinline int parse_ip(struct __sk_buff *skb, __u32 l3, struct packet *p
 
 static __always_inline int parse_tcp(struct __sk_buff *skb, struct packet *p)
 {
-	__u32 l4 = p->l4 & 0xff;
+	__u64 l4 = p->l4 & 0xff;
 
 	if (!ensure_linear(skb, l4 + TCP_HLEN))
 		return 0;
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = frame_start(skb), *end = frame_end(skb);
 	struct tcp *tcp = data + l4;
 
 	if ((void *)(tcp + 1) > end)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The headers of a spliced segment, rewritten field by field: TCP, its options, IP. splice/mapping.ts is the reference.
- * Checksums are never computed anew: what changed is added, so a wrong one stays wrong, and one that is still to be
- * completed (CHECKSUM_PARTIAL, every GSO packet) gets the pseudo header's changes only.
+ * The headers of a spliced segment, mapped in place. splice/mapping.ts is the reference. Checksums are never computed anew: what changed is added, so a wrong one stays wrong, and one that is
+ * still to be completed (CHECKSUM_PARTIAL, every GSO packet) gets the pseudo header's changes only.
  */
 #ifndef TPOT_REWRITE_H
 #define TPOT_REWRITE_H
@@ -22,10 +21,23 @@ struct segment {
 	__be32 options[3];
 };
 
+/* What changed, as sums. */
+struct changes {
+	__u64 addresses; /* the pseudo header */
+	__u64 header;    /* of an IPv6 header, the rest; an IPv4 header has a sum of its own */
+	__u64 segment;   /* of the TCP header, without its checksum */
+};
+
 /* A ones' complement sum of 32-bit words, in which one word changes (RFC 1624). */
 static __always_inline __u64 changed(__u64 sum, __u32 from, __u32 to)
 {
 	return sum + (__u32)~from + to;
+}
+
+static __always_inline void set_word(__be32 *word, __be32 to, __u64 *sum)
+{
+	*sum = changed(*sum, *word, to);
+	*word = to;
 }
 
 static __always_inline __u32 fold32(__u64 sum)
@@ -192,25 +204,25 @@ __noinline int map_options(struct tpot_option_area *area, const struct option_ma
 
 static __noinline int rewrite_options(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
 {
+	struct tpot_option_area *area = scratch_area();
 	struct option_mapping by = {};
-	struct tpot_option_area area;
 	__s64 sum;
 
-	if (!p || !splice || !load_options(skb, p, &area))
+	if (!p || !splice || !area || !load_options(skb, p, area))
 		return 0;
-	sum = bpf_csum_diff((__be32 *)area.bytes, TCP_MAX_OPTIONS, 0, 0, 0);
+	sum = bpf_csum_diff((__be32 *)area->bytes, TCP_MAX_OPTIONS, 0, 0, 0);
 	by.acknowledgment_delta = splice->acknowledgment_delta;
 	by.timestamp_delta = splice->timestamp_delta;
 	by.echo_delta = p->flags & TCP_ACK ? splice->echo_delta : 0;
 	by.flags = splice->flags;
-	map_options(&area, &by);
-	sum = bpf_csum_diff(0, 0, (__be32 *)area.bytes, TCP_MAX_OPTIONS, sum);
-	__u32 length = area.length;
+	map_options(area, &by);
+	sum = bpf_csum_diff(0, 0, (__be32 *)area->bytes, TCP_MAX_OPTIONS, sum);
+	__u32 length = area->length;
 
 	if (length == 0 || length > TCP_MAX_OPTIONS)
 		return length == 0;
 	asm volatile("" : "+r"(length));
-	if (bpf_skb_store_bytes(skb, p->l4 + TCP_HLEN, area.bytes, ((length - 1) & 63) + 1, 0))
+	if (bpf_skb_store_bytes(skb, p->l4 + TCP_HLEN, area->bytes, ((length - 1) & 63) + 1, 0))
 		return 0;
 	return bpf_l4_csum_replace(skb, p->l4 + 16, 0, (__u32)sum, 0) == 0;
 }
@@ -240,67 +252,28 @@ static __always_inline __be32 ports_of(const struct tpot_flow *flow)
 	return ports;
 }
 
-/* Everything of the TCP header but its checksum. Returns what changed, as a sum. */
-static __always_inline __u64 map_segment(struct segment *to, const struct segment *from, const struct packet *p,
-					 const struct tpot_splice *splice, int usual)
+/* Everything of the TCP header but its checksum. */
+static __always_inline void map_segment(struct segment *tcp, const struct packet *p, const struct tpot_splice *splice,
+					int usual, __u64 *sum)
 {
-	__u64 sum;
-
-	*to = *from;
-	to->ports = ports_of(&splice->out);
-	to->sequence = add_be32(from->sequence, splice->sequence_delta);
-	if (p->flags & TCP_ACK)
-		to->acknowledgment = add_be32(from->acknowledgment, splice->acknowledgment_delta);
-	to->control = map_control(from->control, splice);
-	sum = changed(0, from->ports, to->ports);
-	sum = changed(sum, from->sequence, to->sequence);
-	sum = changed(sum, from->acknowledgment, to->acknowledgment);
-	sum = changed(sum, from->control, to->control);
-	if (!usual)
-		return sum;
-	to->options[1] = add_be32(from->options[1], splice->timestamp_delta);
-	if (p->flags & TCP_ACK)
-		to->options[2] = add_be32(from->options[2], splice->echo_delta);
-	sum = changed(sum, from->options[1], to->options[1]);
-	return changed(sum, from->options[2], to->options[2]);
-}
-
-/* 0: failed. 1: done. 2: there are options left to map. */
-static __noinline int rewrite_tcp(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
-{
-	struct segment from = {}, to;
-	int usual = 0;
-	__u64 sum;
-
-	if (!p || !splice)
-		return 0;
-	if (p->tcp_header_len == USUAL_HLEN && (splice->flags & TPOT_SPLICE_TIMESTAMPS)) {
-		if (bpf_skb_load_bytes(skb, p->l4, &from, USUAL_HLEN))
-			return 0;
-		usual = from.options[0] == USUAL_OPTIONS;
-	} else if (bpf_skb_load_bytes(skb, p->l4, &from, TCP_HLEN)) {
-		return 0;
-	}
-	sum = map_segment(&to, &from, p, splice, usual);
-	if (usual ? bpf_skb_store_bytes(skb, p->l4, &to, USUAL_HLEN, 0) : bpf_skb_store_bytes(skb, p->l4, &to, TCP_HLEN, 0))
-		return 0;
-	if (bpf_l4_csum_replace(skb, p->l4 + 16, 0, fold32(sum), 0))
-		return 0;
-	return usual || p->tcp_header_len == TCP_HLEN ? 1 : 2;
+	set_word(&tcp->ports, ports_of(&splice->out), sum);
+	set_word(&tcp->sequence, add_be32(tcp->sequence, splice->sequence_delta), sum);
+	set_word(&tcp->control, map_control(tcp->control, splice), sum);
+	if (usual)
+		set_word(&tcp->options[1], add_be32(tcp->options[1], splice->timestamp_delta), sum);
+	if (!(p->flags & TCP_ACK))
+		return;
+	set_word(&tcp->acknowledgment, add_be32(tcp->acknowledgment, splice->acknowledgment_delta), sum);
+	if (usual)
+		set_word(&tcp->options[2], add_be32(tcp->options[2], splice->echo_delta), sum);
 }
 
 /* What a router does to a header, and the new addresses. TPOT_R_NONE, or why the packet ends here. */
-static __noinline __u32 rewrite_ipv4(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
+static __always_inline __u32 map_ip4(__be32 *ip, const struct tpot_splice *splice, struct changes *changes)
 {
-	__be32 from[5], to[5]; /* the header in words */
-	__u32 first, third;
-	__u64 addresses;
+	__u32 first = bpf_ntohl(ip[0]), third = bpf_ntohl(ip[2]);
+	__u64 sum;
 
-	if (!p || !splice || bpf_skb_load_bytes(skb, p->l3, from, IPV4_HLEN))
-		return TPOT_R_DROP_SPLICE_FAILED;
-	__builtin_memcpy(to, from, sizeof(to));
-	first = bpf_ntohl(from[0]);
-	third = bpf_ntohl(from[2]);
 	if (third >> 24 <= 1)
 		return TPOT_R_DROP_SPLICE_TTL;
 	if (!(splice->flags & TPOT_SPLICE_ECN)) {
@@ -308,50 +281,93 @@ static __noinline __u32 rewrite_ipv4(struct __sk_buff *skb, const struct packet 
 			return TPOT_R_DROP_SPLICE_CONGESTION;
 		first &= ~(ECN_MASK << 16);
 	}
-	to[0] = bpf_htonl(first);
 	third -= 1 << 24;
-	to[2] = bpf_htonl(third);
-	to[3] = splice->out.source[3];
-	to[4] = splice->out.destination[3];
-	addresses = changed(changed(0, from[3], to[3]), from[4], to[4]);
-	/* The checksum field itself cancels out: both words hold the old one. */
-	__u64 sum = changed(changed(addresses, from[0], to[0]), from[2], to[2]);
+	set_word(&ip[3], splice->out.source[3], &changes->addresses);
+	set_word(&ip[4], splice->out.destination[3], &changes->addresses);
+	sum = changes->addresses;
+	set_word(&ip[0], bpf_htonl(first), &sum);
+	set_word(&ip[2], bpf_htonl(third), &sum);
+	/* Both values of that word hold the old checksum, which so cancels out. */
 	__u16 checksum = ~fold16(sum + (__u16)~bpf_htons(third & 0xffff));
 
-	to[2] = bpf_htonl((third & 0xffff0000) | bpf_ntohs(checksum));
-	if (bpf_skb_store_bytes(skb, p->l3, to, IPV4_HLEN, 0) ||
-	    bpf_l4_csum_replace(skb, p->l4 + 16, 0, fold32(addresses), BPF_F_PSEUDO_HDR))
-		return TPOT_R_DROP_SPLICE_FAILED;
+	ip[2] = bpf_htonl((third & 0xffff0000) | bpf_ntohs(checksum));
 	return TPOT_R_NONE;
 }
 
-static __noinline __u32 rewrite_ipv6(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
+static __always_inline __u32 map_ip6(__be32 *ip, const struct tpot_splice *splice, struct changes *changes)
 {
-	struct ipv6 ip;
-	__u64 addresses = 0;
-	__u32 first;
+	__u32 first = bpf_ntohl(ip[0]), second = bpf_ntohl(ip[1]);
 
-	if (!p || !splice || bpf_skb_load_bytes(skb, p->l3, &ip, sizeof(ip)))
-		return TPOT_R_DROP_SPLICE_FAILED;
-	if (ip.hop_limit <= 1)
+	if ((second & 0xff) <= 1)
 		return TPOT_R_DROP_SPLICE_TTL;
-	ip.hop_limit--;
-	first = bpf_ntohl(ip.version_class_label);
 	if (!(splice->flags & TPOT_SPLICE_ECN)) {
 		if (((first >> 20) & ECN_MASK) == ECN_CE)
 			return TPOT_R_DROP_SPLICE_CONGESTION;
-		ip.version_class_label = bpf_htonl(first & ~(ECN_MASK << 20));
+		set_word(&ip[0], bpf_htonl(first & ~(ECN_MASK << 20)), &changes->header);
 	}
+	set_word(&ip[1], bpf_htonl(second - 1), &changes->header);
 	for (int i = 0; i < 4; i++) {
-		addresses = changed(addresses, p->flow.source[i], splice->out.source[i]);
-		addresses = changed(addresses, p->flow.destination[i], splice->out.destination[i]);
+		set_word(&ip[2 + i], splice->out.source[i], &changes->addresses);
+		set_word(&ip[6 + i], splice->out.destination[i], &changes->addresses);
 	}
-	copy_address(ip.source, splice->out.source);
-	copy_address(ip.destination, splice->out.destination);
-	if (bpf_skb_store_bytes(skb, p->l3, &ip, sizeof(ip), 0) ||
-	    bpf_l4_csum_replace(skb, p->l4 + 16, 0, fold32(addresses), BPF_F_PSEUDO_HDR))
-		return TPOT_R_DROP_SPLICE_FAILED;
 	return TPOT_R_NONE;
+}
+
+/*
+ * The TCP checksum with one call. Only the kernel knows whether it is complete (then it is the complement of a sum,
+ * and everything counts) or still to be completed (then it is the sum of the pseudo header). So the pseudo header's
+ * change is added here, which is right for the latter; finish_checksum leaves that alone, and for the former takes off
+ * what was added and everything that changed.
+ */
+static __always_inline void start_checksum(struct segment *tcp, const struct changes *changes)
+{
+	tcp->checksum = fold16((__u64)tcp->checksum + fold32(changes->addresses));
+}
+
+static __always_inline long finish_checksum(struct __sk_buff *skb, const struct packet *p, const struct changes *changes)
+{
+	__u32 addresses = fold32(changes->addresses);
+
+	/* Where a device has summed up the packet (CHECKSUM_COMPLETE): by what no checksum in the packet makes up for. */
+	bpf_csum_update(skb, p->family == 4 ? ~addresses : fold32(changes->header));
+	return bpf_l4_csum_replace(skb, p->l4 + 16, 0, fold32(changes->segment + addresses + addresses), 0);
+}
+
+/* No reason: everything is mapped but the options. */
+#define OPTIONS_LEFT TPOT_R_COUNT
+
+/* Both headers of a segment. TPOT_R_NONE, OPTIONS_LEFT, or why the packet ends here. */
+static __noinline __u32 rewrite_headers(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
+{
+	struct changes changes = {};
+	__u32 reason;
+	__u64 l4;
+
+	if (!p || !splice)
+		return TPOT_R_DROP_SPLICE_FAILED;
+	l4 = p->l4 & 0xff;
+	if (!ensure_linear(skb, l4 + (p->tcp_header_len & 0x3f)))
+		return TPOT_R_DROP_SPLICE_FAILED;
+	void *data = frame_start(skb), *end = frame_end(skb);
+	struct segment *tcp = data + l4;
+	__be32 *ip = data + (p->l3 & 0xff);
+
+	if ((void *)tcp + TCP_HLEN > end || (void *)ip + IPV4_HLEN > end)
+		return TPOT_R_DROP_SPLICE_FAILED;
+	int usual = p->tcp_header_len == USUAL_HLEN && (splice->flags & TPOT_SPLICE_TIMESTAMPS) &&
+		    (void *)(tcp + 1) <= end && tcp->options[0] == USUAL_OPTIONS;
+
+	if (p->family == 4)
+		reason = map_ip4(ip, splice, &changes);
+	else
+		reason = (void *)ip + IPV6_HLEN > end ? TPOT_R_DROP_SPLICE_FAILED : map_ip6(ip, splice, &changes);
+	if (reason != TPOT_R_NONE)
+		return reason;
+	map_segment(tcp, p, splice, usual, &changes.segment);
+	start_checksum(tcp, &changes);
+	if (finish_checksum(skb, p, &changes))
+		return TPOT_R_DROP_SPLICE_FAILED;
+	return usual || p->tcp_header_len == TCP_HLEN ? TPOT_R_NONE : OPTIONS_LEFT;
 }
 
 #endif

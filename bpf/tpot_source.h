@@ -247,6 +247,7 @@ static __always_inline void pin(struct tpot_socket *socket, const struct tpot_fl
 	struct tpot_tunnel tunnel = { .udp_port = scan->reply_udp_port, .capabilities = scan->reply_capabilities };
 
 	copy_address(tunnel.remote, scan->reply_address);
+	use_tables(TPOT_UNUSED_TUNNELS);
 	if (bpf_map_update_elem(&tpot_tunnels, flow, &tunnel, BPF_ANY)) {
 		socket->leg_reason = TPOT_R_TABLE_FULL; /* the node sees plain segments and carries on (rule 8) */
 		count(TPOT_R_TABLE_FULL);

@@ -13,6 +13,12 @@
 /* No TC_ACT_*: the packet is treated as if there were no splice. */
 #define SPLICE_GO_ON 100
 
+static __always_inline int drop_spliced(__u32 reason)
+{
+	count(reason);
+	return TC_ACT_SHOT;
+}
+
 /*
  * A HOLD entry outlives a node that is killed between two steps: it counts only while there is a socket. What a
  * sender sends again is dropped, so that the receive queue stays as it is; ACKs empty the send queue, and a RST
@@ -29,17 +35,15 @@ static __always_inline int hold_segment(struct __sk_buff *skb, const struct pack
 }
 
 /* Null for most packets, and where nothing is spliced at no cost. */
-static __always_inline struct tpot_splice *find_splice(const struct tpot_flow *flow)
+static __always_inline struct tpot_splice *find_splice(const struct tpot_flow *flow, const struct tpot_config *config)
 {
-	struct tpot_config *config = config_get();
-
 	return config && (config->flags & TPOT_FLAG_SPLICING) ? bpf_map_lookup_elem(&tpot_splices, flow) : 0;
 }
 
 /* Whether the connection whose segments arrive as this flow has left its socket. */
 static __always_inline int is_joined(const struct tpot_flow *flow)
 {
-	struct tpot_splice *splice = find_splice(flow);
+	struct tpot_splice *splice = find_splice(flow, config_get());
 
 	return splice && !(splice->flags & TPOT_SPLICE_HOLD);
 }
@@ -100,37 +104,27 @@ static __always_inline int is_new_connection(const struct packet *p, const struc
 static __noinline int route_spliced(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
 				    const __be32 *destination, __u32 protocol)
 {
-	struct bpf_fib_lookup fib = { .l4_protocol = protocol };
-	struct bpf_redir_neigh neighbour = {};
-	long result;
+	struct tpot_route *route;
 
 	if (!p || !source || !destination)
 		return TC_ACT_SHOT;
-	fib.ifindex = skb->ifindex;
-	fib.family = p->family == 4 ? 2 : 10;
-	if (p->family == 4) {
-		fib.ipv4_src = source[3];
-		fib.ipv4_dst = destination[3];
-	} else {
-		copy_address(fib.ipv6_src, source);
-		copy_address(fib.ipv6_dst, destination);
-	}
-	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH) {
-		count(result == BPF_FIB_LKUP_RET_FRAG_NEEDED ? TPOT_R_DROP_SPLICE_TOO_BIG : TPOT_R_DROP_SPLICE_NO_ROUTE);
+	route = route_slot(source, destination);
+	if (!route)
 		return TC_ACT_SHOT;
+	if (!is_route(route, skb->ifindex, source, destination, p->now)) {
+		set_route_ends(route, skb->ifindex, source, destination);
+		long result = look_up_route(skb, p, route, protocol, 0);
+
+		if (result != BPF_FIB_LKUP_RET_SUCCESS)
+			return drop_spliced(result == BPF_FIB_LKUP_RET_FRAG_NEEDED ? TPOT_R_DROP_SPLICE_TOO_BIG
+										   : TPOT_R_DROP_SPLICE_NO_ROUTE);
 	}
-	if (p->l3 == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0)) { /* the redirect wants room for a header */
-		count(TPOT_R_DROP_SPLICE_FAILED);
-		return TC_ACT_SHOT;
-	}
-	neighbour.nh_family = fib.family;
-	if (fib.family == 2)
-		neighbour.ipv4_nh = fib.ipv4_dst;
-	else
-		copy_address(neighbour.ipv6_nh, fib.ipv6_dst);
+	if (segment_length(skb, p) > route->mtu)
+		return drop_spliced(TPOT_R_DROP_SPLICE_TOO_BIG);
+	if (p->l3 == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0)) /* the redirect wants room for a header */
+		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
 	count(TPOT_R_SPLICE_FORWARDED);
-	return bpf_redirect_neigh(fib.ifindex, &neighbour, sizeof(neighbour), 0);
+	return redirect_by(route);
 }
 
 /* How far the connection is on its way to its end: who ages the entries reads it. */
@@ -156,16 +150,11 @@ static __noinline int follow_end(const struct packet *p, struct tpot_splice *spl
 	return 0;
 }
 
-static __always_inline int drop_spliced(__u32 reason)
-{
-	count(reason);
-	return TC_ACT_SHOT;
-}
-
 /* Maps a segment in place. `tunnelled`: it came in the tunnel of its leg, which has been checked. TC_ACT_OK: to be sent. */
 static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, int tunnelled)
 {
 	__u32 payload, reason;
+	__u64 now;
 
 	if (!p || !splice || (__u32)p->l4 + p->tcp_header_len > p->end || p->end > skb->len)
 		return SPLICE_GO_ON; /* cut: nothing that a TCP would take */
@@ -184,18 +173,18 @@ static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struc
 			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
 		payload = 0;
 	}
-	int rewritten = rewrite_tcp(skb, p, splice);
-
-	if (rewritten == 0 || (rewritten == 2 && !rewrite_options(skb, p, splice)))
-		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-	reason = p->family == 4 ? rewrite_ipv4(skb, p, splice) : rewrite_ipv6(skb, p, splice);
+	reason = rewrite_headers(skb, p, splice);
+	if (reason == OPTIONS_LEFT)
+		reason = rewrite_options(skb, p, splice) ? TPOT_R_NONE : TPOT_R_DROP_SPLICE_FAILED;
 	if (reason != TPOT_R_NONE)
 		return drop_spliced(reason);
 	if ((splice->flags & TPOT_SPLICE_PEER_FIN) || (p->flags & (TCP_FIN | TCP_RST)))
 		follow_end(p, splice, payload);
 	splice->packets += 1;
 	splice->bytes += payload;
-	splice->seen_ns = bpf_ktime_get_coarse_ns();
+	now = bpf_ktime_get_coarse_ns();
+	splice->seen_ns = now;
+	p->now = clock_now(now);
 	return TC_ACT_OK;
 }
 

@@ -156,10 +156,18 @@ struct tpot_bypass {
 	__u16 ports[2 * TPOT_BYPASS_RANGES]; /* first and last destination port in turn, host order; 1, 0: unused */
 };
 
-/* Fill of the tables that have no eviction. */
+/* Tables in which there has never been anything: said by user space when it makes them, taken back by the programs. */
+enum tpot_unused {
+	TPOT_UNUSED_TAKEN = 1,   /* taken and transient */
+	TPOT_UNUSED_TUNNELS = 2, /* tunnels and tunnels_closed */
+};
+
+/* Fill of the tables that have no eviction, and what need not be looked into. */
 struct tpot_gauges {
 	__u64 taken;
 	__u64 tunnels;
+	enum tpot_unused unused;
+	__u32 padding;
 };
 
 /* A connection this node has taken, keyed by the flow from its source. */

@@ -206,6 +206,7 @@ static __always_inline void remember_syn(const struct packet *p, const struct op
 	copy_address(taken.outer_source, p->flow.source);
 	taken.hops = scan->hops;
 	taken.capabilities = scan->request_capabilities;
+	use_tables(TPOT_UNUSED_TAKEN);
 	bpf_map_update_elem(&tpot_transient, &p->flow, &taken, BPF_ANY);
 }
 

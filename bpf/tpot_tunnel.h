@@ -5,84 +5,88 @@
 
 struct outer {
 	__be32 source[4];
-	__u32 length; /* of the outer header */
+	__u32 length;  /* of the outer header */
 	__u32 payload; /* what follows it, by its own length field and present in the packet */
-	__u8 ecn;
+	struct tpot_splice *splice; /* that the inner segment belongs to; null: none */
 };
 
-/* Whether an inner IPv4 header is whole, no fragment, and a TCP segment of at least a header; fills the packet. */
-static __always_inline __u32 check_inner4(struct __sk_buff *skb, __u32 l3, __u32 available, struct packet *p, __u32 *length)
+/* Whether an inner IPv4 header is whole, no fragment, and in front of a TCP segment; fills the packet. */
+static __always_inline __u32 check_inner4(const struct ipv4 *ip, __u32 available, struct packet *p)
 {
-	struct ipv4 ip;
+	__u32 header = (ip->version_ihl & 0xf) << 2, total = bpf_ntohs(ip->total_length);
 
-	if (available < IPV4_HLEN || bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+	if (available < IPV4_HLEN || ip->version_ihl >> 4 != 4 || header < IPV4_HLEN || total > available || total < header)
 		return TPOT_R_DROP_DECAP_MALFORMED;
-	__u32 header = (ip.version_ihl & 0xf) << 2, total = bpf_ntohs(ip.total_length);
-
-	if (ip.version_ihl >> 4 != 4 || header < IPV4_HLEN || total > available || total < header)
+	if (ip->fragment & bpf_htons(IPV4_FRAGMENT_MASK))
 		return TPOT_R_DROP_DECAP_MALFORMED;
-	if (ip.fragment & bpf_htons(IPV4_FRAGMENT_MASK))
-		return TPOT_R_DROP_DECAP_MALFORMED;
-	if (ip.protocol != IPPROTO_TCP_)
+	if (ip->protocol != IPPROTO_TCP_)
 		return TPOT_R_DROP_DECAP_NOT_TCP;
-	p->family = 4;
-	p->l3 = l3;
-	p->l4 = l3 + header;
-	p->end = l3 + total;
-	map_ipv4(p->flow.source, ip.source);
-	map_ipv4(p->flow.destination, ip.destination);
-	*length = total - header;
+	p->l4 = p->l3 + header;
+	p->end = p->l3 + total;
+	map_ipv4(p->flow.source, ip->source);
+	map_ipv4(p->flow.destination, ip->destination);
 	return TPOT_R_NONE;
 }
 
-static __always_inline __u32 check_inner6(struct __sk_buff *skb, __u32 l3, __u32 available, struct packet *p, __u32 *length)
+static __always_inline __u32 check_inner6(const struct ipv6 *ip, __u32 available, struct packet *p)
 {
-	struct ipv6 ip;
+	__u32 payload = bpf_ntohs(ip->payload_length);
 
-	if (available < IPV6_HLEN || bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+	if (available < IPV6_HLEN || (ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000) ||
+	    payload > available - IPV6_HLEN)
 		return TPOT_R_DROP_DECAP_MALFORMED;
-	__u32 payload = bpf_ntohs(ip.payload_length);
-
-	if ((ip.version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000) || payload > available - IPV6_HLEN)
-		return TPOT_R_DROP_DECAP_MALFORMED;
-	if (ip.next_header != IPPROTO_TCP_)
+	if (ip->next_header != IPPROTO_TCP_)
 		return TPOT_R_DROP_DECAP_NOT_TCP;
-	p->family = 6;
-	p->l3 = l3;
-	p->l4 = l3 + IPV6_HLEN;
+	p->l4 = p->l3 + IPV6_HLEN;
 	p->end = p->l4 + payload;
-	copy_address(p->flow.source, ip.source);
-	copy_address(p->flow.destination, ip.destination);
-	*length = payload;
+	copy_address(p->flow.source, ip->source);
+	copy_address(p->flow.destination, ip->destination);
 	return TPOT_R_NONE;
 }
 
-static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packet *p, __u32 length,
-					     const struct tpot_config *config)
+static __always_inline __u32 check_inner_ip(struct __sk_buff *skb, __u32 available, struct packet *p)
 {
-	struct tcp tcp;
+	__u64 l3 = p->l3 & 0xff;
+
+	if (!ensure_linear(skb, l3 + (p->family == 4 ? IPV4_HLEN : IPV6_HLEN)))
+		return TPOT_R_DROP_DECAP_MALFORMED;
+	void *at = frame_start(skb) + l3, *end = frame_end(skb);
+
+	if (p->family == 4)
+		return at + IPV4_HLEN > end ? TPOT_R_DROP_DECAP_MALFORMED : check_inner4(at, available, p);
+	return at + IPV6_HLEN > end ? TPOT_R_DROP_DECAP_MALFORMED : check_inner6(at, available, p);
+}
+
+/* Whether the option area is legal without a walk over it: there is none, or it holds the usual timestamps. */
+static __always_inline int has_usual_options(struct __sk_buff *skb, const struct packet *p)
+{
+	void *options = frame_start(skb) + (p->l4 & 0xff) + TCP_HLEN;
+
+	if (p->tcp_header_len == TCP_HLEN)
+		return 1;
+	return p->tcp_header_len == USUAL_HLEN && options + sizeof(__be32) <= frame_end(skb) &&
+	       *(__be32 *)options == USUAL_OPTIONS;
+}
+
+static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packet *p, const struct tpot_config *config)
+{
 	struct option_scan scan;
 
-	if (length < TCP_HLEN || bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)))
+	if (p->l4 + TCP_HLEN > p->end || !parse_tcp(skb, p) || p->l4 + p->tcp_header_len > p->end)
 		return TPOT_R_DROP_DECAP_MALFORMED;
-	p->flow.source_port = tcp.source;
-	p->flow.destination_port = tcp.destination;
-	p->seq = bpf_ntohl(tcp.seq);
-	p->ack = bpf_ntohl(tcp.ack);
-	p->tcp_header_len = (tcp.offset_reserved >> 4) << 2;
-	p->flags = tcp.flags;
-	if (p->tcp_header_len < TCP_HLEN || p->tcp_header_len > length)
-		return TPOT_R_DROP_DECAP_MALFORMED;
+	if (has_usual_options(skb, p))
+		return TPOT_R_NONE;
 	if (!read_options(skb, p, config, &scan))
 		return TPOT_R_DROP_DECAP_MALFORMED;
 	return scan.legal ? TPOT_R_NONE : TPOT_R_DROP_DECAP_OPTIONS;
 }
 
 /* Rule 7: only what a known connection's own source sent comes out of a tunnel. */
-static __always_inline __u32 check_known(const struct packet *p, const struct outer *outer)
+static __always_inline __u32 check_known(const struct packet *p, struct outer *outer, const struct tpot_config *config)
 {
-	struct tpot_splice *splice = find_splice(&p->flow);
+	struct tpot_splice *splice = find_splice(&p->flow, config);
 
+	outer->splice = splice;
 	if (splice && !(splice->flags & TPOT_SPLICE_HOLD)) {
 		if (!(splice->flags & TPOT_SPLICE_TUNNELLED) || (p->flags & TCP_SYN))
 			return TPOT_R_DROP_DECAP_UNKNOWN;
@@ -102,55 +106,37 @@ static __always_inline __u32 check_known(const struct packet *p, const struct ou
 	return TPOT_R_DECAP_OK;
 }
 
-static __noinline int judge_inner(struct __sk_buff *skb, struct packet *p, const struct outer *outer, __u32 l3)
+/* The packet becomes the inner one, where it is. */
+static __noinline int judge_inner(struct __sk_buff *skb, struct packet *p, struct outer *outer)
 {
 	struct tpot_config *config = config_get();
-	__u32 length = 0, reason;
+	__u32 reason;
 
 	if (!config || !p || !outer)
 		return TPOT_R_DROP_DECAP_MALFORMED;
-	reason = p->family == 4 ? check_inner4(skb, l3, outer->payload, p, &length)
-				: check_inner6(skb, l3, outer->payload, p, &length);
+	p->l3 = p->l4;
+	reason = check_inner_ip(skb, outer->payload, p);
 	if (reason == TPOT_R_NONE)
-		reason = check_inner_tcp(skb, p, length, config);
-	return reason == TPOT_R_NONE ? check_known(p, outer) : reason;
+		reason = check_inner_tcp(skb, p, config);
+	return reason == TPOT_R_NONE ? check_known(p, outer, config) : reason;
 }
 
-/* Reads the outer header; 0 when it announces more than there is. */
-static __always_inline int read_outer(struct __sk_buff *skb, const struct packet *p, struct outer *outer)
+/* What the outer header says; 0 when it announces more than there is. */
+static __always_inline int read_outer(const struct __sk_buff *skb, const struct packet *p, struct outer *outer)
 {
-	__u32 present = skb->len - p->l4, announced;
-
 	copy_address(outer->source, p->flow.source);
 	outer->length = p->l4 - p->l3;
-	if (p->family == 4) {
-		struct ipv4 ip;
-
-		if (bpf_skb_load_bytes(skb, p->l3, &ip, sizeof(ip)))
-			return 0;
-		announced = bpf_ntohs(ip.total_length);
-		outer->ecn = ip.tos & ECN_MASK;
-		if (announced < outer->length)
-			return 0;
-		outer->payload = announced - outer->length;
-	} else {
-		struct ipv6 ip;
-
-		if (bpf_skb_load_bytes(skb, p->l3, &ip, sizeof(ip)))
-			return 0;
-		outer->ecn = (bpf_ntohl(ip.version_class_label) >> 20) & ECN_MASK;
-		outer->payload = bpf_ntohs(ip.payload_length);
-	}
-	return outer->payload <= present;
+	if (p->end < p->l4 || p->end > skb->len)
+		return 0;
+	outer->payload = p->end - p->l4;
+	return 1;
 }
 
 static __always_inline __u16 ipv4_checksum(const struct ipv4 *ip)
 {
-	__u32 sum = bpf_csum_diff(0, 0, (__be32 *)ip, sizeof(*ip), 0);
+	const __be32 *words = (const __be32 *)ip;
 
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+	return ~fold16((__u64)words[0] + words[1] + words[2] + words[3] + words[4]);
 }
 
 /* The outer header of a tunnel packet that goes on in another tunnel; it keeps its class, and a CE mark with it. */
@@ -195,7 +181,7 @@ static __noinline int tunnel_on(struct __sk_buff *skb, struct packet *p, struct 
 	struct tpot_tunnel *tunnel;
 	int verdict;
 
-	if (!p || !splice || (splice->flags & TPOT_SPLICE_HOLD))
+	if (!p || !splice || (splice->flags & TPOT_SPLICE_HOLD) || tables_unused(TPOT_UNUSED_TUNNELS))
 		return SPLICE_GO_ON;
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &splice->out);
 	if (!tunnel || tunnel->plain)
@@ -210,7 +196,7 @@ static __noinline int tunnel_on(struct __sk_buff *skb, struct packet *p, struct 
 }
 
 /* A tunnelled segment that has passed every check: it goes on spliced, or to its socket. */
-static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, const struct outer *outer, __u32 l3)
+static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, const struct outer *outer)
 {
 	struct tpot_config *config = config_get();
 	struct tpot_splice *splice;
@@ -219,9 +205,9 @@ static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, 
 	if (!config || !p || !outer)
 		return TC_ACT_SHOT;
 	count(TPOT_R_DECAP_OK);
-	splice = find_splice(&p->flow);
+	splice = outer->splice;
 	if (splice && outer->length == (p->family == 4 ? IPV4_HLEN : IPV6_HLEN)) {
-		verdict = tunnel_on(skb, p, splice, l3);
+		verdict = tunnel_on(skb, p, splice, p->l3 - outer->length);
 		if (verdict != SPLICE_GO_ON)
 			return verdict;
 	}
@@ -229,9 +215,9 @@ static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, 
 		count(TPOT_R_DROP_DECAP_MALFORMED);
 		return TC_ACT_SHOT;
 	}
-	if (outer->ecn == ECN_CE)
+	if ((p->traffic_class & ECN_MASK) == ECN_CE)
 		bpf_skb_ecn_set_ce(skb); /* RFC 6040 section 4.2 */
-	p->l3 = l3;
+	p->l3 -= outer->length;
 	p->l4 -= outer->length;
 	p->end -= outer->length;
 	if (splice) {
@@ -247,15 +233,13 @@ static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
 	struct outer outer = {};
-	__u32 l3;
 
 	if (!p)
 		return TC_ACT_UNSPEC;
-	l3 = p->l3;
 	if (p->sound && read_outer(skb, p, &outer))
-		reason = judge_inner(skb, p, &outer, l3 + outer.length);
+		reason = judge_inner(skb, p, &outer);
 	if (reason == TPOT_R_DECAP_OK)
-		return accept_tunnelled(skb, p, &outer, l3);
+		return accept_tunnelled(skb, p, &outer);
 	count(reason);
 	return TC_ACT_SHOT;
 }
@@ -263,15 +247,13 @@ static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 /* RFC 2003 section 3.1. The outer source is the inner one; DF always, so a small MTU is told, not hidden. */
 static __always_inline int push_outer4(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
 {
-	struct ipv4 inner, outer = {};
+	struct ipv4 outer = {};
 
-	if (bpf_skb_load_bytes(skb, p->l3, &inner, sizeof(inner)))
-		return -1;
 	if (bpf_skb_adjust_room(skb, IPV4_HLEN, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -1;
 	outer.version_ihl = 0x45;
-	outer.tos = inner.tos; /* DSCP and ECN, RFC 6040 section 4.1 normal mode */
-	outer.total_length = bpf_htons(bpf_ntohs(inner.total_length) + IPV4_HLEN);
+	outer.tos = p->traffic_class; /* DSCP and ECN, RFC 6040 section 4.1 normal mode */
+	outer.total_length = bpf_htons(p->end - p->l3 + IPV4_HLEN);
 	outer.fragment = bpf_htons(IPV4_DF);
 	outer.ttl = OUTER_TTL;
 	outer.protocol = IPPROTO_IPIP_;
@@ -300,32 +282,22 @@ static __always_inline int push_outer6(struct __sk_buff *skb, const struct packe
 
 /*
  * The packet was routed towards D; its outer header wants the route towards the node. Where the kernel tells the
- * route (forwarding hosts), the packet takes it. Elsewhere it leaves as routed: the first router knows the way.
+ * route (forwarding hosts), the packet takes it, unless it is on it anyway. Elsewhere it leaves as routed: the first
+ * router knows the way.
  */
-static __always_inline int route_outer(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
+static __always_inline int route_outer(struct __sk_buff *skb, struct packet *p, const struct tpot_tunnel *tunnel)
 {
-	struct bpf_fib_lookup fib = { .l4_protocol = p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_ };
-	struct bpf_redir_neigh neighbour = {};
-	long result;
+	struct tpot_route *route = route_slot(p->flow.source, tunnel->remote);
+	__u32 from = skb->ifindex | ROUTE_OUTPUT;
 
-	fib.ifindex = skb->ifindex;
-	fib.family = p->family == 4 ? 2 : 10;
-	if (p->family == 4) {
-		fib.ipv4_src = p->flow.source[3];
-		fib.ipv4_dst = tunnel->remote[3];
-	} else {
-		copy_address(fib.ipv6_src, p->flow.source);
-		copy_address(fib.ipv6_dst, tunnel->remote);
-	}
-	result = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT);
-	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (!route)
 		return TC_ACT_OK;
-	neighbour.nh_family = fib.family;
-	if (p->family == 4)
-		neighbour.ipv4_nh = fib.ipv4_dst;
-	else
-		copy_address(neighbour.ipv6_nh, fib.ipv6_dst);
-	return bpf_redirect_neigh(fib.ifindex, &neighbour, sizeof(neighbour), 0);
+	p->now = clock_now(bpf_ktime_get_coarse_ns());
+	if (!is_route(route, from, p->flow.source, tunnel->remote, p->now)) {
+		set_route_ends(route, from, p->flow.source, tunnel->remote);
+		look_up_route(skb, p, route, p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_, BPF_FIB_LOOKUP_OUTPUT);
+	}
+	return route->ifindex == 0 || takes_route(skb, p, route) ? TC_ACT_OK : redirect_by(route);
 }
 
 static __always_inline struct tpot_tunnel *find_tunnel(struct __sk_buff *skb, const struct packet *p)
@@ -339,7 +311,7 @@ static __always_inline struct tpot_tunnel *find_tunnel(struct __sk_buff *skb, co
 }
 
 /* A segment of a pinned connection goes to its node; everything else leaves as it came. */
-static __noinline int send_tunnelled(struct __sk_buff *skb, const struct packet *p)
+static __noinline int send_tunnelled(struct __sk_buff *skb, struct packet *p)
 {
 	struct tpot_tunnel *found, tunnel;
 

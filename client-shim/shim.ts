@@ -36,6 +36,7 @@ export class Shim {
       this.#programs = TpotPrograms.load({
         maxEntries: { tpot_taken: 1, tpot_transient: 1, tpot_splices: 1, tpot_tunnels: MAX_CONNECTIONS },
       });
+      this.#programs.declareUnused();
       this.#programs.configure({ flags: TpotFlag.SOURCE, hops: options.hops, maxTunnels: MAX_CONNECTIONS });
       this.#sockets = this.#programs.map('tpotSockets');
       this.#programs.setTrust(options.trust);

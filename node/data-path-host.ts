@@ -32,6 +32,7 @@ export function loadAdopting(name: string, logger: Logger): TpotPrograms {
   try {
     const programs = TpotPrograms.load({ pinDirectory: pins });
     if (adopting) adopt(programs, logger);
+    else programs.declareUnused();
     return programs;
   } catch (error) {
     if (!adopting) {
@@ -40,7 +41,9 @@ export function loadAdopting(name: string, logger: Logger): TpotPrograms {
     }
     logger.warn('pins-not-adopted', { name, error: messageOf(error) });
     removePins(name);
-    return TpotPrograms.load({ pinDirectory: pins });
+    const programs = TpotPrograms.load({ pinDirectory: pins });
+    programs.declareUnused();
+    return programs;
   }
 }
 
@@ -48,7 +51,9 @@ export function loadAdopting(name: string, logger: Logger): TpotPrograms {
 function adopt(programs: TpotPrograms, logger: Logger): void {
   const taken = [...programs.map('tpotTaken').keys()].length;
   const tunnels = [...programs.map('tpotTunnels').keys()].length;
-  programs.map('tpotGauges').set(0, { taken: BigInt(taken), tunnels: BigInt(tunnels) });
+  programs
+    .map('tpotGauges')
+    .set(0, { taken: BigInt(taken), tunnels: BigInt(tunnels), unused: 0, padding: 0 });
   logger.info('pins-adopted', { taken, tunnels });
 }
 

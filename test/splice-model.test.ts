@@ -40,7 +40,7 @@ let leaveNamespace: () => void;
 beforeAll(() => {
   leaveNamespace = enterNewNetworkNamespace();
   commandSync('ip', ['link', 'add', 'out', 'type', 'veth', 'peer', 'name', 'far']);
-  for (const name of ['out', 'far']) commandSync('ip', ['link', 'set', name, 'up']);
+  for (const name of ['out', 'far']) commandSync('ip', ['link', 'set', name, 'mtu', '9100', 'up']);
   commandSync('ip', ['route', 'add', 'default', 'dev', 'out']);
   commandSync('ip', ['-6', 'route', 'add', 'default', 'dev', 'out']);
   for (const [family, key] of [

@@ -44,6 +44,7 @@ function prepareNamespace(): void {
 
 function loadPrograms(): TpotPrograms {
   const programs = TpotPrograms.load();
+  programs.declareUnused();
   const address4 = ipv4Number(NODE_ADDRESS);
   programs.configure({ flags: TpotFlag.NODE, address4, maxConnections: 100 });
   programs.setPolicy(

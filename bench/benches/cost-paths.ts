@@ -96,11 +96,18 @@ const takenEntry: TpotTaken = {
   unused: 0,
 };
 
+/** Entries from user space: the programs would look into the tables from the first of their own on. */
+function useTables(programs: TpotPrograms): void {
+  programs.map('tpotGauges').set(0, { taken: 1n, tunnels: 1n, unused: 0, padding: 0 });
+}
+
 function take(programs: TpotPrograms): void {
+  useTables(programs);
   programs.map('tpotTaken').set(kernelFlow(flows.taken), takenEntry);
 }
 
 function pin(programs: TpotPrograms): void {
+  useTables(programs);
   const entry = {
     remote: toMapped(NODE_ADDRESS),
     udpPort: 0,

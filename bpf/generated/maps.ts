@@ -182,20 +182,26 @@ export const TpotFlowCodec: Codec<TpotFlow> = {
   },
 };
 
-/** `struct tpot_gauges`, 16 bytes. */
+/** `struct tpot_gauges`, 24 bytes. */
 export interface TpotGauges {
   taken: bigint;
   tunnels: bigint;
+  unused: number;
+  padding: number;
 }
 export const TpotGaugesCodec: Codec<TpotGauges> = {
-  size: 16,
+  size: 24,
   read: (view, at = 0) => ({
     taken: view.getBigUint64(at + 0, true),
     tunnels: view.getBigUint64(at + 8, true),
+    unused: view.getUint32(at + 16, true),
+    padding: view.getUint32(at + 20, true),
   }),
   write: (view, value, at = 0) => {
     view.setBigUint64(at + 0, value.taken, true);
     view.setBigUint64(at + 8, value.tunnels, true);
+    view.setUint32(at + 16, value.unused, true);
+    view.setUint32(at + 20, value.padding, true);
   },
 };
 
@@ -285,6 +291,47 @@ export const TpotPrefixCodec: Codec<TpotPrefix> = {
     view.setUint32(at + 0, value.length, true);
     view.setUint32(at + 4, value.family, false);
     putBytes(view, at + 8, 16, value.address);
+  },
+};
+
+/** `struct tpot_route`, 72 bytes. */
+export interface TpotRoute {
+  from: number;
+  source: Uint8Array;
+  destination: Uint8Array;
+  found: number;
+  ifindex: number;
+  nextHop: Uint8Array;
+  family: number;
+  mtu: number;
+  mac: Uint8Array;
+  unused: number;
+}
+export const TpotRouteCodec: Codec<TpotRoute> = {
+  size: 72,
+  read: (view, at = 0) => ({
+    from: view.getUint32(at + 0, true),
+    source: bytesAt(view, at + 4, 16),
+    destination: bytesAt(view, at + 20, 16),
+    found: view.getUint32(at + 36, true),
+    ifindex: view.getUint32(at + 40, true),
+    nextHop: bytesAt(view, at + 44, 16),
+    family: view.getUint16(at + 60, true),
+    mtu: view.getUint16(at + 62, true),
+    mac: bytesAt(view, at + 64, 6),
+    unused: view.getUint16(at + 70, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at + 0, value.from, true);
+    putBytes(view, at + 4, 16, value.source);
+    putBytes(view, at + 20, 16, value.destination);
+    view.setUint32(at + 36, value.found, true);
+    view.setUint32(at + 40, value.ifindex, true);
+    putBytes(view, at + 44, 16, value.nextHop);
+    view.setUint16(at + 60, value.family, true);
+    view.setUint16(at + 62, value.mtu, true);
+    putBytes(view, at + 64, 6, value.mac);
+    view.setUint16(at + 70, value.unused, true);
   },
 };
 
@@ -546,6 +593,12 @@ export const TpotState = {
   EDGE: 5,
 } as const;
 
+/** `enum tpot_unused`. */
+export const TpotUnused = {
+  TAKEN: 1,
+  TUNNELS: 2,
+} as const;
+
 export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
@@ -555,6 +608,7 @@ export const maps = {
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotRoutes: { name: 'tpot_routes', key: u32Codec, value: TpotRouteCodec, maxEntries: 1024, type: 6 },
   tpotScratch: { name: 'tpot_scratch', key: u32Codec, value: TpotOptionAreaCodec, maxEntries: 1, type: 6 },
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
   tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
