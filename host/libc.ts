@@ -74,10 +74,12 @@ export function listen(fd: number, backlog: number): void {
   check('listen', cListen(fd, backlog) as number);
 }
 
+const optionValue = Buffer.alloc(4);
+
 export function setSocketOption(fd: number, level: number, name: number, value: number): void {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32LE(value);
-  check(`setsockopt(${level}, ${name})`, cSetsockopt(fd, level, name, bytes, 4) as number);
+  optionValue.writeInt32LE(value);
+  const result = cSetsockopt(fd, level, name, optionValue, 4) as number;
+  if (result < 0) check(`setsockopt(${level}, ${name})`, result);
 }
 
 const SOL_SOCKET = 1;

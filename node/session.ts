@@ -5,7 +5,7 @@ import { CAPABILITY } from '../tpot/option.js';
 import type { Action } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath } from './data-path.js';
-import { relay, reset, tune, type RelayOptions } from './relay.js';
+import { relay, reset, type RelayOptions } from './relay.js';
 import { sniff, type Classify } from './sniff.js';
 
 /** What an HTTP connection may use of the node. */
@@ -147,7 +147,6 @@ export async function runSession(
   ports: SessionPorts,
 ): Promise<void> {
   connection.socket.on('error', ignore);
-  tune(connection.socket);
   if (isTrace(connection)) {
     connection.because('trace');
     connection.state = 'closing';
