@@ -21,16 +21,30 @@ export interface Prefix {
 
 const MAPPED_OFFSET = 12;
 
+const DOT = 0x2e;
+const ZERO = 0x30;
+
+/** Character by character: every accepted connection comes through here twice. */
 function parseIpv4(text: string): Uint8Array | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
   const bytes = new Uint8Array(4);
-  for (const [index, part] of parts.entries()) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part)) return undefined;
-    const value = Number(part);
-    if (value > 255) return undefined;
-    bytes[index] = value;
+  let part = 0;
+  let value = -1; // of the part so far; -1: no digit yet
+  for (let index = 0; index < text.length; index++) {
+    const character = text.charCodeAt(index);
+    const digit = character - ZERO;
+    if (character === DOT) {
+      if (value < 0 || part === 3) return undefined;
+      bytes[part++] = value;
+      value = -1;
+    } else if (digit < 0 || digit > 9 || value === 0) {
+      return undefined; // a leading zero could mean octal
+    } else {
+      value = value < 0 ? digit : value * 10 + digit;
+      if (value > 255) return undefined;
+    }
   }
+  if (part !== 3 || value < 0) return undefined;
+  bytes[3] = value;
   return bytes;
 }
 

@@ -1,7 +1,13 @@
 /** What Linux tells of a TCP socket, and taking it out of use without a word to its peer (TCP_REPAIR). */
 import { getSocketOption, setSocketOption, ioctlNumber } from './libc.js';
 
+const SOL_SOCKET = 1;
+const SO_KEEPALIVE = 9;
+/** Urgent data (RFC 6093) stays where it is in the stream: read apart, it would be missing from what is relayed. */
+const SO_OOBINLINE = 10;
 const IPPROTO_TCP = 6;
+const TCP_NODELAY = 1;
+const TCP_KEEPIDLE = 4;
 const TCP_WINDOW_CLAMP = 10;
 const TCP_INFO = 11;
 const TCP_REPAIR = 19;
@@ -26,6 +32,20 @@ const INFO_LENGTH = 104;
 const OPTION = { timestamps: 1, sack: 2, windowScale: 4, ecn: 8 } as const;
 
 const TIMESTAMPS_LENGTH = 12;
+
+/** Probes a silent peer as RFC 9293 section 3.8.4 asks: no sooner than after two hours. */
+const KEEP_ALIVE_SECONDS = 2 * 60 * 60;
+
+/**
+ * Settings of both sides of whatever a node carries: urgent data in line, segments sent as they come (coalescing is for
+ * the ends to decide), and keep-alives. What a listener accepts inherits them.
+ */
+export function tuneForRelay(fd: number): void {
+  setSocketOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+  setSocketOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  setSocketOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  setSocketOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_ALIVE_SECONDS);
+}
 
 export interface TcpInfo {
   /** Smoothed round-trip time; after the handshake it is that of the SYN. */

@@ -14,6 +14,7 @@ import { type Family, formatIp, type IpAddress, fromMapped, type Prefix, toMappe
 import { messageOf, TpotError } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import * as libc from '../host/libc.js';
+import { tuneForRelay } from '../host/tcp.js';
 import { InterfaceSet } from '../bpf/interfaces.js';
 import type { Attachment } from '../bpf/attach.js';
 import {
@@ -48,9 +49,6 @@ import type {
 } from './data-path.js';
 
 const BACKLOG = 4096;
-const SOL_SOCKET = 1;
-/** Urgent data (RFC 6093) stays where it is in the stream: read apart, it would be missing from what is relayed. */
-const SO_OOBINLINE = 10;
 const SWEEP_MS = 2000;
 const SOL_IP = 0;
 const IP_TRANSPARENT = 19;
@@ -148,7 +146,7 @@ export function openListener(family: Family): number {
       libc.setSocketOption(fd, SOL_IPV6, IPV6_V6ONLY, 1);
       libc.setSocketOption(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
     }
-    libc.setSocketOption(fd, SOL_SOCKET, SO_OOBINLINE, 1); // inherited by what is accepted
+    tuneForRelay(fd); // inherited by what is accepted
     libc.bind(fd, LOOPBACK[family], 0);
     return fd;
   } catch (error) {
@@ -211,7 +209,7 @@ export class EbpfDataPath implements DataPath {
 
   connect(options: LegOptions): Socket {
     const fd = libc.tcpSocket(options.address.family === 4 ? libc.AF_INET : libc.AF_INET6);
-    libc.setSocketOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+    tuneForRelay(fd);
     this.#bindLeg(fd, options);
     if (options.hops > 0) {
       this.#sockets.set(fd, {
@@ -232,9 +230,7 @@ export class EbpfDataPath implements DataPath {
       manualStart: true,
       allowHalfOpen: true,
     };
-    const socket = new Socket(settings);
-    socket.setNoDelay(true);
-    return socket.connect({ host: formatIp(options.address), port: options.port });
+    return new Socket(settings).connect({ host: formatIp(options.address), port: options.port });
   }
 
   legInfo(socket: Socket): LegInfo {
@@ -358,7 +354,7 @@ export class EbpfDataPath implements DataPath {
     const ports: Partial<Record<Family, number>> = {};
     for (const family of this.#families()) {
       const fd = openListener(family);
-      const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
+      const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
       server.on('connection', (socket) => this.#accepted(socket, events));
       server.on('error', (error) => this.#logger.error('listener-failed', { error: messageOf(error) }));
       await new Promise<void>((resolve) => server.listen({ fd, backlog: BACKLOG }, resolve));

@@ -7,14 +7,13 @@
  *   a ◀─write── at most HIGH_WATER queued ◀──read─── b        a lost     → RST to b
  * ```
  *
- * There is no idle timeout: a connection may stay silent for hours.
+ * There is no idle timeout: a connection may stay silent for hours. Keep-alives and the like are settings of the data
+ * path (host/tcp.ts).
  */
 import type { Socket } from 'node:net';
 
 /** Bytes one direction may hold in this process while its reader is slower than its writer, plus one read. */
 const HIGH_WATER = 128 * 1024;
-/** Probes a silent peer as RFC 9293 section 3.8.4 asks (no sooner than two hours); ends what nobody answers. */
-const KEEP_ALIVE_MS = 2 * 60 * 60 * 1000;
 const NOTHING = Buffer.alloc(0);
 
 export interface RelayOptions {
@@ -24,13 +23,6 @@ export interface RelayOptions {
   readonly fromB?: Buffer | undefined;
   /** Once aborted, what becomes of the sockets is no business of the relay any more. */
   readonly letGo?: AbortSignal | undefined;
-}
-
-/** Settings of both sides of whatever this node carries. Queued until `connect` on a socket that is connecting. */
-export function tune(socket: Socket): void {
-  socket.allowHalfOpen = true;
-  socket.setNoDelay(true); // segments leave as they came; coalescing is for the ends to decide
-  socket.setKeepAlive(true, KEEP_ALIVE_MS);
 }
 
 /**
@@ -88,8 +80,8 @@ function closing(socket: Socket, other: Socket, letGo: AbortSignal | undefined):
  * Both sockets must have an `error` listener: errors arrive here as the `close` that follows them.
  */
 export async function relay(a: Socket, b: Socket, { fromA, fromB, letGo }: RelayOptions = {}): Promise<void> {
-  tune(a);
-  tune(b);
+  a.allowHalfOpen = true;
+  b.allowHalfOpen = true;
   const closed = Promise.all([closing(a, b, letGo), closing(b, a, letGo)]);
   if (!a.destroyed && !b.destroyed) {
     pump(a, b, fromA);

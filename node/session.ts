@@ -7,7 +7,7 @@ import type { Action } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
-import { relay, reset, tune, type RelayOptions } from './relay.js';
+import { relay, reset, type RelayOptions } from './relay.js';
 import { sniff, type SniffOutcome } from './sniff.js';
 
 type Taking = Exclude<Action, 'pass'>;
@@ -208,7 +208,6 @@ export async function runSession(
   ports: SessionPorts,
 ): Promise<void> {
   connection.socket.on('error', ignore);
-  tune(connection.socket);
   if (isTrace(connection)) {
     connection.because('trace');
     connection.state = 'closing';

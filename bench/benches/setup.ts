@@ -72,7 +72,7 @@ async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
         baseline: `${BASELINE} (direct)`,
         rounds: plan.rounds,
         'seconds per round': plan.seconds,
-        connection: 'connect, one byte there, one byte back, the origin closes first',
+        connection: 'connect, one byte there, one byte back, the client closes first',
         processors:
           'the peer has the first to itself, with one thread; both ends of the load share the second',
       },

@@ -42,12 +42,11 @@ function acceptAll(listener: number, service: 'drop' | 'answer'): void {
   }
 }
 
-/** The answer's FIN follows at once: the client closes second, and keeps no TIME_WAIT. */
+/** The client closes first. */
 function answer(fd: number): void {
   const length = receive(fd, request);
-  if (length < 0) return;
   if (length > 0) send(fd, ANSWER);
-  end(fd);
+  if (length === 0) end(fd);
 }
 
 function drop(fd: number): void {

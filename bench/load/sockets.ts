@@ -27,6 +27,7 @@ const cAccept = bindCall<[number, null, null, number]>(
 const cSend = bindCall<[number, Uint8Array, number, number]>(
   'long send(int fd, const void *bytes, size_t length, int flags)',
 );
+const cShutdown = bindCall<[number, number]>('int shutdown(int fd, int how)');
 const cReceive = bindCall<[number, Uint8Array | null, number, number]>(
   'long recv(int fd, void *bytes, size_t length, int flags)',
 );
@@ -50,6 +51,7 @@ const SO_LINGER = 13;
 const SO_MAX_PACING_RATE = 47;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
+const SHUT_WR = 1;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
@@ -116,6 +118,11 @@ export function accept(fd: number): number | undefined {
 /** How many bytes went out; -1: none, it would have to wait. */
 export function send(fd: number, bytes: Uint8Array): number {
   return checkOrWait('send', cSend(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+/** Ends this direction: a FIN follows what was sent. */
+export function shutdownWrite(fd: number): void {
+  check('shutdown', cShutdown(fd, SHUT_WR));
 }
 
 /** How many bytes came in; 0: the peer has finished; -1: nothing yet. */
