@@ -10,7 +10,7 @@ import type { MapSpec, TypedMap } from './map.js';
 import { BpfObject, type LoadOptions } from './object.js';
 
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 export const POLICY_ROWS = 256;
 
 /** A number that is not zero only in packets on their way to the node's sockets; one byte, to leave room for others. */

@@ -8,6 +8,7 @@
 #define ETH_P_IPV6_ 0x86DD
 #define IPV4_HLEN 20
 #define IPV6_HLEN 40
+#define IPV6_MIN_MTU 1280
 #define TCP_HLEN 20
 #define TCP_MAX_OPTIONS 40
 #define IPPROTO_IPIP_ 4
@@ -50,7 +51,7 @@
 #define TPOT_CAPABILITY_TRACE 0x8000
 
 /* Changes whenever a map's layout does: a restarted node adopts pinned maps of its own version only. */
-#define TPOT_LAYOUT_VERSION 1
+#define TPOT_LAYOUT_VERSION 2
 
 #define TPOT_POLICY_ROWS 256 /* per bank; two banks, so that a new table replaces the old in one store */
 #define TPOT_MAX_TRANSIENT 65536

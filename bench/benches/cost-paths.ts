@@ -94,6 +94,8 @@ const takenEntry: TpotTaken = {
   capabilities: 5,
   hops: 8,
   unused: 0,
+  mss: 1460,
+  unused2: 0,
 };
 
 function take(programs: TpotPrograms): void {
