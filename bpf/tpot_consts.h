@@ -8,6 +8,7 @@
 #define ETH_P_IPV6_ 0x86DD
 #define IPV4_HLEN 20
 #define IPV6_HLEN 40
+#define IPV6_MIN_MTU 1280
 #define TCP_HLEN 20
 #define TCP_MAX_OPTIONS 40
 #define IPPROTO_IPIP_ 4

@@ -100,6 +100,13 @@ static __noinline int check_syn_ack(struct __sk_buff *skb, const struct packet *
 	bpf_check_mtu(skb, 0, &mtu, 0, 0);
 	__u32 overhead = (p->family == 4 ? 2 * IPV4_HLEN : 2 * IPV6_HLEN) + TCP_HLEN;
 
+	/*
+	 * No IPv6 host sends packets below 1280 bytes (RFC 8200 section 5), whatever a router says: where a link carries no
+	 * more than that and the outer header, only segments that were small from the start get through the tunnel.
+	 */
+	if (p->family == 6 && mtu > IPV6_MIN_MTU)
+		mtu = IPV6_MIN_MTU;
+
 	if (mtu > overhead + 8)
 		lower_mss(skb, p, &scan, 0, mtu - overhead);
 	return TC_ACT_UNSPEC;

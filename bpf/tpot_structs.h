@@ -178,6 +178,8 @@ struct tpot_taken {
 	__u16 capabilities;
 	__u8 hops;
 	__u8 unused;
+	__u16 mss; /* of its SYN; 0: it had none */
+	__u16 unused2;
 };
 
 /* A connection pinned to a next hop, keyed by the flow that leaves this machine. */

@@ -198,16 +198,31 @@ static __always_inline __u32 judge_syn(const struct packet *p, const struct opti
 	return verdict;
 }
 
-/* A retransmitted SYN keeps its entry: the same SYN gets the same SYN-ACK (rule 6). */
-static __always_inline void remember_syn(const struct packet *p, const struct option_scan *scan)
+/* The MSS option's value; 0 when there is none. */
+static __always_inline __u16 read_mss(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan)
 {
+	__be16 mss = 0;
+
+	if (scan->mss_at == 0 || bpf_skb_load_bytes(skb, p->l4 + TCP_HLEN + scan->mss_at, &mss, sizeof(mss)))
+		return 0;
+	return bpf_ntohs(mss);
+}
+
+/* A retransmitted SYN keeps its entry: the same SYN gets the same SYN-ACK (rule 6). */
+static __noinline int remember_syn(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan)
+{
+	if (!p || !scan)
+		return 0;
+
 	struct tpot_taken taken = { .state = scan->has_request ? TPOT_STATE_SYN_RECEIVED : TPOT_STATE_EDGE };
 
 	copy_address(taken.outer_source, p->flow.source);
 	taken.hops = scan->hops;
 	taken.capabilities = scan->request_capabilities;
+	taken.mss = read_mss(skb, p, scan);
 	use_tables(TPOT_UNUSED_TAKEN);
 	bpf_map_update_elem(&tpot_transient, &p->flow, &taken, BPF_ANY);
+	return 0;
 }
 
 /* A trace with hops to spare: this node counts, and lets the SYN travel on to the one that is asked for. */
@@ -260,7 +275,7 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 		if (state == BPF_TCP_TIME_WAIT) {
 			verdict = TPOT_R_PASS_TIME_WAIT;
 		} else if (assign_listener(skb, p)) {
-			remember_syn(p, &scan);
+			remember_syn(skb, p, &scan);
 			count(verdict);
 			return deliver(skb, config);
 		} else {
@@ -314,6 +329,15 @@ static __always_inline int handle_plain(struct __sk_buff *skb, const struct pack
 	return pass_by_sockets(skb);
 }
 
+/*
+ * The largest MSS to announce. A router that sets the MSS of SYNs to what its links carry knows nothing of tunnels; it
+ * sets that of SYN-ACKs alike, so room is left below what arrived in the SYN, too.
+ */
+static __always_inline __u32 mss_ceiling(const struct tpot_taken *taken, __u32 overhead)
+{
+	return taken->mss > overhead ? taken->mss - overhead : 0xffff;
+}
+
 /* Our SYN-ACK on its way out: its sequence number decides rule 8, its MSS leaves room for the tunnel (rule 9). */
 static __noinline int finish_syn_ack(struct __sk_buff *skb, const struct packet *p)
 {
@@ -331,8 +355,11 @@ static __noinline int finish_syn_ack(struct __sk_buff *skb, const struct packet 
 	taken->isn = p->seq;
 	if (taken->state == TPOT_STATE_SYN_RECEIVED)
 		taken->state = TPOT_STATE_SYN_ANSWERED;
-	if (read_options(skb, p, config, &scan))
-		lower_mss(skb, p, &scan, p->family == 4 ? IPV4_HLEN : IPV6_HLEN, 0xffff);
+	if (read_options(skb, p, config, &scan)) {
+		__u32 overhead = p->family == 4 ? IPV4_HLEN : IPV6_HLEN;
+
+		lower_mss(skb, p, &scan, overhead, mss_ceiling(taken, overhead));
+	}
 	return 0;
 }
 

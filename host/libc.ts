@@ -85,11 +85,22 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
 const SOL_SOCKET = 1;
 const SO_LINGER = 13;
 
+/** struct linger: on, and no time at all. */
+const LINGER_RESET = Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]);
+const LINGER_OFF = Buffer.alloc(8);
+
+function setLinger(fd: number, value: Buffer): void {
+  check('setsockopt(SO_LINGER)', cSetsockopt(fd, SOL_SOCKET, SO_LINGER, value, value.length) as number);
+}
+
 /** Makes close(2) of this socket a RST, whatever is queued and whatever was shut down before. */
 export function resetOnClose(fd: number): void {
-  const linger = Buffer.alloc(8);
-  linger.writeInt32LE(1);
-  check('setsockopt(SO_LINGER)', cSetsockopt(fd, SOL_SOCKET, SO_LINGER, linger, linger.length) as number);
+  setLinger(fd, LINGER_RESET);
+}
+
+/** Takes {@link resetOnClose} back: close(2) sends what is queued, then FIN. */
+export function finishOnClose(fd: number): void {
+  setLinger(fd, LINGER_OFF);
 }
 
 const SOCK_DGRAM = 2;

@@ -1,6 +1,7 @@
 /** What a lab is, and how one is run: topology up, nodes up, captures on, steps, checks, everything down. */
 import { messageOf } from '../core/errors.js';
 import { builtFile } from '../host/paths.js';
+import type { CaseOutcome } from './cases.js';
 import { startCapture, type Capture, type LinkCapture } from './capture.js';
 import type { CheckResult } from './checks.js';
 import type { Program } from './host.js';
@@ -19,6 +20,8 @@ export interface LabRun {
   /** Writes a step into the report. */
   readonly step: (text: string) => void;
   readonly table: (table: Table) => void;
+  /** Puts a case into the report: a row of its table, and in `--json` an object. */
+  readonly outcome: (outcome: CaseOutcome) => void;
   readonly check: (results: CheckResult | readonly CheckResult[]) => void;
   /** What the origin has told so far. */
   readonly originEvents: () => OriginEvent[];
@@ -44,6 +47,7 @@ export interface LabReport {
   readonly checks: readonly CheckResult[];
   readonly steps: readonly string[];
   readonly tables: readonly Table[];
+  readonly cases: readonly CaseOutcome[];
   readonly captures: readonly LinkCapture[];
   readonly topology: Topology;
   readonly kept: boolean;
@@ -62,6 +66,7 @@ class Running implements LabRun {
   readonly checks: CheckResult[] = [];
   readonly steps: string[] = [];
   readonly tables: Table[] = [];
+  readonly cases: CaseOutcome[] = [];
   readonly captures: LinkCapture[] = [];
   readonly #progress: (text: string) => void;
   #capture: Capture | undefined;
@@ -80,6 +85,10 @@ class Running implements LabRun {
 
   readonly table = (table: Table): void => {
     this.tables.push(table);
+  };
+
+  readonly outcome = (outcome: CaseOutcome): void => {
+    this.cases.push(outcome);
   };
 
   readonly check = (results: CheckResult | readonly CheckResult[]): void => {
@@ -138,11 +147,12 @@ export async function runLab(lab: Lab, options: RunLabOptions = {}): Promise<Lab
   try {
     const running = new Running(topology, progress);
     await runScript(lab, running);
-    const { checks, steps, tables, captures } = running;
+    const { checks, steps, tables, cases, captures } = running;
     const ok = checks.length > 0 && checks.every((check) => check.ok);
     if (keep) topology.keep();
     const milliseconds = Math.round(performance.now() - started);
-    return { lab, id: topology.id, ok, checks, steps, tables, captures, topology, kept: keep, milliseconds };
+    const found = { checks, steps, tables, cases, captures };
+    return { lab, id: topology.id, ok, ...found, topology, kept: keep, milliseconds };
   } finally {
     progress('cleaning up');
     await topology.close();

@@ -30,6 +30,7 @@ function report(change: Partial<LabReport>): LabReport {
     ok: true,
     checks: [{ name: 'it works', ok: true, detail: 'yes' }],
     steps: ['looked at it'],
+    cases: [],
     tables: [{ head: ['a', 'long head'], rows: [['long cell', 'b']] }],
     captures: [
       {

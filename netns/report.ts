@@ -1,5 +1,6 @@
 /** A lab's report as text for people, and as data for programs. */
 import { drawTopology } from './draw.js';
+import type { CaseOutcome } from './cases.js';
 import type { CaptureSummary, LinkCapture } from './capture.js';
 import type { CheckResult } from './checks.js';
 import type { LabReport, Table } from './lab.js';
@@ -22,6 +23,21 @@ function formatTable({ head, rows }: Table): string {
       .join('  ')
       .trimEnd();
   return [line(head), widths.map((width) => '-'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
+}
+
+/** Cases as a table, with the columns that any of them fills. */
+function caseTable(cases: readonly CaseOutcome[]): Table {
+  const time = (value: number | undefined): string => (value === undefined ? '' : `${value} ms`);
+  const columns: readonly (readonly [string, (one: CaseOutcome) => string])[] = [
+    ['case', ({ title }) => title],
+    ['without TPOT', (one) => one.without],
+    ['with TPOT', (one) => one.with],
+    ['turned against it', ({ against = '' }) => against],
+    ['to fall back', ({ fallbackMs }) => time(fallbackMs)],
+    ['next time', ({ laterMs }) => time(laterMs)],
+  ];
+  const used = columns.filter(([, cell]) => cases.some((one) => cell(one) !== ''));
+  return { head: used.map(([head]) => head), rows: cases.map((one) => used.map(([, cell]) => cell(one))) };
 }
 
 function describeCapture({ packets, drops, protocols }: CaptureSummary): string {
@@ -60,7 +76,7 @@ function formatCheck({ name, ok, detail }: CheckResult): string {
 
 /** The whole report: picture, steps, tables, checks, captures. */
 export function formatReport(report: LabReport): string {
-  const { lab, topology, steps, tables, checks, captures, ok, milliseconds } = report;
+  const { lab, topology, steps, tables, cases, checks, captures, ok, milliseconds } = report;
   const failed = checks.filter((check) => !check.ok).length;
   const seconds = (milliseconds / 1000).toFixed(1);
   const sections = [
@@ -69,6 +85,7 @@ export function formatReport(report: LabReport): string {
     indent(describeHosts(report)),
     ['steps', ...steps.map((step, index) => `  ${index + 1}. ${step}`)].join('\n'),
     ...tables.map((table) => indent(formatTable(table))),
+    ...(cases.length > 0 ? [indent(formatTable(caseTable(cases)))] : []),
     ['checks', ...checks.map(formatCheck)].join('\n'),
     ...(captures.length > 0 ? [describeCaptures(captures)] : []),
     ...(report.kept ? [describeKept(report)] : []),
@@ -80,6 +97,6 @@ export function formatReport(report: LabReport): string {
 }
 
 /** The report for programs. */
-export function reportJson({ lab, ok, checks }: LabReport): object {
-  return { lab: lab.name, ok, checks };
+export function reportJson({ lab, ok, checks, cases }: LabReport): object {
+  return { lab: lab.name, ok, checks, ...(cases.length > 0 ? { cases } : {}) };
 }

@@ -7,10 +7,15 @@
  *   a ◀─write── at most HIGH_WATER queued ◀──read─── b        a lost     → RST to b
  * ```
  *
+ * Should this process die, the kernel closes its sockets. It must not say FIN then: where a protocol ends its data by
+ * closing, a part would pass for the whole. So until a FIN is due, closing a relayed socket means RST.
+ *
  * There is no idle timeout: a connection may stay silent for hours. Keep-alives and the like are settings of the data
  * path (host/tcp.ts).
  */
 import type { Socket } from 'node:net';
+import { finishOnClose, resetOnClose } from '../host/libc.js';
+import { descriptorOf } from './socket-descriptor.js';
 
 /** Bytes one direction may hold in this process while its reader is slower than its writer, plus one read. */
 const HIGH_WATER = 128 * 1024;
@@ -38,10 +43,22 @@ export function reset(socket: Socket): void {
   else socket.resetAndDestroy();
 }
 
+/** Until {@link finish}, this socket closes with RST, also when the kernel closes it for a process that was killed. */
+function guard(socket: Socket): void {
+  const fd = descriptorOf(socket);
+  if (fd !== undefined) resetOnClose(fd);
+}
+
+function sendFin(socket: Socket): void {
+  const fd = descriptorOf(socket);
+  if (fd !== undefined) finishOnClose(fd);
+  socket.end();
+}
+
 /** Sends FIN once all that was written before it has left; see {@link reset} for why not at once. */
 function finish(socket: Socket): void {
-  if (socket.writableLength === 0) socket.end();
-  else socket.write(NOTHING, () => socket.end());
+  if (socket.writableLength === 0) sendFin(socket);
+  else socket.write(NOTHING, () => sendFin(socket));
 }
 
 /** One direction. */
@@ -84,6 +101,8 @@ export async function relay(a: Socket, b: Socket, { fromA, fromB, letGo }: Relay
   b.allowHalfOpen = true;
   const closed = Promise.all([closing(a, b, letGo), closing(b, a, letGo)]);
   if (!a.destroyed && !b.destroyed) {
+    guard(a);
+    guard(b);
     pump(a, b, fromA);
     pump(b, a, fromB);
   }

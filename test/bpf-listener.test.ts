@@ -164,6 +164,8 @@ describe.each([4, 6] as const)('a SYN over IPv%i', (of) => {
       capabilities: 5,
       hops: 8,
       unused: 0,
+      mss: 1460,
+      unused2: 0,
     });
   });
 

@@ -152,6 +152,8 @@ it('an error about a segment that a node sent in the name of D is delivered to i
       capabilities: 0,
       hops: 8,
       unused: 0,
+      mss: 0,
+      unused2: 0,
     });
     kernel.expect('tpot_ingress', frame, { verdict: 'deliver', reason: 'icmp-delivered' });
     taken.delete(mapFlow(flows[of]));

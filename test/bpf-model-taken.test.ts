@@ -71,10 +71,12 @@ const entry = (of: Family, state: number): TpotTaken => ({
   capabilities: 5,
   hops: 8,
   unused: 0,
+  mss: 0,
+  unused2: 0,
 });
 /** Where the kernel keeps a connection until it is established. */
-function take(of: Family, state: number): void {
-  kernel.programs.map('tpotTransient').set(mapFlow(flows[of]), entry(of, state));
+function take(of: Family, state: number, synMss = 0): void {
+  kernel.programs.map('tpotTransient').set(mapFlow(flows[of]), { ...entry(of, state), mss: synMss });
 }
 const forget = (of: Family): unknown => kernel.programs.map('tpotTransient').delete(mapFlow(flows[of]));
 const stateOf = (of: Family): number | undefined =>
@@ -84,7 +86,7 @@ const synAck = (of: Family, isn: number, options: TcpOption[] | Uint8Array = [ms
   frameOf(buildTcp({ ...reversed(flows[of]), flags: ['syn', 'ack'], seq: isn, options }), of);
 
 /** Sends the SYN-ACK out: its MSS leaves room for the tunnel, and nothing else changes. */
-function answer(of: Family, isn: number, options: TcpOption[] | Uint8Array = [mss]): void {
+function answer(of: Family, isn: number, options: TcpOption[] | Uint8Array = [mss], synMss = 0): void {
   const frame = synAck(of, isn, options);
   const outcome = kernel.run('tpot_egress', frame);
   expect(outcome).toMatchObject({ verdict: -1, mark: 0, counted: {} });
@@ -92,7 +94,7 @@ function answer(of: Family, isn: number, options: TcpOption[] | Uint8Array = [ms
   expectOnlyMssChanged(
     frame,
     outcome,
-    rewriteMss(area, (value) => advertisedMss(value, of)),
+    rewriteMss(area, (value) => advertisedMss(value, of, synMss)),
   );
 }
 
@@ -104,11 +106,11 @@ describe('our SYN-ACK (rule 9)', () => {
       return tcpOptions.emit(options).subarray(0, 40);
     });
     fc.assert(
-      fc.property(fc.oneof(area, bytesUpTo(40)), sequence, (options, isn) => {
-        take(of, TpotState.SYN_RECEIVED);
-        answer(of, isn, options);
+      fc.property(fc.oneof(area, bytesUpTo(40)), sequence, u16, (options, isn, synMss) => {
+        take(of, TpotState.SYN_RECEIVED, synMss);
+        answer(of, isn, options, synMss);
         const noted = kernel.programs.map('tpotTransient').get(mapFlow(flows[of]));
-        expect(noted).toEqual({ ...entry(of, TpotState.SYN_ANSWERED), isn });
+        expect(noted).toEqual({ ...entry(of, TpotState.SYN_ANSWERED), isn, mss: synMss });
       }),
       { numRuns: 250 },
     );

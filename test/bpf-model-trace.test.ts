@@ -136,7 +136,16 @@ describe.each([4, 6] as const)('a trace over IPv%i', (family) => {
     const key = mapFlow(flows[family]);
     const taken = kernel.programs.map('tpotTransient');
     const state = TpotState.TUNNELLED;
-    taken.set(key, { outerSource: key.source, isn: 1, state, capabilities: 0, hops: 1, unused: 0 });
+    taken.set(key, {
+      outerSource: key.source,
+      isn: 1,
+      state,
+      capabilities: 0,
+      hops: 1,
+      unused: 0,
+      mss: 0,
+      unused2: 0,
+    });
     expect(compare(family, [mss, trace(2)], view).reason).toBe('trace-forwarded');
     expect(taken.get(key)).toBeUndefined();
   });

@@ -12,6 +12,7 @@ export interface Segment {
   readonly from: string;
   readonly to: string;
   readonly sourcePort: number;
+  readonly destinationPort: number;
   readonly syn: boolean;
   readonly ack: boolean;
   readonly rst: boolean;
@@ -32,6 +33,7 @@ export function segmentsOf(capture: LinkCapture | undefined): Segment[] {
         from: formatIp(ip.source),
         to: formatIp(ip.destination),
         sourcePort: tcp.sourcePort,
+        destinationPort: tcp.destinationPort,
         syn: hasFlags(tcp, 'syn'),
         ack: hasFlags(tcp, 'ack'),
         rst: hasFlags(tcp, 'rst'),

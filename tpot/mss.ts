@@ -10,15 +10,27 @@ import { tcpOptions } from '../wire/tcp-options.js';
 /** Below this an MTU leaves no payload worth having, and the MSS stays as it is. */
 const MIN_PAYLOAD = 8;
 
-/** What a node advertises in a SYN-ACK with a reply, where TCP would have said `mss`. */
-export function advertisedMss(mss: number, family: Family): number {
+/** What every IPv6 link carries, and the least that a host can be told to send (RFC 8200 section 5). */
+const IPV6_MIN_MTU = 1280;
+const MAX_MSS = 0xffff;
+
+/**
+ * What a node advertises in a SYN-ACK with a reply, where TCP would have said `mss`. `synMss` is that of the SYN, 0
+ * when it had none: a router that sets the MSS to what its links carry sets both, and knows nothing of the tunnel.
+ */
+export function advertisedMss(mss: number, family: Family, synMss = 0): number {
   const overhead = TUNNEL_OVERHEAD[family];
-  return mss > overhead ? mss - overhead : mss;
+  const ceiling = synMss > overhead ? synMss - overhead : MAX_MSS;
+  return Math.min(mss > overhead ? mss - overhead : mss, ceiling);
 }
 
-/** The largest segment that fits an interface together with both IP headers and TCP's. */
+/**
+ * The largest segment that fits an interface together with both IP headers and TCP's. Over IPv6 it also fits the
+ * narrowest link there is: a host that is told of one cannot make its packets any smaller than that.
+ */
 export function clampedMss(mss: number, family: Family, mtu: number): number {
-  const ceiling = mtu - 2 * TUNNEL_OVERHEAD[family] - TCP_MIN_HEADER;
+  const link = family === 6 ? Math.min(mtu, IPV6_MIN_MTU) : mtu;
+  const ceiling = link - 2 * TUNNEL_OVERHEAD[family] - TCP_MIN_HEADER;
   return ceiling > MIN_PAYLOAD ? Math.min(mss, ceiling) : mss;
 }
 

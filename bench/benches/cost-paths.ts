@@ -94,6 +94,8 @@ const takenEntry: TpotTaken = {
   capabilities: 5,
   hops: 8,
   unused: 0,
+  mss: 1460,
+  unused2: 0,
 };
 
 /** Entries from user space: the programs would look into the tables from the first of their own on. */

@@ -432,7 +432,7 @@ export const TpotSpliceCodec: Codec<TpotSplice> = {
   },
 };
 
-/** `struct tpot_taken`, 28 bytes. */
+/** `struct tpot_taken`, 32 bytes. */
 export interface TpotTaken {
   outerSource: Uint8Array;
   isn: number;
@@ -440,9 +440,11 @@ export interface TpotTaken {
   capabilities: number;
   hops: number;
   unused: number;
+  mss: number;
+  unused2: number;
 }
 export const TpotTakenCodec: Codec<TpotTaken> = {
-  size: 28,
+  size: 32,
   read: (view, at = 0) => ({
     outerSource: bytesAt(view, at + 0, 16),
     isn: view.getUint32(at + 16, true),
@@ -450,6 +452,8 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     capabilities: view.getUint16(at + 24, true),
     hops: view.getUint8(at + 26),
     unused: view.getUint8(at + 27),
+    mss: view.getUint16(at + 28, true),
+    unused2: view.getUint16(at + 30, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.outerSource);
@@ -458,6 +462,8 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     view.setUint16(at + 24, value.capabilities, true);
     view.setUint8(at + 26, value.hops);
     view.setUint8(at + 27, value.unused);
+    view.setUint16(at + 28, value.mss, true);
+    view.setUint16(at + 30, value.unused2, true);
   },
 };
 

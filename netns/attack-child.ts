@@ -1,0 +1,55 @@
+/**
+ * What an attacker does on a link of a lab:
+ *
+ *   node dist/netns/attack-child.js inject DEVICE MAC                       IP packets in hex on stdin, one a line
+ *   node dist/netns/attack-child.js flood DEVICE MAC DESTINATION PORT COUNT  SYNs with a request from as many sources
+ *   node dist/netns/attack-child.js decapsulate                            forwards whatever comes in protocol 4
+ *
+ * `flood` sends as fast as the link takes them and prints `{"sent":N,"milliseconds":N}`.
+ */
+import { text } from 'node:stream/consumers';
+import { ip } from '../core/address.js';
+import { encodeOption } from '../tpot/option.js';
+import { buildTcp } from '../wire/build.js';
+import { PROTOCOL } from '../wire/protocols.js';
+import { forwardRaw, LinkSocket } from './link-socket.js';
+
+const IPV4_HEADER = 20;
+/** Sources of a flood: 198.19.0.0/16 (RFC 2544), which no host of a lab has. */
+const FLOOD_SOURCES = 65_536;
+
+async function inject(device: string, mac: string): Promise<void> {
+  const link = new LinkSocket(device, mac);
+  for (const line of (await text(process.stdin)).split('\n')) {
+    if (line !== '') while (!link.send(Buffer.from(line, 'hex')));
+  }
+}
+
+function flood(device: string, mac: string, destination: string, port: number, count: number): void {
+  const link = new LinkSocket(device, mac);
+  const request = encodeOption({ type: 'request', hops: 8, capabilities: 0 });
+  const started = performance.now();
+  for (let index = 0; index < count; index++) {
+    const source = index % FLOOD_SOURCES;
+    const packet = buildTcp({
+      source: { family: 4, bytes: Uint8Array.of(198, 19, source >> 8, source & 0xff) },
+      sourcePort: 1024 + (index % 60_000),
+      destination: ip(destination),
+      destinationPort: port,
+      flags: ['syn'],
+      seq: Math.imul(index, 2_654_435_761) >>> 0,
+      options: [{ kind: 'mss', mss: 1460 }, request],
+    });
+    while (!link.send(packet));
+  }
+  const milliseconds = Math.round(performance.now() - started);
+  process.stdout.write(`${JSON.stringify({ sent: count, milliseconds })}\n`);
+}
+
+const [mode, device = '', mac = '', destination = '', port = '0', count = '0'] = process.argv.slice(2);
+if (mode === 'inject') await inject(device, mac);
+else if (mode === 'flood') flood(device, mac, destination, Number(port), Number(count));
+else if (mode === 'decapsulate') {
+  process.stdout.write('ready\n');
+  forwardRaw(PROTOCOL.ipv4, (packet) => packet.subarray(IPV4_HEADER));
+} else throw new Error(`unknown attack ${String(mode)}`);

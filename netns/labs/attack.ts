@@ -1,0 +1,292 @@
+/**
+ * Somebody who is not on the path tries to get packets in, to break connections and to exhaust the node:
+ *
+ * ```
+ * c1 ─── m ─── p1 ─── origin        x: sends what it likes, under any source address
+ *       x┘ └o                       o: the negative control, an open decapsulator
+ * ```
+ *
+ * A download of c1, tunnelled to p1 and stopped half-way, is the victim; the attacker knows its addresses and ports, and
+ * not its sequence numbers.
+ */
+import { randomInt } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { formatIp, ip } from '../../core/address.js';
+import { buildTcp, type TcpPacketSpec } from '../../wire/build.js';
+import { encodeOption } from '../../tpot/option.js';
+import { Attacker, openDecapsulator } from '../attacker.js';
+import type { LinkCapture } from '../capture.js';
+import { allWhole, attempt } from '../cases.js';
+import { checkEqual } from '../checks.js';
+import { contentHash } from '../content.js';
+import { startFetch, type RunningFetch } from '../fetch.js';
+import { tpotNodeCommand } from '../host.js';
+import type { Lab, LabRun } from '../lab.js';
+import { setMiddlebox, SYN_ACK } from '../middlebox.js';
+import { seenOn } from '../seen.js';
+import type { TopologySpec } from '../spec.js';
+import { waitFor } from '../wait.js';
+import { captureOf } from './common.js';
+import { icmpError } from './attack-packets.js';
+import { floodNode } from './attack-flood.js';
+import { grown, HOPS, pathSpec, urlTo } from './path.js';
+
+const CLIENT = '198.18.1.2';
+const NODE = '198.18.2.1';
+const ORIGIN = '192.0.2.80';
+const STRANGER = '198.18.4.2';
+const OPEN = '198.18.5.1';
+const MARKER = 'INJECTED-7f3a';
+const BLIND = 200;
+const SIZE = 2 * 1024 * 1024;
+const PATH = `/gated/${SIZE}`;
+const HALF = SIZE / 2 - 65_536;
+const SMALL_PATH = '/bytes/65536';
+
+const base = pathSpec();
+const spec: TopologySpec = {
+  hosts: [...base.hosts, { name: 'x', role: 'client' }, { name: 'o', role: 'router' }],
+  links: [...base.links, { between: ['x', 'm'], offload: false }, { between: ['m', 'o'], offload: false }],
+  routes: [
+    ...(base.routes ?? []),
+    { host: 'x', to: 'default', via: 'm' },
+    { host: 'o', to: 'default', via: 'm' },
+    { host: 'm', to: '198.19.0.0/16', via: 'x' }, // sources of the flood: what is answered ends here
+  ],
+  nodes: base.nodes ?? [],
+};
+
+interface Attack {
+  readonly id: string;
+  readonly title: string;
+  readonly packets: (port: number) => readonly Uint8Array[];
+  /** The counter of the node that tells what became of them; none: they concern c1. */
+  readonly counter?: string;
+  readonly without: string;
+  readonly outcome: string;
+  readonly against?: string;
+}
+
+const anySeq = (): number => randomInt(0, 0xffff_ffff);
+const many = (make: () => Uint8Array): Uint8Array[] => Array.from({ length: BLIND }, make);
+
+/** A segment of the victim's connection, client to origin, carrying the marker. */
+const fromClient = (port: number, more: Partial<TcpPacketSpec>): Uint8Array =>
+  buildTcp({
+    ...{ source: ip(CLIENT), sourcePort: port, destination: ip(ORIGIN), destinationPort: 80 },
+    ...{ flags: ['ack', 'psh'], seq: anySeq(), ack: anySeq(), payload: Buffer.from(MARKER) },
+    ...more,
+  });
+
+const fromOrigin = (port: number, more: Partial<TcpPacketSpec>): Uint8Array =>
+  fromClient(port, {
+    ...{ source: ip(ORIGIN), sourcePort: 80, destination: ip(CLIENT), destinationPort: port },
+    ...more,
+  });
+
+const tunnel = (source: string, destination = NODE): NonNullable<TcpPacketSpec['tunnel']> => ({
+  source: ip(source),
+  destination: ip(destination),
+});
+
+const strange = (destination: string): Uint8Array =>
+  fromClient(4444, { tunnel: tunnel(STRANGER, destination), flags: ['syn'] });
+
+const ATTACKS: readonly Attack[] = [
+  {
+    id: 'strangers',
+    title: "a stranger's packets in protocol 4",
+    packets: () => [strange(NODE)],
+    counter: 'drop-decap-unknown',
+    without: 'no tunnel to send into',
+    outcome: 'dropped and counted, nothing is forwarded',
+    against: 'an open decapsulator (ipip in fallback mode) forwards them',
+  },
+  {
+    id: 'outer-source',
+    title: "segments of a connection in a stranger's tunnel",
+    packets: (port) => many(() => fromClient(port, { tunnel: tunnel(STRANGER) })),
+    counter: 'drop-decap-source',
+    without: 'TCP ignores what is not in its window',
+    outcome: 'dropped and counted',
+  },
+  {
+    id: 'spoofed',
+    title: 'resets and data in the tunnel, under the source of the client',
+    packets: (port) =>
+      many(() =>
+        fromClient(port, { tunnel: tunnel(CLIENT), flags: randomInt(2) === 0 ? ['rst'] : ['ack', 'psh'] }),
+      ),
+    counter: 'decap-ok',
+    without: 'TCP ignores what is not in its window',
+    outcome: 'TCP ignores what is not in its window',
+  },
+  {
+    id: 'resets',
+    title: 'resets and data to the client, under the source of the destination',
+    packets: (port) => many(() => fromOrigin(port, { flags: randomInt(2) === 0 ? ['rst'] : ['ack', 'psh'] })),
+    without: 'TCP ignores what is not in its window',
+    outcome: 'TCP ignores what is not in its window',
+  },
+  {
+    id: 'icmp',
+    title: 'ICMP "unreachable" and "too big" about the tunnel',
+    packets: (port) =>
+      many(() =>
+        icmpError(randomInt(2) === 0 ? 'unreachable' : 'too-big', {
+          from: STRANGER,
+          to: CLIENT,
+          about: fromClient(port, { tunnel: tunnel(CLIENT) }),
+        }),
+      ),
+    without: 'TCP ignores errors about segments it has not sent',
+    outcome: 'the same: an error counts only for a segment on the way',
+  },
+];
+
+async function victim({ topology }: LabRun): Promise<{ running: RunningFetch; port: number }> {
+  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), {
+    hops: HOPS,
+    timeoutMs: 120_000,
+  });
+  const received = (): boolean => (statSync(running.bodyFile, { throwIfNoEntry: false })?.size ?? 0) >= HALF;
+  await waitFor(received, { what: 'half of a download' });
+  const [node, launcher] = tpotNodeCommand;
+  const args = [launcher, 'conns', '--name', topology.nodeName('p1'), '--json'];
+  const [row] = JSON.parse(await topology.host('p1').must(node, args)) as { readonly client: string }[];
+  return { running, port: Number(row?.client.split(':').at(-1)) };
+}
+
+/** Whether the marker, or anything of the stranger's own, crossed a link. */
+const injected = (capture: LinkCapture): number =>
+  capture.packets.filter(
+    ({ dissection }) =>
+      dissection.kind === 'tcp' && Buffer.from(dissection.payload).toString('latin1').includes(MARKER),
+  ).length;
+
+async function runAttack(run: LabRun, attacker: Attacker, one: Attack, port: number): Promise<void> {
+  const { topology, check, step, outcome } = run;
+  const packets = one.packets(port);
+  await run.recapture(one.id);
+  const counter = one.counter;
+  const action = async (): Promise<void> => attacker.inject(packets);
+  const { counters } = await grown(topology, 'p1', action);
+  const captures = await run.captured();
+  step(`${one.title}: ${packets.length} packets`);
+  if (counter !== undefined) {
+    const seen = counters[counter] ?? 0;
+    check({
+      name: `${one.title}: counted as ${counter}`,
+      ok: seen >= packets.length,
+      detail: `${seen} of ${packets.length}`,
+    });
+  }
+  const crossed = injected(captureOf(captures, 'p1-origin'));
+  check(checkEqual(`${one.title}: nothing of it went on to the origin`, crossed, 0, ' packets'));
+  outcome({
+    id: `attack/${one.id}`,
+    title: one.title,
+    without: one.without,
+    with: one.outcome,
+    ...(one.against === undefined ? {} : { against: one.against }),
+  });
+}
+
+/** The same stranger's packet to a host that decapsulates for everybody: it must arrive, or the lab shows nothing. */
+async function control(run: LabRun, attacker: Attacker): Promise<void> {
+  const { topology, check, step } = run;
+  const program = await openDecapsulator(topology.host('o'));
+  await run.recapture('control');
+  await attacker.inject([strange(OPEN)]);
+  const captures = await run.captured();
+  await program.stop();
+  const crossed = injected(captureOf(captures, 'p1-origin'));
+  step(`control: the stranger's packet to an open decapsulator: ${crossed} arrived`);
+  check(checkEqual('control: an open decapsulator forwards what the node dropped', crossed, 1, ' packet'));
+}
+
+/**
+ * Forged SYN-ACKs with a reply that names the attacker, for the very port from which c1 connects. m holds the node's
+ * own answer back meanwhile, so that they come while c1 waits for one.
+ */
+async function forgedReplies(run: LabRun, attacker: Attacker): Promise<void> {
+  const { topology, check, step, outcome } = run;
+  const reply = encodeOption({ type: 'reply', address: ip(STRANGER), flags: 0, capabilities: 0 });
+  const port = 45_000;
+  const forged = many(() =>
+    fromOrigin(port, { flags: ['syn', 'ack'], payload: new Uint8Array(), options: [reply] }),
+  );
+  const client = topology.host('c1');
+  await run.recapture('replies');
+  await setMiddlebox(topology, 'm', [`iifname "to-p1" ${SYN_ACK} drop`]);
+  const [node, launcher] = tpotNodeCommand;
+  const url = urlTo(4, SMALL_PATH);
+  const curl = ['curl', '-sSf', '-m', '20', '--local-port', String(port), '-o', '/dev/null', url];
+  const fetching = client.run(node, [launcher, 'run', '--hops', String(HOPS), '--', ...curl]);
+  const waiting = async (): Promise<boolean> =>
+    (await client.must('ss', ['-Htn', 'state', 'syn-sent'])).includes(`:${port}`);
+  await waitFor(waiting, { what: 'c1 to wait for an answer' });
+  await attacker.inject(forged);
+  await setMiddlebox(topology, 'm', []);
+  const { code } = await fetching;
+  const captures = await run.captured();
+  const ofClient = captureOf(captures, 'c1-m');
+  const refused = seenOn(ofClient, ORIGIN);
+  const misled = ofClient.packets.filter(
+    ({ dissection: { kind, ...rest } }) =>
+      kind === 'tcp' &&
+      'outer' in rest &&
+      rest.outer !== undefined &&
+      formatIp(rest.outer.destination) !== NODE,
+  ).length;
+  step(
+    `${forged.length} forged replies while c1 waited for an answer: ${refused.resets} refused with a reset`,
+  );
+  check(checkEqual('forged replies: c1 refused every one', refused.resets, forged.length));
+  check(checkEqual('forged replies: the fetch arrived', code ?? 'by signal', 0));
+  check({
+    name: 'forged replies: and went into the tunnel to the node, nowhere else',
+    ok: refused.tunnelled > 0 && misled === 0,
+    detail: `${refused.tunnelled} packets tunnelled, ${misled} of them elsewhere`,
+  });
+  outcome({
+    id: 'attack/replies',
+    title: 'forged SYN-ACKs with a reply that names the attacker',
+    without: 'TCP refuses a wrong acknowledgement number',
+    with: 'the same: only a SYN-ACK that TCP accepts pins a connection',
+    against: 'who sees the SYN can answer it, with or without TPOT: `trust` bounds the choice',
+  });
+}
+
+async function run(run: LabRun): Promise<void> {
+  const { topology, check } = run;
+  await run.captured(); // each attack has captures of its own
+  const attacker = await Attacker.at(topology, 'x', 'm');
+  const { running, port } = await victim(run);
+  for (const one of ATTACKS) await runAttack(run, attacker, one, port);
+  const mtu = await topology.host('c1').must('ip', ['route', 'get', ORIGIN]);
+  check({
+    name: 'no path MTU was learnt from a forged error',
+    ok: !mtu.includes('mtu'),
+    detail: mtu.split('\n')[0] ?? '',
+  });
+  await control(run, attacker);
+  await forgedReplies(run, attacker);
+  await floodNode(run, attacker);
+  await topology.host('origin').must('curl', ['-sS', 'http://127.0.0.1/gate/open']);
+  const result = await running.result;
+  check({
+    name: 'after all of it the download under way arrives whole',
+    ok: result.exit === 0 && result.sha256 === contentHash(PATH, SIZE),
+    detail: result.exit === 0 ? `${result.bytes} bytes` : result.complaint,
+  });
+  const small = await attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops: HOPS });
+  check(allWhole('and a new connection is served', small, contentHash(SMALL_PATH, 65_536)));
+}
+
+export const attack: Lab = {
+  name: 'attack',
+  summary: 'forged tunnels, segments, replies, ICMP errors, and a SYN flood',
+  spec,
+  run,
+};

@@ -1,0 +1,187 @@
+/**
+ * A node that ends: stopped in order, killed, started again, gone for good. New connections are plain from that instant
+ * on; what happens to those under way depends on where their bytes go: through the process, or past it in the kernel.
+ */
+import { statSync } from 'node:fs';
+import { checkEqual, type CheckResult } from '../checks.js';
+import { contentHash } from '../content.js';
+import { startFetch, type FetchResult, type RunningFetch } from '../fetch.js';
+import { tpotNodeCommand } from '../host.js';
+import type { Lab, LabRun } from '../lab.js';
+import { waitFor } from '../wait.js';
+import { allWhole, attempt, type Attempt } from '../cases.js';
+import { RELAY_RULES } from './common.js';
+import { HOPS, pathSpec, statusOf, urlTo } from './path.js';
+
+const SIZE = 2 * 1024 * 1024;
+const PATH = `/gated/${SIZE}`;
+/** A little less than what comes before the gate: curl may hold back what does not fill a buffer. */
+const HALF = SIZE / 2 - 65_536;
+const SMALL = 65_536;
+const SMALL_PATH = `/bytes/${SMALL}`;
+const SPLICE_RULES = [{ action: 'splice' }];
+const DRAIN = '20s';
+
+type End = 'down' | 'kill';
+
+interface Case {
+  readonly id: string;
+  readonly title: string;
+  readonly rules: readonly unknown[];
+  readonly end: End;
+  /** Whether the download that is under way when the node ends arrives. */
+  readonly survives: boolean;
+  readonly outcome: string;
+}
+
+const CASES: readonly Case[] = [
+  {
+    id: 'down-relayed',
+    title: '`down` while a download is relayed',
+    rules: RELAY_RULES,
+    end: 'down',
+    survives: true,
+    outcome: 'the node ends when the download has',
+  },
+  {
+    id: 'down-spliced',
+    title: '`down` while a download is spliced',
+    rules: SPLICE_RULES,
+    end: 'down',
+    survives: true,
+    outcome: 'the download goes on without the node',
+  },
+  {
+    id: 'kill-relayed',
+    title: '`kill -9` while a download is relayed',
+    rules: RELAY_RULES,
+    end: 'kill',
+    survives: false,
+    outcome: 'the download is reset at once, as by any proxy that dies',
+  },
+  {
+    id: 'kill-spliced',
+    title: '`kill -9` while a download is spliced',
+    rules: SPLICE_RULES,
+    end: 'kill',
+    survives: true,
+    outcome: 'the download goes on without the node',
+  },
+];
+
+const nodeSpec = (rules: readonly unknown[]): { host: string; config: Record<string, unknown> } => ({
+  host: 'p1',
+  config: { address: ['198.18.2.1', '2001:db8:2::1'], rules, drainTimeout: DRAIN },
+});
+
+/** A download through the node that has come half-way, and is spliced where that is what the rules say. */
+async function halfWay({ topology }: LabRun, spliced: boolean): Promise<RunningFetch> {
+  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), { hops: HOPS });
+  const received = (): boolean => (statSync(running.bodyFile, { throwIfNoEntry: false })?.size ?? 0) >= HALF;
+  await waitFor(received, { what: 'half of a download' });
+  if (spliced) {
+    const [node, launcher] = tpotNodeCommand;
+    const args = [launcher, 'conns', '--name', topology.nodeName('p1'), '--json'];
+    await waitFor(async () => (await topology.host('p1').must(node, args)).includes('"spliced"'), {
+      what: 'the download to be spliced',
+    });
+  }
+  return running;
+}
+
+async function endNode({ topology }: LabRun, end: End): Promise<void> {
+  const node = topology.node('p1');
+  if (end === 'kill') {
+    await node.stop('SIGKILL');
+    return;
+  }
+  node.signal('SIGTERM');
+  const stopsTaking = (): boolean => node.stderr().includes('draining');
+  await node.while(stopsTaking, { what: 'the node to drain' });
+}
+
+const openGate = ({ topology }: LabRun): Promise<unknown> =>
+  topology.host('origin').must('curl', ['-sS', 'http://127.0.0.1/gate/open']);
+
+function judge(one: Case, result: FetchResult): CheckResult {
+  const whole = result.exit === 0 && result.sha256 === contentHash(PATH, SIZE);
+  const detail = whole ? `${result.bytes} bytes` : `${result.complaint} after ${result.bytes} bytes`;
+  if (one.survives) return { name: `${one.title}: the download arrives whole`, ok: whole, detail };
+  return {
+    name: `${one.title}: the download ends with an error, not in silence`,
+    ok: result.exit === 56,
+    detail,
+  };
+}
+
+const small = ({ topology }: LabRun): Promise<Attempt[]> =>
+  attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops: HOPS, timeoutMs: 5000 });
+
+async function runCase(run: LabRun, one: Case): Promise<void> {
+  const { topology, check, step, outcome } = run;
+  const hash = contentHash(SMALL_PATH, SMALL);
+  await topology.startNode(nodeSpec(one.rules));
+  const running = await halfWay(run, one.rules === SPLICE_RULES);
+  await endNode(run, one.end);
+  const plain = await small(run);
+  // What was reset is reset now; what goes on waits at the gate.
+  if (!one.survives) await running.result;
+  await openGate(run);
+  const result = await running.result;
+  await topology.node('p1').exited;
+  await topology.startNode(nodeSpec(one.rules));
+  const again = await small(run);
+  const { counters } = await statusOf(topology, 'p1');
+  step(`${one.title}: download ${result.exit === 0 ? 'whole' : result.complaint}; a new connection at once`);
+  check(judge(one, result));
+  check(allWhole(`${one.title}: a new connection is served at once`, plain, hash));
+  check(allWhole(`${one.title}: one after the restart is served`, again, hash));
+  check(
+    checkEqual(
+      `${one.title}: by the node, which adopts and takes again`,
+      counters['taken'] !== undefined ? 'taken' : 'passed',
+      'taken',
+    ),
+  );
+  await topology.node('p1').stop();
+  outcome({ id: `restart/${one.id}`, title: one.title, without: 'not affected', with: one.outcome });
+}
+
+/** Killed for good, under a stream of connections: nobody waits, nobody fails. */
+async function goneForGood(run: LabRun): Promise<void> {
+  const { topology, check, step, outcome } = run;
+  const hash = contentHash(SMALL_PATH, SMALL);
+  await topology.startNode(nodeSpec(RELAY_RULES));
+  await topology.node('p1').stop('SIGKILL');
+  const options = { hops: HOPS, count: 10, timeoutMs: 5000 };
+  const attempts = await attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), options);
+  const plain = await attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), {
+    ...options,
+    hops: undefined,
+  });
+  const slowest = Math.max(...attempts.map(({ milliseconds }) => milliseconds));
+  step(`the node is killed for good: ten connections, the slowest in ${slowest} ms`);
+  check(allWhole('killed for good: every new connection is served', attempts, hash));
+  const worst = (all: readonly Attempt[]): number => Math.max(...all.map(({ milliseconds }) => milliseconds));
+  outcome({
+    id: 'restart/gone',
+    title: 'the node is killed and stays dead: new connections',
+    without: 'not affected',
+    with: 'plain at once',
+    fallbackMs: Math.max(0, worst(attempts) - worst(plain)),
+  });
+}
+
+async function run(run: LabRun): Promise<void> {
+  await run.captured(); // what counts here is what arrives
+  await run.topology.node('p1').stop();
+  for (const one of CASES) await runCase(run, one);
+  await goneForGood(run);
+}
+
+export const restart: Lab = {
+  name: 'restart',
+  summary: 'a node that is stopped, killed and started again while downloads are under way',
+  spec: pathSpec({ offload: true }),
+  run,
+};
