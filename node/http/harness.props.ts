@@ -120,6 +120,8 @@ export class Harness {
           leg: undefined,
           openLeg: () => this.#track(connect(origin, LOOPBACK)),
           join: (leg, fromA) => relay(client, leg, { fromA }),
+          leave: () => Promise.resolve({ spliced: false, reason: 'relayed-unsupported' }),
+          stays: () => undefined,
         });
       });
     });
