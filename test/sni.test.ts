@@ -58,9 +58,7 @@ async function shown(
     );
   } finally {
     await program.stop();
-    await waitFor(async () =>
-      (await chain.conns('p1')).every((row) => row.state !== state || row.state === 'spliced'),
-    );
+    await waitFor(async () => (await chain.conns('p1')).every((row) => row.state !== state));
   }
 }
 

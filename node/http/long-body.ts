@@ -39,16 +39,17 @@ export interface LongResponse {
   readonly least: number;
 }
 
-/** Milliseconds since an unfinished message began; 0 when there is none. Not documented, so it is looked for. */
+/** Not documented, so it is looked for. */
 interface Parser {
+  /** Milliseconds since an unfinished message began; 0 when there is none. */
   duration?(): number;
 }
 
 /** Whether the parser of a client's requests is between two of them; undefined where this Node.js does not tell. */
 function betweenRequests(client: Socket): boolean | undefined {
-  const duration = (client as Socket & { readonly parser?: Parser | null }).parser?.duration;
-  if (typeof duration !== 'function') return undefined;
-  return duration.call((client as Socket & { parser: Parser }).parser) === 0;
+  const { parser } = client as Socket & { readonly parser?: Parser | null };
+  const milliseconds = parser?.duration?.();
+  return milliseconds === undefined ? undefined : milliseconds === 0;
 }
 
 function isEventStream({ fields }: ResponseHead): boolean {
