@@ -109,6 +109,12 @@ export function configValues(config: NodeConfig): [string, string][] {
         : 'false: only SYNs with a request are taken',
     ],
     ['cache.memory', formatSize(config.cacheBytes)],
+    [
+      'cache.spliceAbove',
+      config.spliceAbove === 0
+        ? '0: every response body passes through this process'
+        : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
+    ],
     ['limits.connections', String(config.maxConnections)],
     ['drainTimeout', formatDuration(config.drainTimeoutMs)],
   ];

@@ -23,7 +23,7 @@ export interface RawConfig {
   readonly hops?: number;
   readonly trust?: readonly string[];
   readonly edge?: boolean;
-  readonly cache?: { readonly memory?: string | number };
+  readonly cache?: { readonly memory?: string | number; readonly spliceAbove?: string | number };
   readonly limits?: { readonly connections?: number };
   readonly drainTimeout?: string;
 }

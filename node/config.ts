@@ -42,6 +42,8 @@ export interface NodeConfig {
   readonly trust: readonly Prefix[];
   readonly edge: boolean;
   readonly cacheBytes: number;
+  /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
+  readonly spliceAbove: number;
   readonly maxConnections: number;
   readonly drainTimeoutMs: number;
 }
@@ -72,6 +74,7 @@ const DEFAULTS = {
   trust: ['0.0.0.0/0', '::/0'],
   rules: [{ match: { dport: [80, 8080] }, action: 'cache' }, { action: 'relay' }] satisfies RawRule[],
   cacheMemory: '256MiB',
+  spliceAbove: '16MiB',
   connections: 100_000,
   drainTimeout: '30s',
 } as const;
@@ -198,6 +201,7 @@ function complete(
     trust: toPrefixes(raw.trust ?? DEFAULTS.trust),
     edge: raw.edge ?? false,
     cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
+    spliceAbove: parseSize(String(raw.cache?.spliceAbove ?? DEFAULTS.spliceAbove)) ?? 0,
     maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
     drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
   };

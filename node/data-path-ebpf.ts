@@ -44,6 +44,7 @@ import type {
   LegInfo,
   LegOptions,
   SplicedConnection,
+  SpliceConditions,
   SpliceOutcome,
   TakenInfo,
 } from './data-path.js';
@@ -244,8 +245,13 @@ export class EbpfDataPath implements DataPath {
     };
   }
 
-  splice(client: Socket, server: Socket, leaving: () => void): Promise<SpliceOutcome> {
-    return this.#splicer.splice(client, server, leaving);
+  splice(
+    client: Socket,
+    server: Socket,
+    leaving: () => void,
+    conditions?: SpliceConditions,
+  ): Promise<SpliceOutcome> {
+    return this.#splicer.splice(client, server, leaving, conditions);
   }
 
   spliced(): Iterable<SplicedConnection> {

@@ -74,6 +74,14 @@ export type SpliceOutcome =
   /** Both sockets go on as they were. The reason is stable, e.g. `relayed-busy` (splice/join.ts). */
   | { readonly spliced: false; readonly reason: string };
 
+/** What must hold beyond the two sockets when a connection is handed over; asked at every step of it. */
+export interface SpliceConditions {
+  /** It is not to be handed over any more. */
+  over(): boolean;
+  /** No byte of it is held by this process. */
+  idle(): boolean;
+}
+
 export interface DataPathEvents {
   /** A taken connection has been accepted. `socket.localAddress/localPort` is the original destination. */
   connection(socket: Socket, info: TakenInfo): void;
@@ -98,7 +106,12 @@ export interface DataPath {
    * Takes a connection out of user space while it is being relayed: from then on the kernel joins its two legs, and
    * both sockets are closed without a word. `leaving` is called just before that.
    */
-  splice(client: Socket, server: Socket, leaving: () => void): Promise<SpliceOutcome>;
+  splice(
+    client: Socket,
+    server: Socket,
+    leaving: () => void,
+    conditions?: SpliceConditions,
+  ): Promise<SpliceOutcome>;
   /** The connections that are joined now, those that an earlier process joined included. */
   spliced(): Iterable<SplicedConnection>;
   /** Sums over the spliced connections that have ended while this process ran. */

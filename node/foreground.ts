@@ -95,7 +95,13 @@ export async function runInForeground(load: () => NodeConfig, ready: () => void)
   const logger = createLogger((line) => process.stderr.write(line), systemClock);
   const node = new TpotNode(within(config, logger), {
     createDataPath: (options) => new EbpfDataPath(options, logger),
-    http: new HttpService({ name: config.name, cacheBytes: config.cacheBytes, logger, clock: systemClock }),
+    http: new HttpService({
+      name: config.name,
+      cacheBytes: config.cacheBytes,
+      spliceAbove: config.spliceAbove,
+      logger,
+      clock: systemClock,
+    }),
     logger,
     clock: systemClock,
   });

@@ -30,6 +30,7 @@ const CONFIG: NodeConfig = {
   trust: [],
   edge: false,
   cacheBytes: 1 << 20,
+  spliceAbove: 0,
   maxConnections: 100,
   drainTimeoutMs: 60_000,
 };

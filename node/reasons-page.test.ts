@@ -6,6 +6,7 @@ import { packageRoot } from '../host/paths.js';
 import { RELAYED_REASONS } from '../splice/join.js';
 import { REASONS } from '../tpot/reasons.js';
 import { LEG_REASONS } from './data-path-ebpf.js';
+import { LONG_BODY_REASONS } from './http/long-body.js';
 import { LEG_FAILURES } from './session.js';
 import { SNIFF_REASONS } from './sniff.js';
 
@@ -30,6 +31,7 @@ it('the page lists every reason code once, and no other', () => {
     ...Object.values(LEG_FAILURES),
     ...Object.keys(SNIFF_REASONS),
     ...Object.keys(RELAYED_REASONS),
+    ...Object.keys(LONG_BODY_REASONS),
     ...inPlace,
   ];
   expect(inPlace.length).toBeGreaterThan(5);

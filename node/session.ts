@@ -5,7 +5,7 @@ import { CAPABILITY } from '../tpot/option.js';
 import { decideRule, type Rule } from '../tpot/policy.js';
 import type { Action } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
-import type { DataPath } from './data-path.js';
+import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
 import { relay, reset, type RelayOptions } from './relay.js';
 import { sniff, type SniffOutcome } from './sniff.js';
@@ -25,6 +25,10 @@ export interface HttpContext {
   openLeg(): Socket;
   /** The connection is HTTP no longer: from here on its bytes go to the leg, after `fromClient`, and the leg's to it. */
   join(leg: Socket, fromClient: Buffer): Promise<void>;
+  /** In the middle of a response every byte may pass as it comes: both sockets go to the kernel when nothing is held. */
+  leave(leg: Socket, conditions: SpliceConditions): Promise<SpliceOutcome>;
+  /** Notes why a connection does not {@link leave}. */
+  stays(reason: string): void;
 }
 
 /** What answers HTTP on taken connections; implemented in http/. */
@@ -138,6 +142,21 @@ function decide(connection: Connection, candidates: readonly Rule<Action>[], fou
   return 'splice';
 }
 
+async function leaveHttp(
+  connection: Connection,
+  leg: Socket,
+  conditions: SpliceConditions,
+  { dataPath }: SessionPorts,
+): Promise<SpliceOutcome> {
+  const leaving = (): void => {
+    connection.because('long-body');
+    connection.spliced();
+  };
+  const outcome = await dataPath.splice(connection.socket, leg, leaving, conditions);
+  if (!outcome.spliced && !conditions.over()) connection.because(outcome.reason);
+  return outcome;
+}
+
 async function serve(
   connection: Connection,
   { first, leg }: SniffOutcome,
@@ -157,6 +176,8 @@ async function serve(
     leg,
     openLeg: open,
     join,
+    leave: (to, conditions) => leaveHttp(connection, to, conditions, ports),
+    stays: (reason) => connection.because(reason),
   });
 }
 

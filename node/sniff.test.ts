@@ -89,6 +89,30 @@ describe('sniff', () => {
     expect((await readSome(taken.resume(), 4)).toString()).toBe('rest');
   });
 
+  it('reads a ClientHello that comes a byte at a time, to its last byte', async () => {
+    const { client, outcome } = await begin();
+    const name = Buffer.from('a.example', 'latin1');
+    const names = Buffer.concat([Buffer.of(0, 0, 0, 14, 0, 12, 0, 0, 9), name]);
+    const body = Buffer.concat([
+      Buffer.of(3, 3),
+      Buffer.alloc(33),
+      Buffer.of(0, 2, 19, 1, 1, 0, 0, 18),
+      names,
+    ]);
+    const hello = Buffer.concat([Buffer.of(22, 3, 1, 0, 4 + body.length, 1, 0, 0, body.length), body]);
+    for (const byte of hello) {
+      client.write(Buffer.of(byte));
+      await new Promise(setImmediate);
+    }
+    const { verdict, reason, hello: said, first } = await outcome;
+    expect({ verdict, reason, said }).toEqual({
+      verdict: 'relay',
+      reason: 'tls',
+      said: { serverName: 'a.example', alpn: [] },
+    });
+    expect(first.equals(hello)).toBe(true);
+  });
+
   it('gives up at 16 KiB', async () => {
     const { client, outcome } = await begin();
     client.write('?'.repeat(16_384));

@@ -27,7 +27,7 @@ import {
 import { joinLegs, type Joined, type LegState, type RelayedReason } from '../splice/join.js';
 import { reverse, type FlowEnds, type Mapping } from '../splice/mapping.js';
 import { seq } from '../wire/seq.js';
-import type { SplicedConnection, SpliceOutcome } from './data-path.js';
+import type { SpliceConditions, SplicedConnection, SpliceOutcome } from './data-path.js';
 import { descriptorOf } from './socket-descriptor.js';
 import { holdEntry, kernelFlow, spliceEntry, type EntryFacts } from './splice-entry.js';
 
@@ -87,6 +87,7 @@ class HandOver implements HandOverPort {
   readonly #server: Leg;
   readonly #outer: IpAddress | undefined;
   readonly #leaving: () => void;
+  readonly #conditions: SpliceConditions | undefined;
 
   constructor(
     ports: SplicerPorts,
@@ -94,20 +95,22 @@ class HandOver implements HandOverPort {
     server: Leg,
     outer: IpAddress | undefined,
     leaving: () => void,
+    conditions: SpliceConditions | undefined,
   ) {
     this.#ports = ports;
     this.#client = client;
     this.#server = server;
     this.#outer = outer;
     this.#leaving = leaving;
+    this.#conditions = conditions;
   }
 
   over(): boolean {
-    return isOver(this.#client) || isOver(this.#server);
+    return isOver(this.#client) || isOver(this.#server) || this.#conditions?.over() === true;
   }
 
   idle(): boolean {
-    return isQuiet(this.#client) && isQuiet(this.#server);
+    return isQuiet(this.#client) && isQuiet(this.#server) && this.#conditions?.idle() !== false;
   }
 
   hold(): boolean {
@@ -254,13 +257,18 @@ export class Splicer {
     return this.#ended;
   }
 
-  async splice(client: Socket, server: Socket, leaving: () => void): Promise<SpliceOutcome> {
+  async splice(
+    client: Socket,
+    server: Socket,
+    leaving: () => void,
+    conditions?: SpliceConditions,
+  ): Promise<SpliceOutcome> {
     const [a, b] = [legOf(client), legOf(server)];
     if (a === undefined || b === undefined) return { spliced: false, reason: 'relayed-closing' };
     const refused = this.#refusal(a, b);
     if (refused !== undefined) return { spliced: false, reason: refused };
     for (const { fd } of [a, b]) tcp.clampWindow(fd, WINDOW);
-    const port = new HandOver(this.#ports, a, b, this.#outerSourceOf(a), leaving);
+    const port = new HandOver(this.#ports, a, b, this.#outerSourceOf(a), leaving, conditions);
     const result = await this.#handOver(port).catch((error: unknown): RelayedReason => {
       port.release();
       this.#logger.debug('hand-over-failed', { error: messageOf(error) });

@@ -58,9 +58,7 @@ async function shown(
     );
   } finally {
     await program.stop();
-    await waitFor(async () =>
-      (await chain.conns('p1')).every((row) => row.state !== state || row.state === 'spliced'),
-    );
+    await waitFor(async () => (await chain.conns('p1')).every((row) => row.state !== state));
   }
 }
 
@@ -72,7 +70,6 @@ describe('a rule with a server name', () => {
     ['www.example.net', 'spliced', ORIGIN],
     ['www.example.net', 'spliced', ORIGIN_V6],
     ['a.b.example.net', 'relaying', ORIGIN],
-    ['other.example', 'relaying', ORIGIN],
   ] as const)('%s is %s to %s', async (name, state, address) => {
     const action = state === 'spliced' ? 'splice' : 'relay';
     expect(await shown(443, name, state, address)).toMatchObject({ action, sni: name, alpn: ['http/1.1'] });
@@ -95,14 +92,11 @@ describe('the name is shown under other rules', () => {
   });
 });
 
-test.each(['www.example.net:443', 'x.example.net:443', 'x.example:8443'])(
-  'every byte arrives: %s',
-  async (where) => {
-    const fetch = `curl -skf --connect-to ::[${ORIGIN_V6}]: https://${where}/bytes/${SIZE} | sha256sum`;
-    const hash = await chain.must('c1', ['sh', '-c', fetch]);
-    expect(hash.split(' ')[0]).toBe(contentHash(`/bytes/${SIZE}`, SIZE));
-  },
-);
+test.each(['www.example.net:443', 'x.example:8443'])('every byte arrives: %s', async (where) => {
+  const fetch = `curl -skf --connect-to ::[${ORIGIN_V6}]: https://${where}/bytes/${SIZE} | sha256sum`;
+  const hash = await chain.must('c1', ['sh', '-c', fetch]);
+  expect(hash.split(' ')[0]).toBe(contentHash(`/bytes/${SIZE}`, SIZE));
+});
 
 test('a malformed hello reaches the origin as it is, and its answer the client', async () => {
   const before = await reason('tls-malformed');

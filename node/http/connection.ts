@@ -25,6 +25,9 @@ export class ClientConnection {
   readonly #own: LegSource;
   readonly #waiting: (() => void)[] = [];
   readonly #join: HttpContext['join'];
+  /** See {@link HttpContext}. */
+  readonly leave: HttpContext['leave'];
+  readonly stays: HttpContext['stays'];
   #busy = false;
   #eager: Socket | undefined;
 
@@ -34,6 +37,8 @@ export class ClientConnection {
     this.authority = formatEndpoint(context.destination);
     this.#eager = context.leg;
     this.#join = (leg, fromClient) => context.join(leg, fromClient);
+    this.leave = (leg, conditions) => context.leave(leg, conditions);
+    this.stays = (reason) => context.stays(reason);
     const open = (): Socket => {
       const eager = this.#eager;
       this.#eager = undefined;
@@ -47,6 +52,11 @@ export class ClientConnection {
   /** Whether a request is being answered. */
   get busy(): boolean {
     return this.#busy;
+  }
+
+  /** Requests that wait for the one that is being answered. */
+  get waiting(): number {
+    return this.#waiting.length;
   }
 
   /** The pool name of the legs that only this connection uses. */

@@ -7,6 +7,7 @@ import type { ResponseHead } from '../../cache/rules.js';
 import { isToken, without } from '../../cache/fields.js';
 import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { reset } from '../relay.js';
+import type { RawBody } from './raw-body.js';
 import { carriesTrailers, lengthLast, nodeFields, responseHeaders, writablePairs } from './headers.js';
 import type { CacheStatus, NodeIdentity } from './headers.js';
 
@@ -80,31 +81,59 @@ function beginForwarded(delivery: Delivery, head: ResponseHead, status: CacheSta
   return writeHead(delivery, head, headers);
 }
 
-/** Passes the next hop's response on as it comes. */
+/** Whether the chunks of a response can reach this client as they are. */
+export function takesChunks({ request }: Delivery, head: ResponseHead): boolean {
+  return head.framing === 'chunked' && request.httpVersion === '1.1';
+}
+
+/** Passes a chunked body on as it comes; `false` when that cannot be. The head is written, and the client takes chunks. */
+function passChunks(response: ServerResponse, message: IncomingMessage, raw: RawBody): boolean {
+  response.flushHeaders();
+  const before = response.chunkedEncoding;
+  response.chunkedEncoding = false; // it is chunked already
+  const begun = raw.begin((bytes) => {
+    if (!response.write(bytes)) message.pause();
+  });
+  if (!begun) {
+    response.chunkedEncoding = before;
+    return false;
+  }
+  response.on('drain', () => message.resume());
+  if (!response.writableNeedDrain) message.resume(); // what Node makes of it is not needed, but its end
+  return true;
+}
+
+/**
+ * Passes the next hop's response on as it comes; a chunked body with its own chunks if there is `raw`. Returns whether
+ * the head was written and a body follows.
+ */
 export function passOn(
   delivery: Delivery,
   message: IncomingMessage,
   head: ResponseHead,
   status: CacheStatus,
-): void {
+  raw?: RawBody,
+): boolean {
   const { request, response } = delivery;
   if (!beginForwarded(delivery, head, status)) {
     message.destroy();
-    return;
+    return false;
   }
   if (head.framing === 'none') {
     message.resume();
     response.end();
-    return;
+    return false;
   }
-  message.pipe(response, { end: false });
+  const asItComes = raw !== undefined && passChunks(response, message, raw);
+  if (!asItComes) message.pipe(response, { end: false });
   message.once('end', () => {
-    if (message.complete) end(response, message.rawTrailers, carriesTrailers(request, head));
+    if (message.complete) end(response, message.rawTrailers, !asItComes && carriesTrailers(request, head));
   });
   message.once('close', () => {
     if (!message.readableEnded || !message.complete) cutShort(delivery);
   });
   flushSoon(response);
+  return true;
 }
 
 /** Passes the next hop's response on to the client whose request fetched it, out of the fill. */

@@ -14,7 +14,7 @@ import type { HttpCache } from '../../cache/cache.js';
 import type { Asker, Flight, Outcome } from '../../cache/flight.js';
 import { invalidatedKey, resourceKey, type RequestHead } from '../../cache/key.js';
 import { requestUse } from '../../cache/request-rules.js';
-import type { ExchangeTimes } from '../../cache/rules.js';
+import type { ExchangeTimes, ResponseHead } from '../../cache/rules.js';
 import { evaluateConditions, validators, type StoredResponse } from '../../cache/stored.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
@@ -24,6 +24,7 @@ import * as deliver from './deliver.js';
 import { requestHead, requestHeaders, responseHead, transferCodingKnown } from './headers.js';
 import type { CacheStatus, ForwardReason, NodeIdentity } from './headers.js';
 import type { LegPool } from './leg-pool.js';
+import { leaveWhenLong, mayBeLong } from './long-body.js';
 import { Upstream, type UpstreamFailure, type UpstreamHandlers } from './upstream.js';
 
 /** What every exchange of a service uses. */
@@ -37,6 +38,8 @@ export interface ExchangePorts {
   readonly responseTimeout: number;
   /** Milliseconds a request waits for the head of another's fetch before it fetches on its own. */
   readonly collapseWait: number;
+  /** Bytes from which on a response that is not stored may leave for the kernel (long-body.ts); 0: none does. */
+  readonly spliceAbove: number;
 }
 
 /** Methods that change nothing at the origin (RFC 9110 section 9.2.1); any other invalidates. */
@@ -265,8 +268,22 @@ export class Exchange {
       deliver.reply(this.#delivery, 502, 'the next hop used an unknown transfer coding', status);
     } else {
       this.#abortWithClient(upstream);
-      deliver.passOn(this.#delivery, message, head, status);
+      this.#passBodyOn(upstream, message, head, status);
     }
+  }
+
+  /** As it comes; a body that may be long, in a way in which it can leave for the kernel. */
+  #passBodyOn(upstream: Upstream, message: IncomingMessage, head: ResponseHead, status: Forwarded): void {
+    const { spliceAbove: least } = this.#ports;
+    const long = mayBeLong(head, least);
+    const chunks = long && deliver.takesChunks(this.#delivery, head) ? upstream.raw : undefined;
+    if (!deliver.passOn(this.#delivery, message, head, status, chunks)) return;
+    const { leg } = upstream;
+    if (!long || leg === undefined) return;
+    const raw = chunks?.begun === true;
+    const sent = (): boolean => upstream.sent;
+    const connection = this.#connection;
+    leaveWhenLong({ connection, delivery: this.#delivery, head, message, leg, sent, raw, least });
   }
 
   /** A response cut off by its client stops the fetch; one that was sent lets an upload go on to its end. */
@@ -278,7 +295,7 @@ export class Exchange {
   }
 
   #send(conditions: readonly string[], handlers: UpstreamHandlers): Upstream {
-    const { node, pool, responseTimeout } = this.#ports;
+    const { node, pool, responseTimeout, spliceAbove } = this.#ports;
     const { request } = this.#delivery;
     const { authority } = this.#connection;
     const headers = requestHeaders(this.#head, { httpVersion: request.httpVersion, authority }, node);
@@ -287,7 +304,15 @@ export class Exchange {
     const leg = this.#connection.legFor(this.#head);
     return new Upstream(
       pool,
-      { method, target, headers: [...headers, ...conditions], content, responseTimeout, ...leg },
+      {
+        method,
+        target,
+        headers: [...headers, ...conditions],
+        content,
+        responseTimeout,
+        raw: spliceAbove > 0,
+        ...leg,
+      },
       handlers,
     );
   }

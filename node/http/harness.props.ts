@@ -6,6 +6,7 @@ import { ip } from '../../core/address.js';
 import type { Clock } from '../../core/clock.js';
 import { silentLogger } from '../../core/log.js';
 import { relay } from '../relay.js';
+import type { HttpContext } from '../session.js';
 import { HttpService, type HttpLimits } from './service.js';
 
 const LOOPBACK = '127.0.0.1';
@@ -58,10 +59,16 @@ export class Harness {
   readonly #servers: (Server | HttpServer)[] = [];
   readonly #sockets = new Set<Socket>();
 
-  constructor(limits: Partial<HttpLimits> = {}, cacheBytes = 64 * 2 ** 20) {
+  /** What a connection is told that wants to leave. */
+  leave: HttpContext['leave'] = () => Promise.resolve({ spliced: false, reason: 'relayed-unsupported' });
+  /** Why connections stay. */
+  readonly stays: string[] = [];
+
+  constructor(limits: Partial<HttpLimits> = {}, cacheBytes = 64 * 2 ** 20, spliceAbove = 0) {
     this.service = new HttpService({
       name: 'p1',
       cacheBytes,
+      spliceAbove,
       logger: silentLogger,
       clock: this.clock,
       limits,
@@ -120,6 +127,8 @@ export class Harness {
           leg: undefined,
           openLeg: () => this.#track(connect(origin, LOOPBACK)),
           join: (leg, fromA) => relay(client, leg, { fromA }),
+          leave: (leg, conditions) => this.leave(leg, conditions),
+          stays: (reason) => void this.stays.push(reason),
         });
       });
     });

@@ -56,6 +56,8 @@ export interface HttpServiceOptions {
   readonly name: string;
   /** See {@link HttpCache}. */
   readonly cacheBytes: number;
+  /** Bytes; see {@link ExchangePorts}. Default: 0. */
+  readonly spliceAbove?: number;
   readonly logger: Logger;
   readonly clock: Clock;
   readonly limits?: Partial<HttpLimits>;
@@ -78,7 +80,7 @@ export class HttpService implements HttpServer {
   #requests = 0;
   #draining = false;
 
-  constructor({ name, cacheBytes, logger, clock, limits }: HttpServiceOptions) {
+  constructor({ name, cacheBytes, spliceAbove = 0, logger, clock, limits }: HttpServiceOptions) {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#ports = {
       cache: new HttpCache({ maxBytes: cacheBytes, clock }),
@@ -92,6 +94,7 @@ export class HttpService implements HttpServer {
       logger,
       responseTimeout: this.#limits.responseTimeout,
       collapseWait: this.#limits.collapseWait,
+      spliceAbove,
     };
     this.#server = this.#createServer();
   }

@@ -4,6 +4,7 @@ import type { InformationEvent } from 'node:http';
 import type { Socket } from 'node:net';
 import { messageOf } from '../../core/errors.js';
 import { writablePairs } from './headers.js';
+import { RawBody } from './raw-body.js';
 import type { LegPool, LegRequestOptions, LegSource } from './leg-pool.js';
 
 export interface UpstreamRequest {
@@ -18,6 +19,8 @@ export interface UpstreamRequest {
   readonly repeatable: boolean;
   /** Milliseconds from the end of the request to the head of the response. */
   readonly responseTimeout: number;
+  /** Whether the handler of the response may want its body as it comes: {@link Upstream.raw}. */
+  readonly raw: boolean;
 }
 
 /** Why there is no response. */
@@ -54,6 +57,7 @@ export class Upstream {
   #request: ClientRequest | undefined;
   #message: IncomingMessage | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #raw: RawBody | undefined;
   #bytesBefore = 0;
   #repeated = false;
   #over = false;
@@ -63,6 +67,21 @@ export class Upstream {
     this.#what = what;
     this.#handlers = handlers;
     this.#send();
+  }
+
+  /** The response's body as it comes; only inside the handler of the response. */
+  get raw(): RawBody | undefined {
+    return this.#raw;
+  }
+
+  /** The leg of the exchange, once there is one. */
+  get leg(): Socket | undefined {
+    return this.#request?.socket ?? undefined;
+  }
+
+  /** Whether the request has been sent to its end. */
+  get sent(): boolean {
+    return this.#request?.writableFinished === true;
   }
 
   /** Gives the exchange up: the leg is closed, and no handler is called any more. A complete exchange is left alone. */
@@ -96,12 +115,16 @@ export class Upstream {
     this.#request = request;
     request.once('socket', (leg: Socket) => {
       this.#bytesBefore = leg.bytesRead;
+      if (this.#what.raw) this.#raw = new RawBody(leg);
       leg.resume(); // it may have been handed over paused
     });
     request.on('information', (info) => this.#onInformation(info));
     request.on('response', (message) => this.#onResponse(message));
     request.on('error', (error) => this.#onError(request, error));
-    request.on('close', () => this.#detachContent());
+    request.on('close', () => {
+      this.#detachContent();
+      if (request === this.#request) this.#raw?.stop();
+    });
     request.once('finish', () => this.#armTimer());
     this.#sendContent(request);
   }
@@ -140,6 +163,7 @@ export class Upstream {
   #onInformation(info: InformationEvent): void {
     if (this.#over) return;
     if (this.#timer !== undefined) this.#armTimer();
+    this.#raw?.informed();
     this.#handlers.information(info);
   }
 
@@ -147,8 +171,8 @@ export class Upstream {
     clearTimeout(this.#timer);
     this.#message = message;
     message.on('error', () => undefined); // the handlers may listen only for `close`
-    if (this.#over) return;
-    this.#handlers.response(message);
+    if (!this.#over) this.#handlers.response(message);
+    if (this.#raw?.begun === false) this.#raw.stop();
   }
 
   #onError(request: ClientRequest, error: Error): void {
@@ -161,6 +185,7 @@ export class Upstream {
     const untouched = request.reusedSocket && request.socket?.bytesRead === this.#bytesBefore;
     if (untouched && this.#what.repeatable && !this.#repeated) {
       this.#repeated = true;
+      this.#raw?.stop();
       // The others of the pool are as old; with none of them left the repetition opens a leg.
       this.#pool.closeIdle(this.#what.source.name);
       this.#send();
