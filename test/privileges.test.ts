@@ -86,6 +86,14 @@ test('it still caches, splices, reloads, follows new interfaces, and hears root 
   expect((await chain.host('p1').run('runuser', stranger)).code).toBe(7); // CURLE_COULDNT_CONNECT
 });
 
+test("the node's own listener serves nobody that no SYN of ours led to it", async () => {
+  const listening = await chain.host('p1').must('ss', ['-Hltn4']);
+  const port = /127\.0\.0\.1:(\d+)/.exec(listening)?.[1] ?? '';
+  const said = await chain.host('p1').run('curl', ['-sS', '-m', '10', `http://127.0.0.1:${port}/`]);
+  expect([52, 56]).toContain(said.code); // CURLE_GOT_NOTHING, or reset
+  expect(await chain.counter('p1', 'drop-accept-unknown')).toBe(1);
+});
+
 test('`down` removes everything', async () => {
   const name = chain.net.nodeName('p2');
   const down = await chain.host('p2').run(tpotNodeCommand[0], [tpotNodeCommand[1], 'down', '--name', name]);
