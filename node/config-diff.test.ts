@@ -22,6 +22,7 @@ const BEFORE: NodeConfig = {
   trust: [],
   edge: false,
   cacheBytes: 1 << 20,
+  spliceAbove: 0,
   maxConnections: 100,
   drainTimeoutMs: 1000,
 };
