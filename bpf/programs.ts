@@ -1,7 +1,7 @@
 /**
  * The TPOT programs in the kernel, as the node's data path and the client shim use them: load, configure, attach.
  */
-import { type Family, type IpAddress, type Prefix, toMapped } from '../core/address.js';
+import { type Family, type IpAddress, type Prefix, fromMapped, toMapped } from '../core/address.js';
 import { builtFile } from '../host/paths.js';
 import type { NetworkInterface } from '../host/interfaces.js';
 import { attachCgroup, attachInterface, type Attachment } from './attach.js';
@@ -216,6 +216,15 @@ export class TpotPrograms {
     // The compiler cannot follow the conditional type of a generic name; the linter thinks that it can.
     // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-assertion
     return this.#object.map(maps[name] as MapSpec<unknown, unknown>) as MapOf<Name>;
+  }
+
+  /** Destinations whose path drops SYNs with a request, and for how long they get plain ones. */
+  blackHoles(): { readonly destination: IpAddress; readonly secondsLeft: number }[] {
+    const now = process.hrtime.bigint(); // CLOCK_MONOTONIC, as bpf_ktime_get_ns
+    return [...this.#object.map(maps.tpotBlackHoles).entries()].flatMap(([key, hole]) => {
+      const secondsLeft = Number((hole.untilNs - now) / 1_000_000_000n);
+      return secondsLeft > 0 ? [{ destination: fromMapped(key.address), secondsLeft }] : [];
+    });
   }
 
   /** Sums over all processors; reasons that never happened are left out. */

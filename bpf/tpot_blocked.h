@@ -9,7 +9,10 @@
 /* A node repeats its SYN-ACK after 1 s and 3 s: one repetition is a lost packet, two are a blocked tunnel. */
 #define TPOT_UNHEARD_SYN_ACKS 2
 
-/* Whether the other side has acknowledged nothing but our SYN and sent nothing but its own. */
+/*
+ * Whether the other side has acknowledged nothing but our SYN and sent nothing but its own. A packet whose acknowledgement
+ * is not of what we have sent proves nothing: somebody who sees no packet of ours has made it up.
+ */
 static __always_inline int unheard(struct __sk_buff *skb, const struct packet *p)
 {
 	struct bpf_sock_tuple tuple = {};
@@ -23,7 +26,7 @@ static __always_inline int unheard(struct __sk_buff *skb, const struct packet *p
 		return 0;
 	tcp = bpf_tcp_sock(sk);
 	if (tcp)
-		result = tcp->bytes_acked <= 1 && tcp->bytes_received == 0;
+		result = tcp->bytes_acked <= 1 && tcp->bytes_received == 0 && p->ack - tcp->snd_una <= tcp->snd_nxt - tcp->snd_una;
 	bpf_sk_release(sk);
 	return result;
 }

@@ -35,6 +35,7 @@ struct quoted {
 	__be32 remote[4];
 	__be32 outer[IPV6_HLEN / 4];
 	__u32 outer_length;
+	__u32 tcp; /* where the quoted TCP header is */
 };
 
 static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct quoted *q)
@@ -45,6 +46,7 @@ static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct qu
 		return 0;
 	q->flow.source_port = ports[0];
 	q->flow.destination_port = ports[1];
+	q->tcp = at;
 	return 1;
 }
 
@@ -151,9 +153,11 @@ static __noinline int handle_unreachable(struct __sk_buff *skb, const struct pac
 					 struct tpot_tunnel *tunnel)
 {
 	struct packet incoming = {};
+	__be32 sequence;
 
-	if (!p || !q || !tunnel || tunnel->plain)
+	if (!p || !q || !tunnel || tunnel->plain || bpf_skb_load_bytes(skb, q->tcp + 4, &sequence, sizeof(sequence)))
 		return TC_ACT_UNSPEC;
+	incoming.ack = bpf_ntohl(sequence); /* of what is on the way, or somebody guesses (RFC 5927 section 4.1) */
 	incoming.family = p->family;
 	flow_reverse(&incoming.flow, &q->flow);
 	if (unheard(skb, &incoming))

@@ -28,11 +28,13 @@ Exit status, signals and terminal are the command's own. Needs root.
 Examples:
   tpot-node run curl http://198.51.100.7/
   tpot-node run --trust 198.18.0.0/15 -- wget -q http://198.51.100.7/file
+  tpot-node run --report r.json -- ./fetch-all      what became of its connections; \`status --shim\` while it runs
   tpot-node run -- bash          every command of that shell, until it and its children have ended`;
 
 interface RunFlags {
   readonly hops: number;
   readonly trust?: string[];
+  readonly report?: string;
 }
 
 export function registerRun(program: Command): void {
@@ -46,13 +48,21 @@ export function registerRun(program: Command): void {
       'accept replies from nodes in this prefix only; repeatable (default: any)',
       trust,
     )
+    .option(
+      '--report <file>',
+      'write counters, tunnels and black holes there as JSON, when the command has ended',
+    )
     .argument('<command>', 'program to run')
     .argument('[args...]', 'its arguments, passed as they are')
     .passThroughOptions()
     .addHelpText('after', HELP)
     .action(async (command: string, args: string[], flags: RunFlags) => {
       try {
-        await runCommand({ hops: flags.hops, trust: flags.trust ?? ANY }, command, args);
+        await runCommand(
+          { hops: flags.hops, trust: flags.trust ?? ANY, report: flags.report },
+          command,
+          args,
+        );
       } catch (error) {
         const status = error instanceof TpotError ? execExitStatus(error) : undefined;
         if (status === undefined) throw error;

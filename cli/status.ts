@@ -2,20 +2,26 @@
 import type { Command } from 'commander';
 import { askNode, chooseNode } from '../node/admin-client.js';
 import type { ConnectionRow } from '../node/connections.js';
+import { shimReports, type ShimReport } from '../client-shim/report.js';
+import { TpotError } from '../core/errors.js';
 import type { NodeStats, NodeStatus } from '../node/node.js';
 import { formatAge, formatBytes, print, printJson, section, table } from './output.js';
 
 interface Flags {
   readonly name?: string;
   readonly json?: boolean;
+  /** Of `status` only. */
+  readonly shim?: boolean;
+}
+
+function formatHoles(blackHoles: NodeStatus['blackHoles']): string {
+  if (blackHoles.length === 0) return 'black holes: none';
+  const rows = blackHoles.map(({ destination, secondsLeft }) => [destination, formatAge(secondsLeft)]);
+  return `black holes (get no requests for so long):\n${table(['DESTINATION', 'LEFT'], rows)}`;
 }
 
 export function formatStatus(status: NodeStatus): string {
   const { name, state, addresses, uptimeSeconds, connections } = status;
-  const holes = status.blackHoles.map(({ destination, secondsLeft }) => [
-    destination,
-    formatAge(secondsLeft),
-  ]);
   return [
     section(`tpot-node ${name}`, {
       state,
@@ -27,9 +33,7 @@ export function formatStatus(status: NodeStatus): string {
     section('cache', status.cache),
     section('kernel', status.kernel),
     section('counters', status.counters),
-    holes.length === 0
-      ? 'black holes: none'
-      : `black holes (get no requests for so long):\n${table(['DESTINATION', 'LEFT'], holes)}`,
+    formatHoles(status.blackHoles),
   ].join('\n\n');
 }
 
@@ -79,6 +83,35 @@ export function formatStats({ connections, counters, cache }: NodeStats): string
   ].join('\n\n');
 }
 
+/** What `status --shim` shows: every command that runs with TPOT on. */
+export function formatShims(reports: readonly ShimReport[]): string {
+  if (reports.length === 0) return 'no command runs with TPOT on';
+  return reports
+    .flatMap(({ pid, command, uptimeSeconds, counters, tunnels, blackHoles }) => [
+      section(`tpot-node run ${command.join(' ')}`, { pid, up: formatAge(uptimeSeconds) }),
+      section('counters', counters),
+      tunnels.length === 0
+        ? 'tunnels: none'
+        : `tunnels:\n${table(
+            ['SOURCE', 'DESTINATION', 'NODE'],
+            tunnels.map(({ source, destination, nextHop }) => [source, destination, nextHop]),
+          )}`,
+      formatHoles(blackHoles),
+    ])
+    .join('\n\n');
+}
+
+async function shimAction(json: boolean): Promise<void> {
+  if (process.geteuid?.() !== 0) {
+    throw new TpotError('no-permission', 'the sockets of `tpot-node run` are for root only', {
+      hint: 'Use sudo.',
+    });
+  }
+  const reports = await shimReports();
+  if (json) printJson(reports);
+  else print(formatShims(reports));
+}
+
 /** The three commands differ in what they ask and how they show it to people. */
 function registerView(
   program: Command,
@@ -86,8 +119,8 @@ function registerView(
   summary: string,
   format: (answer: never) => string,
   help: string,
-): void {
-  program
+): Command {
+  return program
     .command(name)
     .summary(summary)
     .description(`${summary[0]?.toUpperCase() ?? ''}${summary.slice(1)}.`)
@@ -95,6 +128,10 @@ function registerView(
     .option('--json', 'print JSON for programs')
     .addHelpText('after', `\n${help}`)
     .action(async (flags: Flags) => {
+      if (flags.shim === true) {
+        await shimAction(flags.json === true);
+        return;
+      }
       const answer = await askNode(await chooseNode(flags.name), `/${name}`);
       if (flags.json === true) printJson(answer);
       else print(format(answer as never)); // the node answers each path with what its view shows
@@ -107,8 +144,8 @@ export function registerStatus(program: Command): void {
     'status',
     'show how a node is doing: state, counters, cache, kernel, black holes',
     formatStatus,
-    'Examples:\n  tpot-node status\n  tpot-node status --name p1 --json | jq .counters',
-  );
+    'Examples:\n  tpot-node status\n  tpot-node status --name p1 --json | jq .counters\n  tpot-node status --shim',
+  ).option('--shim', 'of the commands that run under `tpot-node run`, instead of a node');
   registerView(
     program,
     'conns',

@@ -78,6 +78,6 @@ export function registerUp(program: Command): void {
         return;
       }
       // Not exitCode: idle upstreams and timers of a node that has stopped must not keep the process.
-      process.exit(await runInForeground(load, () => print(`tpot-node ${config.name} ready`)));
+      process.exit(await runInForeground(load, flags.config, () => print(`tpot-node ${config.name} ready`)));
     });
 }

@@ -3,19 +3,24 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { TpotError } from '../core/errors.js';
 import { exec, setOpenFileLimit, SystemCallError } from '../host/libc.js';
 import { enterCgroup, isPopulated, ownCgroup, removeCgroup } from '../host/mounts.js';
 import { builtFile } from '../host/paths.js';
+import { requireReportable } from './report.js';
 import type { SupervisorArguments, SupervisorReport } from './supervisor.js';
 
 export interface RunOptions {
   readonly hops: number;
   /** Prefixes whose replies may pin a connection, as text that has been checked. */
   readonly trust: readonly string[];
+  /** A file for a report on what the connections came to, written when the command has ended. */
+  readonly report?: string | undefined;
 }
 
+const MOST_WORDS = 32;
+const MOST_LETTERS = 256;
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
 
@@ -37,7 +42,17 @@ export async function runCommand(
   const parent = ownCgroup();
   sweep(parent);
   const cgroup = join(parent, `tpot-run.${process.pid}.${randomBytes(3).toString('hex')}`);
-  await startSupervisor({ cgroup, hops: options.hops, trust: options.trust });
+  const { hops, trust } = options;
+  const report = options.report === undefined ? undefined : resolve(options.report);
+  if (report !== undefined) requireReportable(report);
+  await startSupervisor({
+    cgroup,
+    hops,
+    trust,
+    report,
+    pid: process.pid,
+    command: shortened([command, ...args]),
+  });
   enterCgroup(cgroup);
   restoreOpenFileLimit();
   try {
@@ -45,6 +60,11 @@ export async function runCommand(
   } catch (error) {
     throw execError(command, error);
   }
+}
+
+/** Enough to know a command by; the supervisor's own command line has limits. */
+function shortened(words: readonly string[]): string[] {
+  return words.slice(0, MOST_WORDS).map((word) => word.slice(0, MOST_LETTERS));
 }
 
 /** Removes what supervisors that were killed have left: empty cgroups whose command, named by its pid, has ended. */

@@ -2,11 +2,11 @@
  * TPOT for one cgroup: every process in it sends requests in its SYNs and tunnels what follows a reply. Everything
  * is held by this process's descriptors, so nothing stays behind when it dies, however it dies.
  */
-import type { Prefix } from '../core/address.js';
+import { fromMapped, type IpAddress, type Prefix } from '../core/address.js';
 import type { Logger } from '../core/log.js';
 import { InterfaceSet } from '../bpf/interfaces.js';
 import type { Attachment } from '../bpf/attach.js';
-import { TpotFlag, TpotOrigin, TpotReason, type TpotSocket } from '../bpf/generated/maps.js';
+import { TpotFlag, TpotOrigin, TpotReason, type TpotFlow, type TpotSocket } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { TpotPrograms } from '../bpf/programs.js';
 import { makeCgroup, removeCgroup } from '../host/mounts.js';
@@ -71,6 +71,19 @@ export class Shim {
   /** How often each thing happened, by reason code. */
   counters(): Record<string, number> {
     return this.#programs.counters();
+  }
+
+  /** Connections that are pinned to a node now. */
+  tunnels(): { readonly flow: TpotFlow; readonly nextHop: IpAddress }[] {
+    return Array.from(this.#programs.map('tpotTunnels').entries(), ([flow, { remote }]) => ({
+      flow,
+      nextHop: fromMapped(remote),
+    }));
+  }
+
+  /** Destinations whose path drops SYNs with a request. */
+  blackHoles(): { readonly destination: IpAddress; readonly secondsLeft: number }[] {
+    return this.#programs.blackHoles();
   }
 
   /** Connections that still have segments to send through their tunnels. */

@@ -11,10 +11,11 @@
  */
 import { watch } from 'node:fs';
 import { join } from 'node:path';
-import { parsePrefix, type Prefix } from '../core/address.js';
+import { formatIp, fromMapped, parsePrefix, type Prefix } from '../core/address.js';
 import { messageOf, TpotError } from '../core/errors.js';
 import { silentLogger } from '../core/log.js';
 import { isPopulated } from '../host/mounts.js';
+import { serveReports, writeReport, type ShimReport } from './report.js';
 import { Shim } from './shim.js';
 
 /** What run.ts passes on the command line. */
@@ -22,6 +23,11 @@ export interface SupervisorArguments {
   readonly cgroup: string;
   readonly hops: number;
   readonly trust: readonly string[];
+  /** Of the command, and what it is. */
+  readonly pid: number;
+  readonly command: readonly string[];
+  /** Where the last report goes, an absolute path. */
+  readonly report: string | undefined;
 }
 
 /** The supervisor's one line on stdout. */
@@ -86,6 +92,28 @@ function start(options: SupervisorArguments): Shim | undefined {
   }
 }
 
+const endpoint = (mapped: Uint8Array, port: number): string => {
+  const address = fromMapped(mapped);
+  return address.family === 6 ? `[${formatIp(address)}]:${port}` : `${formatIp(address)}:${port}`;
+};
+
+function reportOf(shim: Shim, { pid, command }: SupervisorArguments, started: number): ShimReport {
+  return {
+    pid,
+    command,
+    uptimeSeconds: Math.floor((performance.now() - started) / 1000),
+    counters: shim.counters(),
+    tunnels: shim.tunnels().map(({ flow, nextHop }) => ({
+      source: endpoint(flow.source, flow.sourcePort),
+      destination: endpoint(flow.destination, flow.destinationPort),
+      nextHop: formatIp(nextHop),
+    })),
+    blackHoles: shim
+      .blackHoles()
+      .map(({ destination, secondsLeft }) => ({ destination: formatIp(destination), secondsLeft })),
+  };
+}
+
 async function main(options: SupervisorArguments): Promise<void> {
   // Signals of the terminal and of service managers are meant for the command; this process ends when that has.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const)
@@ -95,6 +123,9 @@ async function main(options: SupervisorArguments): Promise<void> {
     process.exitCode = 1;
     return;
   }
+  const started = performance.now();
+  const told = (): ShimReport => reportOf(shim, options, started);
+  const silence = serveReports(options.pid, told);
   report({ ready: true });
   await new Promise<void>((resolve) =>
     process.stdin
@@ -103,7 +134,9 @@ async function main(options: SupervisorArguments): Promise<void> {
       .resume(),
   );
   await untilEmpty(options.cgroup);
+  if (options.report !== undefined) writeReport(options.report, told());
   await untilDrained(shim);
+  silence();
   shim.close();
 }
 

@@ -289,11 +289,7 @@ export class EbpfDataPath implements DataPath {
   }
 
   blackHoles(): BlackHole[] {
-    const now = process.hrtime.bigint(); // CLOCK_MONOTONIC, as bpf_ktime_get_ns
-    return [...this.#programs.map('tpotBlackHoles').entries()].flatMap(([key, hole]) => {
-      const secondsLeft = Number((hole.untilNs - now) / 1_000_000_000n);
-      return secondsLeft > 0 ? [{ destination: fromMapped(key.address), secondsLeft }] : [];
-    });
+    return this.#programs.blackHoles();
   }
 
   forgetBlackHoles(destination?: IpAddress): number {

@@ -17,6 +17,7 @@ import { lockAddresses } from './address-lock.js';
 import { AdminServer } from './admin.js';
 import { addressList, foreignAddresses } from './config-explain.js';
 import { ConfigError, type NodeConfig } from './config.js';
+import { confine } from './confine.js';
 import { EbpfDataPath } from './data-path-ebpf.js';
 import { roomFor } from './descriptors.js';
 import { HttpService } from './http/service.js';
@@ -84,15 +85,20 @@ function untilStopped(
 
 /**
  * Runs a node from start to end and resolves with the exit status. `load` reads the configuration, now and at each
- * reload; `ready` is called when the node takes connections.
+ * reload, from `configFile` if there is one; `ready` is called when the node takes connections.
  *
  * @throws TpotError when it cannot start; nothing is left behind then.
  */
-export async function runInForeground(load: () => NodeConfig, ready: () => void): Promise<number> {
+export async function runInForeground(
+  load: () => NodeConfig,
+  configFile: string | undefined,
+  ready: () => void,
+): Promise<number> {
   requireRoot();
   const config = load();
   requireOwnAddresses(config);
   const logger = createLogger((line) => process.stderr.write(line), systemClock);
+  confine(config, configFile, logger);
   const node = new TpotNode(within(config, logger), {
     createDataPath: (options) => new EbpfDataPath(options, logger),
     http: new HttpService({
