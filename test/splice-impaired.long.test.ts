@@ -4,7 +4,7 @@ import { closeAll, fixture, ORIGIN_V6, standChain } from './chain.js';
 import { expectRightThroughWires } from './impaired.js';
 
 const SPLICE = { edge: true, rules: [{ action: 'splice' }] };
-const CONNECTIONS = 1000;
+const CONNECTIONS = 400;
 
 afterEach(closeAll);
 

@@ -35,6 +35,11 @@ describe('hand-overs with data under way in both directions', () => {
     expect(score).toMatchObject({ right: 600, wrong: 0, failed: 0, errors: {} });
     expect(await splicedOf(chain, 'p1')).toBeGreaterThan(300);
     expect(await splicedOf(chain, 'p2')).toBeGreaterThan(150);
+    // What met a hand-over went on right after it.
+    const sum = async (code: string): Promise<number> =>
+      (await chain.counter('p1', code)) + (await chain.counter('p2', code));
+    expect(await sum('drop-splice-hold')).toBeGreaterThan(0);
+    expect(await sum('splice-held-sent')).toBeGreaterThan(0);
   });
 
   test('nor where packets are lost', async () => {
