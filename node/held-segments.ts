@@ -70,6 +70,11 @@ export class HeldSegments {
     }
   }
 
+  /** The connection is no more. */
+  discard(flow: FlowEnds): void {
+    this.#end(flow);
+  }
+
   close(): void {
     for (const sockets of Object.values(this.#sockets ?? {})) {
       for (const socket of Object.values(sockets)) socket.close();

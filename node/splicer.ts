@@ -193,9 +193,13 @@ class HandOver implements HandOverPort {
       if (lost) socket.resetAndDestroy();
       else socket.destroy();
     }
-    if (this.#joined === undefined) return;
-    this.#ports.held.forward(this.#client.flow, this.#joined.fromA);
-    this.#ports.held.forward(this.#server.flow, this.#joined.fromB);
+    const { held } = this.#ports;
+    if (lost || this.#joined === undefined) {
+      for (const { flow } of legs) held.discard(flow);
+      return;
+    }
+    held.forward(this.#client.flow, this.#joined.fromA);
+    held.forward(this.#server.flow, this.#joined.fromB);
   }
 
   #stateOf({ fd, flow }: Leg): LegState | undefined {
