@@ -54,6 +54,9 @@ export const lib = {
   mapLookup: bindCall<[number, Uint8Array, Uint8Array], number>(
     'int bpf_map_lookup_elem(int fd, const void *key, _Out_ void *value)',
   ),
+  mapTake: bindCall<[number, null, Uint8Array], number>(
+    'int bpf_map_lookup_and_delete_elem(int fd, const void *key, _Out_ void *value)',
+  ),
   mapDelete: bindCall<[number, Uint8Array], number>('int bpf_map_delete_elem(int fd, const void *key)'),
   mapNextKey: bindCall<[number, Uint8Array | null, Uint8Array], number>(
     'int bpf_map_get_next_key(int fd, const void *key, _Out_ void *next)',

@@ -61,6 +61,12 @@ export class TypedMap<K, V> {
     );
   }
 
+  /** The oldest value of a queue, which leaves it. */
+  take(): V | undefined {
+    const found = this.#absentOrChecked('take from', lib.mapTake(this.fd, null, this.#value));
+    return found ? this.#spec.value.read(this.#valueView) : undefined;
+  }
+
   /** Whether there was something to delete. */
   delete(key: K): boolean {
     this.#spec.key.write(this.#keyView, key);

@@ -106,7 +106,7 @@ export class TpotPrograms {
   static load(options: LoadOptions = {}): TpotPrograms {
     const object = BpfObject.load(builtFile('bpf', 'tpot.bpf.o'), {
       ...options,
-      unpinned: [maps.tpotSockets.name],
+      unpinned: [maps.tpotSockets.name, maps.tpotHeld.name],
     });
     return new TpotPrograms(object, options.pinDirectory);
   }

@@ -25,6 +25,7 @@
 #include "tpot_take.h"
 #include "tpot_rewrite.h"
 #include "tpot_route.h"
+#include "tpot_keep.h"
 #include "tpot_splice.h"
 #include "tpot_tunnel.h"
 #include "tpot_black_hole.h"

@@ -54,6 +54,8 @@
 #define TPOT_LAYOUT_VERSION 2
 
 #define TPOT_POLICY_ROWS 256 /* per bank; two banks, so that a new table replaces the old in one store */
+#define TPOT_MAX_HELD 64
+#define TPOT_HELD_BYTES 16384 /* a power of two */
 #define TPOT_MAX_TRANSIENT 65536
 #define TPOT_MAX_PENDING 16384
 #define TPOT_MAX_TAKEN 131072

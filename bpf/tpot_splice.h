@@ -30,6 +30,7 @@ static __always_inline int hold_segment(struct __sk_buff *skb, const struct pack
 		return SPLICE_GO_ON;
 	if (payload_of(p) == 0 && !(p->flags & TCP_FIN))
 		return SPLICE_GO_ON;
+	keep_segment(skb, p);
 	count(TPOT_R_DROP_SPLICE_HOLD);
 	return TC_ACT_SHOT;
 }

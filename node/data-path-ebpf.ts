@@ -274,6 +274,7 @@ export class EbpfDataPath implements DataPath {
   counters(): Record<string, number> {
     const counters = this.#programs.counters();
     if (this.#unknownAccepted > 0) counters['drop-accept-unknown'] = this.#unknownAccepted;
+    if (this.#splicer.heldSent > 0) counters['splice-held-sent'] = this.#splicer.heldSent;
     return counters;
   }
 

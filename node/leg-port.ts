@@ -12,7 +12,17 @@ import type { FlowEnds } from '../splice/mapping.js';
 const TRIES = 64;
 const DEFAULT_RANGE = [32_768, 60_999] as const;
 
+/** How long a look at the setting is good for: reading it costs as much as a connect. */
+const RANGE_MS = 1000;
+let known = { at: -Infinity, range: DEFAULT_RANGE as readonly [number, number] };
+
 function portRange(): readonly [number, number] {
+  const now = performance.now();
+  if (now - known.at > RANGE_MS) known = { at: now, range: readPortRange() };
+  return known.range;
+}
+
+function readPortRange(): readonly [number, number] {
   try {
     const [from, to] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8')
       .trim()

@@ -28,9 +28,12 @@ import { joinLegs, type Joined, type LegState, type RelayedReason } from '../spl
 import { reverse, type FlowEnds, type Mapping } from '../splice/mapping.js';
 import { seq } from '../wire/seq.js';
 import type { SpliceConditions, SplicedConnection, SpliceOutcome } from './data-path.js';
+import { HeldSegments } from './held-segments.js';
 import { descriptorOf } from './socket-descriptor.js';
 import { holdEntry, kernelFlow, spliceEntry, type EntryFacts } from './splice-entry.js';
 
+/** What ends sooner is not worth a hand-over; and the first request follows the handshake at once. */
+const YOUNG_MS = 20;
 /** Bytes a leg may have on the way while it is to be handed over. */
 const WINDOW = 64 * 1024;
 const NO_CLAMP = 0x3fffffff;
@@ -78,6 +81,7 @@ const isQuiet = ({ socket, fd }: Leg): boolean =>
 export interface SplicerPorts {
   readonly programs: TpotPrograms;
   readonly timestamps: TimestampReader;
+  readonly held: HeldSegments;
 }
 
 /** One connection on its way out of user space. */
@@ -88,6 +92,7 @@ class HandOver implements HandOverPort {
   readonly #outer: IpAddress | undefined;
   readonly #leaving: () => void;
   readonly #conditions: SpliceConditions | undefined;
+  #joined: (Joined & { readonly ok: true }) | undefined;
 
   constructor(
     ports: SplicerPorts,
@@ -119,6 +124,7 @@ class HandOver implements HandOverPort {
     if ((flags & TpotFlag.SPLICING) === 0) programs.configure({ flags: flags | TpotFlag.SPLICING });
     const now = process.hrtime.bigint();
     const table = programs.map('tpotSplices');
+    for (const { flow } of [this.#client, this.#server]) this.#ports.held.begin(flow);
     try {
       table.set(kernelFlow(this.#client.flow), holdEntry(reverse(this.#server.flow), now));
       table.set(kernelFlow(this.#server.flow), holdEntry(reverse(this.#client.flow), now));
@@ -131,7 +137,9 @@ class HandOver implements HandOverPort {
 
   release(): void {
     const table = this.#ports.programs.map('tpotSplices');
-    for (const { flow } of [this.#client, this.#server]) table.delete(kernelFlow(flow));
+    const legs = [this.#client, this.#server];
+    for (const { flow } of legs) table.delete(kernelFlow(flow));
+    for (const { flow } of legs) this.#ports.held.deliver(flow);
   }
 
   settle(): void {
@@ -148,7 +156,9 @@ class HandOver implements HandOverPort {
     return joined;
   }
 
-  join({ fromA, fromB }: Joined & { readonly ok: true }): void {
+  join(joined: Joined & { readonly ok: true }): void {
+    const { fromA, fromB } = joined;
+    this.#joined = joined;
     const now = process.hrtime.bigint();
     const { socket } = this.#client;
     const enter = (
@@ -183,6 +193,13 @@ class HandOver implements HandOverPort {
       if (lost) socket.resetAndDestroy();
       else socket.destroy();
     }
+    const { held } = this.#ports;
+    if (lost || this.#joined === undefined) {
+      for (const { flow } of legs) held.discard(flow);
+      return;
+    }
+    held.forward(this.#client.flow, this.#joined.fromA);
+    held.forward(this.#server.flow, this.#joined.fromB);
   }
 
   #stateOf({ fd, flow }: Leg): LegState | undefined {
@@ -248,7 +265,11 @@ export class Splicer {
   #ended = { connections: 0, bytesIn: 0, bytesOut: 0 };
 
   constructor(programs: TpotPrograms, logger: Logger) {
-    this.#ports = { programs, timestamps: new TimestampReader(logger) };
+    this.#ports = {
+      programs,
+      timestamps: new TimestampReader(logger),
+      held: new HeldSegments(programs, logger),
+    };
     this.#logger = logger;
   }
 
@@ -263,6 +284,7 @@ export class Splicer {
     leaving: () => void,
     conditions?: SpliceConditions,
   ): Promise<SpliceOutcome> {
+    await clock.wait(YOUNG_MS);
     const [a, b] = [legOf(client), legOf(server)];
     if (a === undefined || b === undefined) return { spliced: false, reason: 'relayed-closing' };
     const refused = this.#refusal(a, b);
@@ -336,8 +358,14 @@ export class Splicer {
     return this.#ports.programs.map('tpotSplices').get(kernelFlow(flow)) !== undefined;
   }
 
+  /** Segments that met a hand-over and were sent on after it. */
+  get heldSent(): number {
+    return this.#ports.held.sent;
+  }
+
   close(): void {
     this.#ports.timestamps.close();
+    this.#ports.held.close();
   }
 
   *#connections(): Generator<[TpotFlow, TpotSplice, TpotSplice]> {

@@ -138,6 +138,7 @@ function mapSource(btf: Btf, variable: BtfType): string {
   const pointed = (member: string): BtfType => get(btf, get(btf, members.get(member)).type_id);
   const number = (member: string): number => (members.has(member) ? (pointed(member).nr_elems ?? 0) : 0);
   const codec = (member: string): string => {
+    if (!members.has(member)) return 'noneCodec'; // the key of a queue
     const target = resolve(btf, get(btf, members.get(member)).type_id ?? 0).type;
     return target.kind === 'STRUCT' ? `${pascal(target.name)}Codec` : `u${(target.size ?? 0) * 8}Codec`;
   };
@@ -166,6 +167,7 @@ const u32Codec: Codec<number> = {
   read: (view, at = 0) => view.getUint32(at, true),
   write: (view, value, at = 0) => view.setUint32(at, value, true),
 };
+const noneCodec: Codec<undefined> = { size: 0, read: () => undefined, write: () => undefined };
 const u64Codec: Codec<bigint> = {
   size: 8,
   read: (view, at = 0) => view.getBigUint64(at, true),

@@ -4,7 +4,7 @@ import { waitFor } from '../netns/wait.js';
 import { closeAll, fixture, ORIGIN, standChain } from './chain.js';
 
 const SPLICE = { rules: [{ action: 'splice' }] };
-const CONNECTIONS = 4000;
+const CONNECTIONS = 3000;
 
 afterEach(closeAll);
 
@@ -18,7 +18,7 @@ test.each([
       nodes: { p1: SPLICE, p2: SPLICE },
       ...(loss === undefined ? {} : { loss }),
     });
-    const args = [ORIGIN, '22', String(CONNECTIONS), '60000', '25', '6'];
+    const args = [ORIGIN, '22', String(CONNECTIONS), '150000', '25', '6'];
     const command = [process.execPath, fixture('duplex.mjs'), ...args];
     const score = JSON.parse(await chain.must('c1', command, { timeoutMs: 550_000 })) as Record<
       string,

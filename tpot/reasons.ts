@@ -73,7 +73,7 @@ const SPLICING = {
   'splice-forwarded': 'a segment of a spliced connection was mapped and sent on',
   'splice-cut': 'bytes that were relayed before the splice were cut from a segment',
   'splice-forgotten': 'a SYN came for a spliced connection that is over: it is a new connection',
-  'drop-splice-hold': 'data came during a hand-over; its sender sends it again',
+  'drop-splice-hold': 'data came during a hand-over: it is sent on after it, or sent again by its sender',
   'drop-splice-ttl': 'a segment has passed as many routers as it may',
   'drop-splice-congestion': 'a segment marked by a router goes to an end that does not understand the mark',
   'drop-splice-too-big': 'a segment is larger than the other leg takes',

@@ -19,6 +19,7 @@ const u32Codec: Codec<number> = {
   read: (view, at = 0) => view.getUint32(at, true),
   write: (view, value, at = 0) => view.setUint32(at, value, true),
 };
+const noneCodec: Codec<undefined> = { size: 0, read: () => undefined, write: () => undefined };
 const u64Codec: Codec<bigint> = {
   size: 8,
   read: (view, at = 0) => view.getBigUint64(at, true),
@@ -202,6 +203,23 @@ export const TpotGaugesCodec: Codec<TpotGauges> = {
     view.setBigUint64(at + 8, value.tunnels, true);
     view.setUint32(at + 16, value.unused, true);
     view.setUint32(at + 20, value.padding, true);
+  },
+};
+
+/** `struct tpot_held`, 16388 bytes. */
+export interface TpotHeld {
+  length: number;
+  packet: Uint8Array;
+}
+export const TpotHeldCodec: Codec<TpotHeld> = {
+  size: 16388,
+  read: (view, at = 0) => ({
+    length: view.getUint32(at + 0, true),
+    packet: bytesAt(view, at + 4, 16384),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at + 0, value.length, true);
+    putBytes(view, at + 4, 16384, value.packet);
   },
 };
 
@@ -611,6 +629,8 @@ export const maps = {
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
   tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 52, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
+  tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
+  tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },

@@ -1,0 +1,102 @@
+/** Where segments go that the kernel held back during a hand-over (`tpot_held` in bpf/tpot_keep.h; splice/held.ts). */
+import { toMapped } from '../core/address.js';
+import { messageOf } from '../core/errors.js';
+import type { Logger } from '../core/log.js';
+import { RawSocket } from '../host/raw-socket.js';
+import { DELIVERY_MARK, type TpotPrograms } from '../bpf/programs.js';
+import { heldFlow, mapHeld, wholeAgain } from '../splice/held.js';
+import type { FlowEnds, Mapping } from '../splice/mapping.js';
+
+/** Packets of one direction; what is beyond is sent again by its sender. */
+const MOST_KEPT = 64;
+
+const keyOf = ({ source, sourcePort, destination, destinationPort }: FlowEnds): string =>
+  Buffer.concat([toMapped(source), toMapped(destination)]).toString('latin1') +
+  `${sourcePort},${destinationPort}`;
+
+type Sockets = Readonly<Record<4 | 6, RawSocket>>;
+
+function openSockets(logger: Logger): { routed: Sockets; local: Sockets } | undefined {
+  try {
+    return {
+      routed: { 4: new RawSocket(4), 6: new RawSocket(6) },
+      // The mark leads into the table in which every destination is local.
+      local: { 4: new RawSocket(4, DELIVERY_MARK), 6: new RawSocket(6, DELIVERY_MARK) },
+    };
+  } catch (error) {
+    logger.warn('raw-sockets-unavailable', {
+      error: messageOf(error),
+      effect: 'data that meets a hand-over is sent again by its sender, 200 ms later',
+      hint: 'allow CAP_NET_RAW',
+    });
+    return undefined;
+  }
+}
+
+export class HeldSegments {
+  readonly #programs: TpotPrograms;
+  readonly #sockets: ReturnType<typeof openSockets>;
+  /** By the flow they arrived as; those that are being handed over now. */
+  readonly #kept = new Map<string, Uint8Array[]>();
+  #sent = 0;
+
+  constructor(programs: TpotPrograms, logger: Logger) {
+    this.#programs = programs;
+    this.#sockets = openSockets(logger);
+  }
+
+  /** Packets that went on from here. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** From here on, what is held back of this flow is kept. */
+  begin(flow: FlowEnds): void {
+    this.#kept.set(keyOf(flow), []);
+  }
+
+  /** The flow is spliced: what was kept leaves as the mapping says. */
+  forward(flow: FlowEnds, mapping: Mapping): void {
+    for (const packet of this.#end(flow)) {
+      for (const piece of mapHeld(packet, mapping)) this.#send('routed', piece, mapping.out);
+    }
+  }
+
+  /** The flow stays with its socket, which gets what was kept. */
+  deliver(flow: FlowEnds): void {
+    for (const packet of this.#end(flow)) {
+      const whole = wholeAgain(packet);
+      if (whole !== undefined) this.#send('local', whole, flow);
+    }
+  }
+
+  /** The connection is no more. */
+  discard(flow: FlowEnds): void {
+    this.#end(flow);
+  }
+
+  close(): void {
+    for (const sockets of Object.values(this.#sockets ?? {})) {
+      for (const socket of Object.values(sockets)) socket.close();
+    }
+  }
+
+  #send(way: 'routed' | 'local', packet: Uint8Array, { destination: { family, bytes } }: FlowEnds): void {
+    if (this.#sockets?.[way][family].send(packet, bytes)) this.#sent++;
+  }
+
+  /** Sorts what has come, and gives out what is of this flow. */
+  #end(flow: FlowEnds): readonly Uint8Array[] {
+    const held = this.#programs.map('tpotHeld');
+    for (let one = held.take(); one !== undefined; one = held.take()) {
+      const packet = one.packet.subarray(0, one.length);
+      const ends = heldFlow(packet);
+      const kept = ends && this.#kept.get(keyOf(ends));
+      if (kept !== undefined && kept.length < MOST_KEPT) kept.push(packet);
+    }
+    const key = keyOf(flow);
+    const kept = this.#kept.get(key) ?? [];
+    this.#kept.delete(key);
+    return kept;
+  }
+}
