@@ -202,15 +202,9 @@ class HandOver implements HandOverPort {
       theirScale: info.theirScale,
       ourScale: info.ourScale,
       sendMss: info.sendMss,
-      receiveMss:
-        info.receiveMss -
-        (this.#outer !== undefined && flow === this.#client.flow ? OVERHEAD[flow.source.family] : 0),
     };
   }
 }
-
-/** What the SYN-ACK with a reply took off the advertised MSS (tpot/mss.ts). */
-const OVERHEAD = { 4: 20, 6: 40 } as const;
 
 function forget(programs: TpotPrograms, flow: TpotFlow): void {
   const frame = new Uint8Array(64);

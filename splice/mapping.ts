@@ -49,6 +49,8 @@ export interface Mapping {
   readonly out: FlowEnds;
   /** The first sequence number that is carried: what is below has been relayed and acknowledged. */
   readonly base: Seq;
+  /** What its sender has acknowledged of the other direction. */
+  readonly acknowledged: Seq;
   readonly sequenceDelta: number;
   /** For the acknowledgment number and the edges of SACK blocks (RFC 2018 section 3). */
   readonly acknowledgmentDelta: number;

@@ -65,6 +65,7 @@ const mappingOf = (family: Family): fc.Arbitrary<Mapping> =>
   fc.record({
     out: fc.constant(OUT[family]),
     base: sequence,
+    acknowledged: sequence,
     sequenceDelta: sequence,
     acknowledgmentDelta: sequence,
     timestampDelta: u32,
@@ -190,6 +191,7 @@ describe('the programs and the model', () => {
 const plain: Mapping = {
   out: OUT[4],
   base: seq(1000),
+  acknowledged: seq(1),
   sequenceDelta: 5,
   acknowledgmentDelta: 7,
   timestampDelta: 0,
