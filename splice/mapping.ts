@@ -188,7 +188,11 @@ function emitIp(header: IpRepr, mapping: Mapping, segmentLength: number): Uint8A
   });
 }
 
-function emitSegment(segment: TcpRepr, payload: Uint8Array, { source, destination }: FlowEnds): Uint8Array {
+export function emitSegment(
+  segment: TcpRepr,
+  payload: Uint8Array,
+  { source, destination }: FlowEnds,
+): Uint8Array {
   const bytes = concat(tcp.emit({ ...segment, checksum: 0 }), payload);
   const pseudo = pseudoHeaderSum(source, destination, PROTOCOL.tcp, bytes.length);
   const header = tcp.emit({ ...segment, checksum: checksum(bytes, pseudo) });

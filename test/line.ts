@@ -27,7 +27,7 @@ export interface Layout {
 
 /** Where the client's side of a host of the line is. */
 function behind(at: number): string[] {
-  return ['198.18.0.0/15', ...LINE.slice(1, at).map((_, link) => `2001:db8:${link + 1}::/64`)];
+  return LINE.slice(1, at).flatMap((_, link) => [`198.18.${link + 1}.0/24`, `2001:db8:${link + 1}::/64`]);
 }
 
 /**

@@ -14,7 +14,7 @@ test('a plain leg into a tunnel: both are spliced, and a client that hears no IC
 });
 
 test.each([
-  ['1280 in the tunnel, IPv6', 1280, LINE_ORIGIN_V6, true],
+  ['1400 in the tunnel, IPv6', 1400, LINE_ORIGIN_V6, true],
   ['576 beyond the node', 576, ORIGIN, false],
 ])('a link that has become narrow carries on: %s', async (_, mtu, destination, tunnel) => {
   const chain = await standLine({ offload: !tunnel, tunnel });
