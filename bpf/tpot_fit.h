@@ -256,7 +256,7 @@ static __noinline int make_error4(struct __sk_buff *skb, struct packet *p, const
 	struct {
 		struct ipv4 ip;
 		struct icmp icmp;
-	} __attribute__((packed)) error;
+	} error;
 
 	if (!p || !config || bpf_skb_load_bytes(skb, p->l3, &error.ip, sizeof(error.ip)))
 		return 0;
@@ -276,7 +276,7 @@ static __noinline int make_error6(struct __sk_buff *skb, struct packet *p, const
 	struct {
 		struct ipv6 ip;
 		struct icmp icmp;
-	} __attribute__((packed)) error;
+	} error;
 	__u32 length = ICMP_HLEN + IPV6_HLEN + QUOTED_TCP;
 
 	if (!p || !config || bpf_skb_load_bytes(skb, p->l3, &error.ip, sizeof(error.ip)))

@@ -126,7 +126,7 @@ static __always_inline int renew_error4(struct __sk_buff *skb, const struct pack
 	struct {
 		struct ipv4 ip;
 		struct icmp icmp;
-	} __attribute__((packed)) error;
+	} error;
 	struct tpot_config *config = config_get();
 
 	if (!config)
@@ -142,7 +142,7 @@ static __always_inline int renew_error6(struct __sk_buff *skb, const struct pack
 	struct {
 		struct ipv6 ip;
 		struct icmp icmp;
-	} __attribute__((packed)) error;
+	} error;
 	struct tpot_config *config = config_get();
 	__u32 old = p->end - p->l4;
 
@@ -212,7 +212,7 @@ __noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, s
 	if (!p || !q)
 		return SPLICE_GO_ON;
 	flow_reverse(&sender, &q->flow);
-	other = find_splice(&sender);
+	other = find_splice(&sender, config_get());
 	if (!other || (other->flags & TPOT_SPLICE_HOLD))
 		return SPLICE_GO_ON;
 	flow_reverse(&sender, &other->out);
