@@ -31,7 +31,6 @@ const INFO_LENGTH = 104;
 /** Bits of tcpi_options. */
 const OPTION = { timestamps: 1, sack: 2, windowScale: 4, ecn: 8 } as const;
 
-
 /** Probes a silent peer as RFC 9293 section 3.8.4 asks: no sooner than after two hours. */
 const KEEP_ALIVE_SECONDS = 2 * 60 * 60;
 
