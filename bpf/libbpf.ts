@@ -61,6 +61,12 @@ export const lib = {
   mapNextKey: bindCall<[number, Uint8Array | null, Uint8Array], number>(
     'int bpf_map_get_next_key(int fd, const void *key, _Out_ void *next)',
   ),
+  mapLookupBatch: bindCall<
+    [number, Uint8Array | null, Uint8Array, Uint8Array, Uint8Array, number[], null],
+    number
+  >(
+    'int bpf_map_lookup_batch(int fd, const void *from, _Out_ void *to, _Out_ void *keys, _Out_ void *values, _Inout_ uint32_t *count, const void *opts)',
+  ),
   testRun: bindCall<[number, Uint8Array], number>('int bpf_prog_test_run_opts(int fd, _Inout_ void *opts)'),
   linkCreate: bindCall<[number, number, number, null], number>(
     'int bpf_link_create(int program, int target, int type, const void *opts)',

@@ -13,6 +13,10 @@ export interface MapSpec<K, V> {
 
 const ENOENT = koffi.os.errno.ENOENT ?? 2;
 const PERCPU_ARRAY = 6;
+/** Entries of a batch; more than any bucket of a hash has. */
+const BATCH = 1024;
+/** What the kernel notes of where it is in a hash. */
+const BATCH_POSITION = 4;
 
 function viewOf(buffer: Buffer): DataView {
   return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
@@ -87,6 +91,30 @@ export class TypedMap<K, V> {
     for (const key of this.keys()) {
       const value = this.get(key);
       if (value !== undefined) yield [key, value];
+    }
+  }
+
+  /**
+   * The entries of a hash, `size` at a time: one system call for each batch, which is read when it is asked for. What
+   * changes between two batches may be missing or be there twice.
+   */
+  *batches(size = BATCH): Generator<[K, V][]> {
+    const { key, value, name } = this.#spec;
+    const [keys, values] = [Buffer.alloc(size * key.size), Buffer.alloc(size * value.size)];
+    const [keyView, valueView] = [viewOf(keys), viewOf(values)];
+    let from: Buffer | null = null;
+    for (;;) {
+      const to = Buffer.alloc(BATCH_POSITION);
+      const count = [size];
+      const result = lib.mapLookupBatch(this.fd, from, to, keys, values, count, null);
+      if (result < 0 && -result !== ENOENT) throw new BpfError(`walk ${name}`, -result);
+      const read = (_: unknown, at: number): [K, V] => [
+        key.read(keyView, at * key.size),
+        value.read(valueView, at * value.size),
+      ];
+      yield Array.from({ length: count[0] ?? 0 }, read);
+      if (result < 0) return; // the last one
+      from = to;
     }
   }
 

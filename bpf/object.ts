@@ -18,9 +18,11 @@ export interface LoadOptions {
 
 export class BpfObject {
   readonly #handle: Handle;
+  readonly #sizes: Readonly<Record<string, number>>;
 
-  private constructor(handle: Handle) {
+  private constructor(handle: Handle, sizes: Readonly<Record<string, number>>) {
     this.#handle = handle;
+    this.#sizes = sizes;
   }
 
   /**
@@ -39,7 +41,7 @@ export class BpfObject {
         prepareMaps(handle, options);
         const result = lib.objectLoad(handle);
         if (result < 0) throw loadError(-result, said());
-        return new BpfObject(handle);
+        return new BpfObject(handle, options.maxEntries ?? {});
       } catch (error) {
         lib.objectClose(handle);
         throw error;
@@ -50,7 +52,7 @@ export class BpfObject {
   map<K, V>(spec: MapSpec<K, V>): TypedMap<K, V> {
     const map = lib.objectFindMap(this.#handle, spec.name);
     if (map === null) throw new TpotError('bpf-failed', `the object has no map ${spec.name}`);
-    return new TypedMap(lib.mapFd(map), spec);
+    return new TypedMap(lib.mapFd(map), { ...spec, maxEntries: this.#sizes[spec.name] ?? spec.maxEntries });
   }
 
   programFd(name: string): number {

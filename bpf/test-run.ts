@@ -37,6 +37,8 @@ export interface TestRunOptions {
   readonly repeat?: number;
   /** The interface that the packet came in on; default 0: it was made here. */
   readonly ingressIfindex?: number;
+  /** What the frame is marked with on its way in; default 0. */
+  readonly mark?: number;
   /** Makes the frame one that is still to be cut into segments with so much payload each. */
   readonly gsoSize?: number;
 }
@@ -53,6 +55,7 @@ export function testRun(programFd: number, frame: Uint8Array, options: TestRunOp
   const base = koffi.address(block);
   const at = (offset: number): bigint => base + BigInt(offset);
   block.set(frame, inputAt);
+  block.writeUInt32LE(options.mark ?? 0, contextAt + CONTEXT.mark);
   block.writeUInt32LE(options.ingressIfindex ?? 0, contextAt + CONTEXT.ingressIfindex);
   block.writeUInt32LE(options.gsoSize ?? 0, contextAt + CONTEXT.gsoSize);
   block.writeBigUInt64LE(BigInt(OPTIONS_SIZE), OPTION.size);

@@ -27,11 +27,13 @@
 #include "tpot_route.h"
 #include "tpot_keep.h"
 #include "tpot_splice.h"
+#include "tpot_fit.h"
 #include "tpot_tunnel.h"
 #include "tpot_black_hole.h"
 #include "tpot_blocked.h"
 #include "tpot_source.h"
 #include "tpot_icmp.h"
+#include "tpot_path_mtu.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -53,7 +55,7 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 	struct tpot_splice *splice = find_splice(&p->flow, config);
 
 	if (splice && !is_new_connection(p, splice)) {
-		int verdict = handle_spliced(skb, p, splice, 0);
+		int verdict = handle_spliced(skb, p, splice, is_piece(skb));
 
 		if (verdict != SPLICE_GO_ON)
 			return verdict;

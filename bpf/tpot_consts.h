@@ -20,6 +20,9 @@
 #define ECN_MASK 3
 #define ECN_CE 3
 #define OUTER_TTL 64
+#define ICMP_HLEN 8
+#define IPPROTO_ICMP_ 1
+#define IPPROTO_ICMPV6_ 58
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02

@@ -14,20 +14,8 @@
 #ifndef TPOT_ICMP_H
 #define TPOT_ICMP_H
 
-#define IPPROTO_ICMP_ 1
-#define IPPROTO_ICMPV6_ 58
-#define ICMP_HLEN 8
-#define ICMP4_UNREACHABLE 3
-#define ICMP4_TOO_BIG_CODE 4
 #define ICMP6_UNREACHABLE 1
-#define ICMP6_TOO_BIG 2
 #define ICMP6_PARAMETER 4
-
-struct icmp {
-	__u8 type, code;
-	__be16 checksum;
-	__be32 rest; /* the MTU: all of it in ICMPv6, the lower half in ICMP */
-} __attribute__((packed));
 
 /* The headers that an error quotes; `outer` is what the translation takes away. */
 struct quoted {
@@ -37,6 +25,9 @@ struct quoted {
 	__u32 outer_length;
 	__u32 tcp; /* where the quoted TCP header is */
 };
+
+/* tpot_path_mtu.h; not static for the verifier's sake. */
+__noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, struct quoted *q, int too_big);
 
 static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct quoted *q)
 {
@@ -179,10 +170,13 @@ static __always_inline int is_unreachable(const struct packet *p, const struct i
 }
 
 /* The quoted segment of an error that is not about a tunnel packet. */
-static __always_inline int read_quoted_segment(struct __sk_buff *skb, const struct packet *p, struct quoted *q)
+static __noinline int read_quoted_segment(struct __sk_buff *skb, const struct packet *p, struct quoted *q)
 {
+	if (!p || !q)
+		return 0;
 	__u32 at = p->l4 + ICMP_HLEN;
 
+	q->outer_length = 0;
 	if (p->family == 4) {
 		struct ipv4 ip;
 
@@ -202,15 +196,14 @@ static __always_inline int read_quoted_segment(struct __sk_buff *skb, const stru
 }
 
 /* An error about a segment that we sent in D's name: TCP here is what has to know. */
-static __noinline int handle_icmp_of_taken(struct __sk_buff *skb, const struct packet *p)
+static __noinline int handle_icmp_of_taken(struct __sk_buff *skb, const struct quoted *q)
 {
 	struct tpot_config *config = config_get();
-	struct quoted q = {};
 	struct tpot_flow taken;
 
-	if (!config || !p || !(config->flags & TPOT_FLAG_NODE) || !read_quoted_segment(skb, p, &q))
+	if (!config || !q || !(config->flags & TPOT_FLAG_NODE))
 		return TC_ACT_UNSPEC;
-	flow_reverse(&taken, &q.flow);
+	flow_reverse(&taken, &q->flow);
 	if (!bpf_map_lookup_elem(&tpot_taken, &taken))
 		return TC_ACT_UNSPEC;
 	count(TPOT_R_ICMP_DELIVERED);
@@ -218,17 +211,24 @@ static __noinline int handle_icmp_of_taken(struct __sk_buff *skb, const struct p
 }
 
 /* Only errors that quote a segment or a tunnel of ours, addresses and ports included, are touched. */
-static __noinline int handle_icmp(struct __sk_buff *skb, const struct packet *p)
+static __noinline int handle_icmp(struct __sk_buff *skb, struct packet *p)
 {
 	struct quoted q = {};
 	struct icmp icmp;
+	int verdict;
 
 	if (!p || bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)))
 		return TC_ACT_UNSPEC;
 	if (!is_too_big(p, &icmp) && !is_unreachable(p, &icmp))
 		return TC_ACT_UNSPEC;
-	if (!(p->family == 4 ? read_quoted4(skb, p->l4 + ICMP_HLEN, &q) : read_quoted6(skb, p->l4 + ICMP_HLEN, &q)))
-		return handle_icmp_of_taken(skb, p);
+	if (!(p->family == 4 ? read_quoted4(skb, p->l4 + ICMP_HLEN, &q) : read_quoted6(skb, p->l4 + ICMP_HLEN, &q)) &&
+	    !read_quoted_segment(skb, p, &q))
+		return TC_ACT_UNSPEC;
+	verdict = handle_icmp_of_spliced(skb, p, &q, is_too_big(p, &icmp));
+	if (verdict != SPLICE_GO_ON)
+		return verdict;
+	if (q.outer_length == 0)
+		return handle_icmp_of_taken(skb, &q);
 	struct tpot_tunnel *tunnel = bpf_map_lookup_elem(&tpot_tunnels, &q.flow);
 
 	if (!tunnel || !same_address(tunnel->remote, q.remote))

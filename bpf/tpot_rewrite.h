@@ -87,19 +87,19 @@ __noinline __u32 payload_sum(struct __sk_buff *skb, __u32 at, __u32 length)
 	return sum;
 }
 
-/* The IP header's length without the payload; IPv4's checksum follows. */
-static __always_inline void drop_payload_length(struct __sk_buff *skb, const struct packet *p, __u32 payload)
+/* The IP header's length with `to` bytes of payload instead of `from`; IPv4's checksum follows. */
+static __always_inline void resize_payload(struct __sk_buff *skb, const struct packet *p, __u32 from, __u32 to)
 {
 	__u32 at = p->l3 + (p->family == 4 ? 2 : 4);
 	__be16 old = 0, new;
 
 	bpf_skb_load_bytes(skb, at, &old, sizeof(old));
-	new = bpf_htons(p->l4 - p->l3 + p->tcp_header_len - (p->family == 4 ? 0 : IPV6_HLEN));
+	new = bpf_htons(p->l4 - p->l3 + p->tcp_header_len + to - (p->family == 4 ? 0 : IPV6_HLEN));
 	if (p->family == 4)
 		bpf_l3_csum_replace(skb, p->l3 + 10, old, new, 2);
 	bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0);
 	/* the pseudo header's length, which a checksum that is still to be completed has too */
-	bpf_l4_csum_replace(skb, p->l4 + 16, bpf_htons(p->tcp_header_len + payload), bpf_htons(p->tcp_header_len),
+	bpf_l4_csum_replace(skb, p->l4 + 16, bpf_htons(p->tcp_header_len + from), bpf_htons(p->tcp_header_len + to),
 			    BPF_F_PSEUDO_HDR | 2);
 }
 
@@ -124,7 +124,7 @@ static __noinline int cut_segment(struct __sk_buff *skb, struct packet *p, __u32
 	words[1] &= bpf_htonl(0xffff0000);
 	bpf_skb_store_bytes(skb, at, words, sizeof(words), 0);
 	bpf_l4_csum_replace(skb, p->l4 + 16, 0, fold32(sum), 0);
-	drop_payload_length(skb, p, payload);
+	resize_payload(skb, p, payload, 0);
 	p->end -= payload;
 	p->flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
 	count(TPOT_R_SPLICE_CUT);

@@ -20,6 +20,12 @@ static __always_inline int drop_spliced(__u32 reason)
 }
 
 /*
+ * A segment that is larger than the other leg takes (tpot_fit.h). TC_ACT_OK: it has been made to fit. Not static, so
+ * that the verifier looks at it once and not at every place that leads here.
+ */
+__noinline int fit_segment(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice);
+
+/*
  * A HOLD entry outlives a node that is killed between two steps: it counts only while there is a socket. What a
  * sender sends again is dropped, so that the receive queue stays as it is; ACKs empty the send queue, and a RST
  * is the end of the hand-over.
@@ -124,7 +130,7 @@ static __noinline int route_spliced(struct __sk_buff *skb, const struct packet *
 		return drop_spliced(TPOT_R_DROP_SPLICE_TOO_BIG);
 	if (p->l3 == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0)) /* the redirect wants room for a header */
 		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-	count(TPOT_R_SPLICE_FORWARDED);
+	count(protocol == IPPROTO_ICMP_ || protocol == IPPROTO_ICMPV6_ ? TPOT_R_SPLICE_TOLD : TPOT_R_SPLICE_FORWARDED);
 	return redirect_by(route);
 }
 
@@ -167,8 +173,13 @@ static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struc
 		return TC_ACT_UNSPEC;
 	}
 	payload = payload_of(p);
-	if (p->tcp_header_len + (skb->gso_size ? skb->gso_size : payload) > splice->max_segment)
-		return drop_spliced(TPOT_R_DROP_SPLICE_TOO_BIG);
+	if (p->tcp_header_len + (skb->gso_size ? skb->gso_size : payload) > splice->max_segment) {
+		int verdict = fit_segment(skb, p, splice);
+
+		if (verdict != TC_ACT_OK)
+			return verdict;
+		payload = payload_of(p);
+	}
 	if ((__s32)(p->seq - splice->base) < 0 && (payload > 0 || (p->flags & TCP_FIN))) {
 		if (!cut_segment(skb, p, payload))
 			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
@@ -181,6 +192,9 @@ static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struc
 		return drop_spliced(reason);
 	if ((splice->flags & TPOT_SPLICE_PEER_FIN) || (p->flags & (TCP_FIN | TCP_RST)))
 		follow_end(p, splice, payload);
+	splice->sent = p->seq + payload;
+	if (p->flags & TCP_ACK)
+		splice->acknowledged = p->ack;
 	splice->packets += 1;
 	splice->bytes += payload;
 	now = bpf_ktime_get_coarse_ns();

@@ -88,6 +88,9 @@ enum tpot_reason {
 	TPOT_R_DROP_SPLICE_TTL,
 	TPOT_R_DROP_SPLICE_CONGESTION,
 	TPOT_R_DROP_SPLICE_TOO_BIG,
+	TPOT_R_SPLICE_TOLD,
+	TPOT_R_SPLICE_RESIZED,
+	TPOT_R_DROP_ICMP_SPLICED,
 	TPOT_R_DROP_SPLICE_NO_ROUTE,
 	TPOT_R_DROP_SPLICE_FAILED,
 	TPOT_R_TUNNEL_BLOCKED,
@@ -209,6 +212,9 @@ struct tpot_splice {
 	__u8 scale_up;           /* window: what the sender's leg negotiated, */
 	__u8 scale_down;         /* what this machine promised on the other leg */
 	enum tpot_splice_flag flags;
+	__u32 sent;              /* where the last segment ended, */
+	__u32 acknowledged;      /* and what it acknowledged: both as they arrive here */
+	__u32 too_big;           /* segments above `max_segment` since that was set */
 	__u64 packets;
 	__u64 bytes;             /* payload, what was relayed before included */
 	__u64 started_ns;        /* CLOCK_MONOTONIC */

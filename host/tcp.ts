@@ -26,12 +26,10 @@ const TCP_ESTABLISHED = 1;
 const TCP_FIN_WAIT2 = 5;
 const TCP_TIME_WAIT = 6;
 /** struct tcp_info, as far as it is read here; Linux only ever appends to it. */
-const AT = { state: 0, options: 5, scales: 6, sendMss: 16, roundTrip: 68, receiveMss: 84 } as const;
+const AT = { state: 0, options: 5, scales: 6, sendMss: 16, roundTrip: 68 } as const;
 const INFO_LENGTH = 104;
 /** Bits of tcpi_options. */
 const OPTION = { timestamps: 1, sack: 2, windowScale: 4, ecn: 8 } as const;
-
-const TIMESTAMPS_LENGTH = 12;
 
 /** Probes a silent peer as RFC 9293 section 3.8.4 asks: no sooner than after two hours. */
 const KEEP_ALIVE_SECONDS = 2 * 60 * 60;
@@ -61,8 +59,6 @@ export interface TcpInfo {
   readonly ourScale: number;
   /** Payload of a full segment, the options of every segment taken off. */
   readonly sendMss: number;
-  /** As advertised. */
-  readonly receiveMss: number;
 }
 
 export function tcpInfo(fd: number): TcpInfo {
@@ -80,9 +76,6 @@ export function tcpInfo(fd: number): TcpInfo {
     theirScale: scales & 15,
     ourScale: scales >> 4,
     sendMss: info.readUInt32LE(AT.sendMss),
-    // The kernel takes off what timestamps occupy of a segment that it may itself send.
-    receiveMss:
-      info.readUInt32LE(AT.receiveMss) + ((options & OPTION.timestamps) === 0 ? 0 : TIMESTAMPS_LENGTH),
   };
 }
 

@@ -116,6 +116,8 @@ export function configValues(config: NodeConfig): [string, string][] {
         : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
     ],
     ['limits.connections', String(config.maxConnections)],
+    ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
+    ['splice.idle', `${formatDuration(config.spliceIdleMs)} without a packet end a spliced connection`],
     ['drainTimeout', formatDuration(config.drainTimeoutMs)],
   ];
 }

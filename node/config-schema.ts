@@ -24,7 +24,8 @@ export interface RawConfig {
   readonly trust?: readonly string[];
   readonly edge?: boolean;
   readonly cache?: { readonly memory?: string | number; readonly spliceAbove?: string | number };
-  readonly limits?: { readonly connections?: number };
+  readonly limits?: { readonly connections?: number; readonly splices?: number };
+  readonly splice?: { readonly idle?: string };
   readonly drainTimeout?: string;
 }
 

@@ -79,6 +79,8 @@ describe('a valid file', () => {
       edge: false,
       cacheBytes: 256 * 2 ** 20,
       maxConnections: 100_000,
+      maxSplices: 131_072,
+      spliceIdleMs: 24 * 3_600_000,
       drainTimeoutMs: 30_000,
     });
     expect(config.rules).toEqual([

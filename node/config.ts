@@ -45,6 +45,8 @@ export interface NodeConfig {
   /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
   readonly spliceAbove: number;
   readonly maxConnections: number;
+  readonly maxSplices: number;
+  readonly spliceIdleMs: number;
   readonly drainTimeoutMs: number;
 }
 
@@ -76,6 +78,8 @@ const DEFAULTS = {
   cacheMemory: '256MiB',
   spliceAbove: '16MiB',
   connections: 100_000,
+  splices: 131_072,
+  spliceIdle: '24h',
   drainTimeout: '30s',
 } as const;
 
@@ -203,6 +207,8 @@ function complete(
     cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
     spliceAbove: parseSize(String(raw.cache?.spliceAbove ?? DEFAULTS.spliceAbove)) ?? 0,
     maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
+    maxSplices: raw.limits?.splices ?? DEFAULTS.splices,
+    spliceIdleMs: parseDuration(raw.splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
     drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
   };
 }

@@ -18,6 +18,7 @@ import { tuneForRelay } from '../host/tcp.js';
 import { InterfaceSet } from '../bpf/interfaces.js';
 import type { Attachment } from '../bpf/attach.js';
 import {
+  maps,
   TpotFlag,
   TpotOrigin,
   TpotReason,
@@ -156,6 +157,15 @@ export function openListener(family: Family): number {
   }
 }
 
+/** Two entries a spliced connection, one of them with a tunnel. */
+function tableSizes(maxSplices: number): Record<string, number> {
+  const { tpotSplices, tpotTunnels } = maps;
+  return {
+    [tpotSplices.name]: 2 * maxSplices,
+    [tpotTunnels.name]: Math.max(tpotTunnels.maxEntries, maxSplices),
+  };
+}
+
 export class EbpfDataPath implements DataPath {
   readonly kind = 'ebpf';
   readonly #options: DataPathOptions;
@@ -177,9 +187,9 @@ export class EbpfDataPath implements DataPath {
   constructor(options: DataPathOptions, logger: Logger) {
     this.#options = options;
     this.#logger = logger;
-    this.#programs = loadAdopting(options.name, logger);
+    this.#programs = loadAdopting(options.name, logger, tableSizes(options.maxSplices));
     this.#sockets = this.#programs.map('tpotSockets');
-    this.#splicer = new Splicer(this.#programs, logger);
+    this.#splicer = new Splicer(this.#programs, logger, options.spliceIdleMs);
     this.#adopted = this.#splicer.adopt();
     this.#cgroup = new NodeCgroup(options.name);
     this.#routes = new DeliveryRoutes(options.name, this.#families());
@@ -306,7 +316,7 @@ export class EbpfDataPath implements DataPath {
     for (const server of this.#servers) server.close();
     clearInterval(this.#sweeps);
     // Spliced connections go on without this process: programs and tables stay where the next one finds them.
-    const staying = this.#splicer.count() > 0;
+    const staying = !this.#splicer.isEmpty();
     if (staying) this.#programs.configure({ listenerPort4: 0, listenerPort6: 0 });
     this.#interfaces?.close({ leaveAttached: staying });
     this.#sockops?.detach();
@@ -340,13 +350,14 @@ export class EbpfDataPath implements DataPath {
   }
 
   #configure(): void {
-    const { addresses } = this.#options;
+    const { addresses, maxSplices } = this.#options;
     const ipv4 = addresses[4];
     this.#programs.configure({
       // In the first store already: between two, packets of adopted connections would go astray.
       flags: TpotFlag.NODE | (this.#adopted > 0 ? TpotFlag.SPLICING : 0),
       address4: ipv4 === undefined ? 0 : ipv4Number(ipv4),
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
+      maxTunnels: tableSizes(maxSplices)[maps.tpotTunnels.name] ?? maps.tpotTunnels.maxEntries,
       capabilities: CAPABILITY.trace,
     });
     this.reconfigure(this.#options);

@@ -7,6 +7,7 @@ import type { Logger } from '../core/log.js';
 import { commandSync } from '../host/exec.js';
 import { enterCgroup, makeCgroup, ownCgroup, pinDirectory, removeCgroup } from '../host/mounts.js';
 import { runtimeDirectory } from '../host/paths.js';
+import { pinnedMap } from '../bpf/pinned.js';
 import { DELIVERY_MARK, DELIVERY_MASK, LAYOUT_VERSION, TpotPrograms } from '../bpf/programs.js';
 
 /** Number of the routing table in which every destination is local, and of the rule that leads there. */
@@ -20,17 +21,50 @@ export function removePins(name: string): void {
 }
 
 /**
- * Loads the programs over the maps that an earlier process of this node left, so that its last connections keep
- * their tunnels; what has another layout is removed instead.
+ * The sizes that the maps get. A table that an earlier process left with another size keeps that size while there is
+ * something in it, since its connections live by it; an empty one gives way.
  */
-export function loadAdopting(name: string, logger: Logger): TpotPrograms {
+function sizesOver(
+  pins: string,
+  wanted: Readonly<Record<string, number>>,
+  logger: Logger,
+): Record<string, number> {
+  const sizes: Record<string, number> = { ...wanted };
+  for (const [map, entries] of Object.entries(wanted)) {
+    const found = pinnedMap(join(pins, map));
+    if (found === undefined || found.maxEntries === entries) continue;
+    if (found.empty) {
+      rmSync(join(pins, map), { force: true });
+      continue;
+    }
+    sizes[map] = found.maxEntries;
+    logger.warn('table-size-kept', {
+      map,
+      wanted: entries,
+      found: found.maxEntries,
+      hint: 'The limit takes effect at a start without connections from before.',
+    });
+  }
+  return sizes;
+}
+
+/**
+ * Loads the programs over the maps that an earlier process of this node left, so that its last connections keep
+ * their tunnels; what has another layout is removed instead. `wanted`: sizes by map name.
+ */
+export function loadAdopting(
+  name: string,
+  logger: Logger,
+  wanted: Readonly<Record<string, number>> = {},
+): TpotPrograms {
   const all = pinDirectory('nodes', name);
   const pins = join(all, versionDirectory);
   const stale = existsSync(all) ? readdirSync(all).filter((entry) => entry !== versionDirectory) : [];
   for (const entry of stale) rmSync(join(all, entry), { recursive: true, force: true });
   const adopting = existsSync(pins);
   try {
-    const programs = TpotPrograms.load({ pinDirectory: pins });
+    const maxEntries = sizesOver(pins, wanted, logger);
+    const programs = TpotPrograms.load({ pinDirectory: pins, maxEntries });
     if (adopting) adopt(programs, logger);
     else programs.declareUnused();
     return programs;
@@ -41,7 +75,7 @@ export function loadAdopting(name: string, logger: Logger): TpotPrograms {
     }
     logger.warn('pins-not-adopted', { name, error: messageOf(error) });
     removePins(name);
-    const programs = TpotPrograms.load({ pinDirectory: pins });
+    const programs = TpotPrograms.load({ pinDirectory: pins, maxEntries: wanted });
     programs.declareUnused();
     return programs;
   }

@@ -27,6 +27,10 @@ export interface DataPathOptions extends DataPathSettings {
   readonly addresses: Partial<Record<Family, IpAddress>>;
   /** Interface names; undefined means every non-loopback interface, those that appear later included. */
   readonly interfaces: readonly string[] | undefined;
+  /** Spliced connections; at the limit connections stay relayed. */
+  readonly maxSplices: number;
+  /** After how long without a packet a spliced connection is forgotten. */
+  readonly spliceIdleMs: number;
 }
 
 /** How an accepted connection came to this node (protocol rule 8). */

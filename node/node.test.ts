@@ -32,6 +32,8 @@ const CONFIG: NodeConfig = {
   cacheBytes: 1 << 20,
   spliceAbove: 0,
   maxConnections: 100,
+  maxSplices: 100,
+  spliceIdleMs: 86_400_000,
   drainTimeoutMs: 60_000,
 };
 const CACHE_ALL: Partial<NodeConfig> = {

@@ -144,8 +144,15 @@ export class TpotNode {
   }
 
   async #start(): Promise<void> {
-    const { name, addresses, interfaces } = this.config;
-    this.#dataPath = this.#ports.createDataPath({ name, addresses, interfaces, ...settingsOf(this.config) });
+    const { name, addresses, interfaces, maxSplices, spliceIdleMs } = this.config;
+    const limits = { maxSplices, spliceIdleMs };
+    this.#dataPath = this.#ports.createDataPath({
+      name,
+      addresses,
+      interfaces,
+      ...limits,
+      ...settingsOf(this.config),
+    });
     await this.#dataPath.start({ connection: (socket, info) => this.#accepted(socket, info) });
     if (this.#state === 'starting') this.#state = 'running';
   }

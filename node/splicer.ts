@@ -219,15 +219,9 @@ class HandOver implements HandOverPort {
       theirScale: info.theirScale,
       ourScale: info.ourScale,
       sendMss: info.sendMss,
-      receiveMss:
-        info.receiveMss -
-        (this.#outer !== undefined && flow === this.#client.flow ? OVERHEAD[flow.source.family] : 0),
     };
   }
 }
-
-/** What the SYN-ACK with a reply took off the advertised MSS (tpot/mss.ts). */
-const OVERHEAD = { 4: 20, 6: 40 } as const;
 
 function forget(programs: TpotPrograms, flow: TpotFlow): void {
   const frame = new Uint8Array(64);
@@ -240,16 +234,15 @@ const KEEP = {
   /** Both FINs are acknowledged; what is left are retransmissions. */
   ended: 30_000,
   reset: 5_000,
-  /** Nothing was heard: beyond keep-alives of two hours (RFC 5382 REQ-5 asks for 2 h 4 min at least). */
-  idle: 24 * 3600_000,
 } as const;
-const SWEEP_CHUNK = 1000;
+/** Rest after each batch of a sweep, as a multiple of the time that it took: a tenth of a processor at most. */
+const SWEEP_REST = 9;
 const NS_PER_MS = 1_000_000n;
 
-function keepFor(flags: number, otherFlags: number): number {
+function keepFor(flags: number, otherFlags: number, idleMs: number): number {
   const { RESET, PEER_DONE } = TpotSpliceFlag;
   if (((flags | otherFlags) & RESET) !== 0) return KEEP.reset;
-  return (flags & otherFlags & PEER_DONE) !== 0 ? KEEP.ended : KEEP.idle;
+  return (flags & otherFlags & PEER_DONE) !== 0 ? KEEP.ended : idleMs;
 }
 
 const reverseKernelFlow = (flow: TpotFlow): TpotFlow => ({
@@ -262,9 +255,13 @@ const reverseKernelFlow = (flow: TpotFlow): TpotFlow => ({
 export class Splicer {
   readonly #ports: SplicerPorts;
   readonly #logger: Logger;
+  readonly #idleMs: number;
+  #sweeping = false;
   #ended = { connections: 0, bytesIn: 0, bytesOut: 0 };
 
-  constructor(programs: TpotPrograms, logger: Logger) {
+  /** `idleMs`: after how long without a packet a connection is forgotten. */
+  constructor(programs: TpotPrograms, logger: Logger, idleMs: number) {
+    this.#idleMs = idleMs;
     this.#ports = {
       programs,
       timestamps: new TimestampReader(logger),
@@ -319,36 +316,39 @@ export class Splicer {
     }
   }
 
-  /** Removes what is over. Yields to other work every thousand entries. */
+  /** Removes what is over, batch by batch, with pauses in which other work is done. */
   async sweep(): Promise<void> {
-    const now = process.hrtime.bigint();
-    const over: TpotFlow[] = [];
-    let seen = 0;
-    for (const [flow, entry, other] of this.#connections()) {
-      const last = entry.seenNs > other.seenNs ? entry.seenNs : other.seenNs;
-      if (now - last > BigInt(keepFor(entry.flags, other.flags)) * NS_PER_MS) {
-        over.push(flow);
-        this.#ended.connections++;
-        this.#ended.bytesIn += Number(entry.bytes);
-        this.#ended.bytesOut += Number(other.bytes);
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    try {
+      for (const batch of this.#ports.programs.map('tpotSplices').batches()) {
+        const began = clock.monotonic();
+        const now = process.hrtime.bigint();
+        for (const [flow, entry] of batch) if (this.#isDue(entry, now)) this.#forgetIfOver(flow, entry, now);
+        await clock.wait((clock.monotonic() - began) * SWEEP_REST);
       }
-      if (++seen % SWEEP_CHUNK === 0) await delay(0);
+    } finally {
+      this.#sweeping = false;
     }
-    for (const flow of over) forget(this.#ports.programs, flow);
   }
 
-  /** Connections in the table, at this moment. */
-  count(): number {
-    return Array.from(this.#connections()).length;
+  /** Whether no connection is in the table, at this moment. */
+  isEmpty(): boolean {
+    for (const batch of this.#ports.programs.map('tpotSplices').batches()) {
+      if (batch.some(([, { flags }]) => (flags & TpotSpliceFlag.FROM_CLIENT) !== 0)) return false;
+    }
+    return true;
   }
 
   /** After an earlier process: its hand-overs that were under way are void. Returns how many connections there are. */
   adopt(): number {
     const table = this.#ports.programs.map('tpotSplices');
     let connections = 0;
-    for (const [flow, { flags }] of [...table.entries()]) {
-      if ((flags & TpotSpliceFlag.HOLD) !== 0) table.delete(flow);
-      else if ((flags & TpotSpliceFlag.FROM_CLIENT) !== 0) connections++;
+    for (const batch of table.batches()) {
+      for (const [flow, { flags }] of batch) {
+        if ((flags & TpotSpliceFlag.HOLD) !== 0) table.delete(flow);
+        else if ((flags & TpotSpliceFlag.FROM_CLIENT) !== 0) connections++;
+      }
     }
     return connections;
   }
@@ -370,11 +370,35 @@ export class Splicer {
 
   *#connections(): Generator<[TpotFlow, TpotSplice, TpotSplice]> {
     const table = this.#ports.programs.map('tpotSplices');
-    for (const [flow, entry] of table.entries()) {
-      if ((entry.flags & TpotSpliceFlag.FROM_CLIENT) === 0) continue;
-      const other = table.get(reverseKernelFlow(entry.out));
-      if (other !== undefined) yield [flow, entry, other];
+    for (const batch of table.batches()) {
+      for (const [flow, entry] of batch) {
+        if ((entry.flags & TpotSpliceFlag.FROM_CLIENT) === 0) continue;
+        const other = table.get(reverseKernelFlow(entry.out));
+        if (other !== undefined) yield [flow, entry, other];
+      }
     }
+  }
+
+  /** Whether one direction alone gives reason to look at both: true of few, so that a sweep costs little. */
+  #isDue({ flags, seenNs }: TpotSplice, now: bigint): boolean {
+    const { HOLD, RESET, PEER_DONE } = TpotSpliceFlag;
+    if ((flags & HOLD) !== 0) return false;
+    const keep = (flags & (RESET | PEER_DONE)) === 0 ? this.#idleMs : KEEP.reset;
+    return now - seenNs > BigInt(keep) * NS_PER_MS;
+  }
+
+  #forgetIfOver(flow: TpotFlow, entry: TpotSplice, now: bigint): void {
+    const { programs } = this.#ports;
+    const other = programs.map('tpotSplices').get(reverseKernelFlow(entry.out));
+    if (other === undefined) return; // forgotten with the other direction
+    const last = entry.seenNs > other.seenNs ? entry.seenNs : other.seenNs;
+    if (now - last <= BigInt(keepFor(entry.flags, other.flags, this.#idleMs)) * NS_PER_MS) return;
+    const [fromClient, fromServer] =
+      (entry.flags & TpotSpliceFlag.FROM_CLIENT) === 0 ? [other, entry] : [entry, other];
+    this.#ended.connections++;
+    this.#ended.bytesIn += Number(fromClient.bytes);
+    this.#ended.bytesOut += Number(fromServer.bytes);
+    forget(programs, flow);
   }
 
   async #handOver(port: HandOverPort): Promise<HandOverResult> {

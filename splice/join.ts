@@ -8,6 +8,8 @@ import { reverse, type FlowEnds, type Mapping } from './mapping.js';
 
 /** NOP, NOP, timestamps: what a segment with timestamps carries at least (RFC 7323 appendix A). */
 const TIMESTAMPS_LENGTH = 12;
+/** TCP header and payload. A leg that takes less is not worth cutting segments up for. */
+const MIN_SEGMENT = 512;
 
 /** Why a connection that was to be spliced stays relayed. Stable: part of `conns` and `stats`. */
 export const RELAYED_REASONS = {
@@ -16,7 +18,7 @@ export const RELAYED_REASONS = {
   'relayed-forwarding': 'the kernel does not forward packets of this family (ip_forward)',
   'relayed-limit': 'the table of spliced connections is full',
   'relayed-local': 'the other end is on this machine',
-  'relayed-mss': 'one leg takes smaller segments than the other may send',
+  'relayed-mss': 'one leg takes very small segments only',
   'relayed-timestamps': 'one leg has timestamps and the other has not',
   'relayed-unsupported': 'this kernel does not let the state of a connection be read',
 } as const;
@@ -40,8 +42,6 @@ export interface LegState {
   readonly ourScale: number;
   /** Payload of the largest segment the node may send, options that every segment carries already taken off. */
   readonly sendMss: number;
-  /** What the node advertised as its own MSS: with a TCP header, the largest segment that can arrive. */
-  readonly receiveMss: number;
 }
 
 export type Joined =
@@ -54,6 +54,7 @@ function direction(from: LegState, to: LegState): Mapping {
   return {
     out: reverse(to.flow),
     base: from.receiveNext,
+    acknowledged: from.sendNext,
     sequenceDelta: seq(to.sendNext - from.receiveNext),
     acknowledgmentDelta: seq(to.receiveNext - from.sendNext),
     timestampDelta: delta(to.timestamps?.sent, from.timestamps?.received),
@@ -71,14 +72,13 @@ function direction(from: LegState, to: LegState): Mapping {
 /**
  * Joins the legs of A and B. SACK and ECN of one side alone are taken out of its segments, windows are translated
  * between any two scales. Timestamps of one side alone would be missing from what that side receives, which it may
- * drop for that (RFC 7323 section 3.2), so such a pair stays relayed.
+ * drop for that (RFC 7323 section 3.2), so such a pair stays relayed. Segments of one leg that are too large for the
+ * other are made to fit on their way (fit.ts).
  */
 export function joinLegs(a: LegState, b: LegState): Joined {
   if ((a.timestamps === undefined) !== (b.timestamps === undefined))
     return { ok: false, reason: 'relayed-timestamps' };
   const [fromA, fromB] = [direction(a, b), direction(b, a)];
-  if (a.receiveMss + TCP_MIN_HEADER > fromA.maxSegment || b.receiveMss + TCP_MIN_HEADER > fromB.maxSegment) {
-    return { ok: false, reason: 'relayed-mss' };
-  }
+  if (Math.min(fromA.maxSegment, fromB.maxSegment) < MIN_SEGMENT) return { ok: false, reason: 'relayed-mss' };
   return { ok: true, fromA, fromB };
 }

@@ -34,7 +34,6 @@ const leg = (flow: FlowEnds): fc.Arbitrary<LegState> =>
     theirScale: fc.integer({ min: 0, max: 14 }),
     ourScale: fc.integer({ min: 0, max: 14 }),
     sendMss: fc.constant(1448),
-    receiveMss: fc.constant(1460),
   });
 const pair = fc.record({ a: leg(flowA), b: leg(flowB) });
 

@@ -49,6 +49,8 @@ export interface Mapping {
   readonly out: FlowEnds;
   /** The first sequence number that is carried: what is below has been relayed and acknowledged. */
   readonly base: Seq;
+  /** What its sender has acknowledged of the other direction. */
+  readonly acknowledged: Seq;
   readonly sequenceDelta: number;
   /** For the acknowledgment number and the edges of SACK blocks (RFC 2018 section 3). */
   readonly acknowledgmentDelta: number;
@@ -186,7 +188,11 @@ function emitIp(header: IpRepr, mapping: Mapping, segmentLength: number): Uint8A
   });
 }
 
-function emitSegment(segment: TcpRepr, payload: Uint8Array, { source, destination }: FlowEnds): Uint8Array {
+export function emitSegment(
+  segment: TcpRepr,
+  payload: Uint8Array,
+  { source, destination }: FlowEnds,
+): Uint8Array {
   const bytes = concat(tcp.emit({ ...segment, checksum: 0 }), payload);
   const pseudo = pseudoHeaderSum(source, destination, PROTOCOL.tcp, bytes.length);
   const header = tcp.emit({ ...segment, checksum: checksum(bytes, pseudo) });

@@ -58,6 +58,7 @@ function enter(family: Family): void {
     {
       out: OUT[family],
       base: seq(1000),
+      acknowledged: seq(0),
       sequenceDelta: 0,
       acknowledgmentDelta: 0,
       timestampDelta: 0,

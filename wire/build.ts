@@ -30,6 +30,7 @@ export interface TcpPacketSpec {
   readonly ack?: number;
   /** 65535 by default. */
   readonly window?: number;
+  readonly urgent?: number;
   /** A list, or a raw option area; padded to a multiple of 4 and cut at 40 bytes. */
   readonly options?: readonly TcpOption[] | Uint8Array;
   readonly payload?: Uint8Array;
@@ -54,7 +55,7 @@ function buildSegment(spec: TcpPacketSpec): Uint8Array {
     flags: spec.flags.reduce((bits, name) => bits | TCP_FLAG[name], 0),
     window: spec.window ?? 0xffff,
     checksum: 0,
-    urgent: 0,
+    urgent: spec.urgent ?? 0,
     options: options instanceof Uint8Array ? options : tcpOptions.emit(options),
   });
   const segment = concat(header, payload);

@@ -126,6 +126,7 @@ function entryOf(flow: FlowEnds, tunnelled: boolean): ReturnType<typeof spliceEn
   const mapping: Mapping = {
     out: flow,
     base: seq(SEQUENCE),
+    acknowledged: seq(SEQUENCE),
     sequenceDelta: 0,
     acknowledgmentDelta: 0,
     timestampDelta: 0,

@@ -26,6 +26,8 @@ interface Plan {
 const FULL: Plan = { rounds: 5, measureMs: 2000 };
 const QUICK: Plan = { rounds: 2, measureMs: 400 };
 const STEPS = [1, 1000, 100_000, 1_000_000];
+/** Connections that the table of a quick run has room for, as that of a node without configuration. */
+const QUICK_ROOM = 131_072;
 const ENTRIES_PER_CONNECTION = 2;
 /** Of the table's room, what the connections under test need. */
 const RESERVED_ENTRIES = 64;
@@ -137,7 +139,9 @@ async function run({ quick, progress }: BenchOptions): Promise<Findings> {
   }
   const plan = quick ? QUICK : FULL;
   progress('starting a node');
-  const site = await Site.open(splice);
+  const most = STEPS.at(-1) ?? 1;
+  const room = quick ? QUICK_ROOM : most + RESERVED_ENTRIES;
+  const site = await Site.open(splice, { nodeConfig: { limits: { splices: room } } });
   try {
     const large: Offloads = await setAllPacketSizes([site.topology], 'large');
     const cells = await measure(site, plan, progress);

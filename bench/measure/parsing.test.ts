@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { parseMachineTime, parseProcessTicks, usageBetween } from './cpu.js';
 import { parseOffloads } from './offloads.js';
-import { numberedFlow, parseMapInfo } from './splice-table.js';
+import { parseMapInfo } from '../../bpf/pinned.js';
+import { numberedFlow } from './splice-table.js';
 
 describe('/proc', () => {
   it('the machine: waiting and what others took is not busy', () => {
@@ -43,7 +44,7 @@ it('ethtool: only what matters here', () => {
 
 it('a map says what it takes and holds', () => {
   const text = 'pos:\t0\nmap_type:\t1\nmax_entries:\t262144\nmemlock:\t4195648\nfrozen:\t0\n';
-  expect(parseMapInfo(text)).toEqual({ memoryBytes: 4195648, maxEntries: 262144 });
+  expect(parseMapInfo(text)).toMatchObject({ memoryBytes: 4195648, maxEntries: 262144 });
 });
 
 it('numbered flows are all different', () => {

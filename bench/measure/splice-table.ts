@@ -1,5 +1,4 @@
 /** The table of spliced connections of a running node: filling it, and what it takes of memory. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ip, toMapped } from '../../core/address.js';
 import { close } from '../../host/libc.js';
@@ -7,6 +6,7 @@ import { pinDirectory } from '../../host/mounts.js';
 import { maps, type TpotFlow } from '../../bpf/generated/maps.js';
 import { checkBpf, lib } from '../../bpf/libbpf.js';
 import { TypedMap } from '../../bpf/map.js';
+import { mapInfo, type MapInfo } from '../../bpf/pinned.js';
 import { LAYOUT_VERSION } from '../../bpf/programs.js';
 import { holdEntry } from '../../node/splice-entry.js';
 
@@ -29,12 +29,6 @@ export function numberedFlow(number: number): TpotFlow {
   };
 }
 
-/** `memlock` and `max_entries` of a map's /proc/PID/fdinfo. */
-export function parseMapInfo(text: string): { memoryBytes: number; maxEntries: number } {
-  const field = (name: string): number => Number(new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(text)?.[1] ?? 0);
-  return { memoryBytes: field('memlock'), maxEntries: field('max_entries') };
-}
-
 export class SpliceTable {
   readonly #fd: number;
   readonly #map: TypedMap<TpotFlow, ReturnType<typeof holdEntry>>;
@@ -46,8 +40,8 @@ export class SpliceTable {
     this.#map = new TypedMap(this.#fd, maps.tpotSplices);
   }
 
-  info(): { memoryBytes: number; maxEntries: number } {
-    return parseMapInfo(readFileSync(`/proc/self/fdinfo/${this.#fd}`, 'latin1'));
+  info(): MapInfo {
+    return mapInfo(this.#fd);
   }
 
   /** Adds entries of connections that nobody has, until the table holds so many of them. */

@@ -391,7 +391,7 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
   },
 };
 
-/** `struct tpot_splice`, 120 bytes. */
+/** `struct tpot_splice`, 128 bytes. */
 export interface TpotSplice {
   out: TpotFlow;
   outerSource: Uint8Array;
@@ -405,13 +405,16 @@ export interface TpotSplice {
   scaleUp: number;
   scaleDown: number;
   flags: number;
+  sent: number;
+  acknowledged: number;
+  tooBig: number;
   packets: bigint;
   bytes: bigint;
   startedNs: bigint;
   seenNs: bigint;
 }
 export const TpotSpliceCodec: Codec<TpotSplice> = {
-  size: 120,
+  size: 128,
   read: (view, at = 0) => ({
     out: TpotFlowCodec.read(view, at + 0),
     outerSource: bytesAt(view, at + 36, 16),
@@ -425,10 +428,13 @@ export const TpotSpliceCodec: Codec<TpotSplice> = {
     scaleUp: view.getUint8(at + 78),
     scaleDown: view.getUint8(at + 79),
     flags: view.getUint32(at + 80, true),
-    packets: view.getBigUint64(at + 88, true),
-    bytes: view.getBigUint64(at + 96, true),
-    startedNs: view.getBigUint64(at + 104, true),
-    seenNs: view.getBigUint64(at + 112, true),
+    sent: view.getUint32(at + 84, true),
+    acknowledged: view.getUint32(at + 88, true),
+    tooBig: view.getUint32(at + 92, true),
+    packets: view.getBigUint64(at + 96, true),
+    bytes: view.getBigUint64(at + 104, true),
+    startedNs: view.getBigUint64(at + 112, true),
+    seenNs: view.getBigUint64(at + 120, true),
   }),
   write: (view, value, at = 0) => {
     TpotFlowCodec.write(view, value.out, at + 0);
@@ -443,10 +449,13 @@ export const TpotSpliceCodec: Codec<TpotSplice> = {
     view.setUint8(at + 78, value.scaleUp);
     view.setUint8(at + 79, value.scaleDown);
     view.setUint32(at + 80, value.flags, true);
-    view.setBigUint64(at + 88, value.packets, true);
-    view.setBigUint64(at + 96, value.bytes, true);
-    view.setBigUint64(at + 104, value.startedNs, true);
-    view.setBigUint64(at + 112, value.seenNs, true);
+    view.setUint32(at + 84, value.sent, true);
+    view.setUint32(at + 88, value.acknowledged, true);
+    view.setUint32(at + 92, value.tooBig, true);
+    view.setBigUint64(at + 96, value.packets, true);
+    view.setBigUint64(at + 104, value.bytes, true);
+    view.setBigUint64(at + 112, value.startedNs, true);
+    view.setBigUint64(at + 120, value.seenNs, true);
   },
 };
 
@@ -587,12 +596,15 @@ export const TpotReason = {
   DROP_SPLICE_TTL: 44,
   DROP_SPLICE_CONGESTION: 45,
   DROP_SPLICE_TOO_BIG: 46,
-  DROP_SPLICE_NO_ROUTE: 47,
-  DROP_SPLICE_FAILED: 48,
-  TUNNEL_BLOCKED: 49,
-  ICMP_TRANSLATED: 50,
-  ICMP_DELIVERED: 51,
-  COUNT: 52,
+  SPLICE_TOLD: 47,
+  SPLICE_RESIZED: 48,
+  DROP_ICMP_SPLICED: 49,
+  DROP_SPLICE_NO_ROUTE: 50,
+  DROP_SPLICE_FAILED: 51,
+  TUNNEL_BLOCKED: 52,
+  ICMP_TRANSLATED: 53,
+  ICMP_DELIVERED: 54,
+  COUNT: 55,
 } as const;
 
 /** `enum tpot_splice_flag`. */
@@ -627,7 +639,7 @@ export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 52, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 55, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
