@@ -16,6 +16,7 @@ export function formatStatus(status: NodeStatus): string {
     destination,
     formatAge(secondsLeft),
   ]);
+  const udpNodes = status.udpNodes.map(({ node, secondsLeft }) => [node, formatAge(secondsLeft)]);
   return [
     section(`tpot-node ${name}`, {
       state,
@@ -30,6 +31,9 @@ export function formatStatus(status: NodeStatus): string {
     holes.length === 0
       ? 'black holes: none'
       : `black holes (get no requests for so long):\n${table(['DESTINATION', 'LEFT'], holes)}`,
+    ...(udpNodes.length === 0
+      ? []
+      : [`nodes reached in UDP (IP in IP did not pass):\n${table(['NODE', 'LEFT'], udpNodes)}`]),
   ].join('\n\n');
 }
 
@@ -56,7 +60,7 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
       row.client,
       row.destination,
       row.via,
-      row.nextHop,
+      row.nextVia === 'tunnel-udp' ? `${row.nextHop ?? ''} (udp)` : row.nextHop,
       row.state,
       row.action,
       row.reason,

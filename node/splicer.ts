@@ -27,8 +27,10 @@ import {
 import { joinLegs, type Joined, type LegState, type RelayedReason } from '../splice/join.js';
 import { reverse, type FlowEnds, type Mapping } from '../splice/mapping.js';
 import { seq } from '../wire/seq.js';
+import { UDP_TUNNEL_OVERHEAD } from '../wire/udp-tunnel.js';
 import type { SpliceConditions, SplicedConnection, SpliceOutcome } from './data-path.js';
 import { descriptorOf } from './socket-descriptor.js';
+import { tunnelOf, untilHeard } from './leg-tunnel.js';
 import { holdEntry, kernelFlow, spliceEntry, type EntryFacts } from './splice-entry.js';
 
 /** Bytes a leg may have on the way while it is to be handed over. */
@@ -80,12 +82,18 @@ export interface SplicerPorts {
   readonly timestamps: TimestampReader;
 }
 
+/** The client's tunnel. */
+interface Outer {
+  readonly source: IpAddress;
+  readonly udp: boolean;
+}
+
 /** One connection on its way out of user space. */
 class HandOver implements HandOverPort {
   readonly #ports: SplicerPorts;
   readonly #client: Leg;
   readonly #server: Leg;
-  readonly #outer: IpAddress | undefined;
+  readonly #outer: Outer | undefined;
   readonly #leaving: () => void;
   readonly #conditions: SpliceConditions | undefined;
 
@@ -93,7 +101,7 @@ class HandOver implements HandOverPort {
     ports: SplicerPorts,
     client: Leg,
     server: Leg,
-    outer: IpAddress | undefined,
+    outer: Outer | undefined,
     leaving: () => void,
     conditions: SpliceConditions | undefined,
   ) {
@@ -151,21 +159,19 @@ class HandOver implements HandOverPort {
   join({ fromA, fromB }: Joined & { readonly ok: true }): void {
     const now = process.hrtime.bigint();
     const { socket } = this.#client;
-    const enter = (
-      flow: FlowEnds,
-      mapping: Mapping,
-      facts: Pick<EntryFacts, 'outerSource' | 'fromClient' | 'bytes'>,
-    ): void =>
+    const enter = (flow: FlowEnds, mapping: Mapping, facts: Omit<EntryFacts, 'now' | 'startedAt'>): void =>
       this.#ports.programs
         .map('tpotSplices')
         .set(kernelFlow(flow), spliceEntry(mapping, { ...facts, now, startedAt: now }));
     enter(this.#client.flow, fromA, {
-      outerSource: this.#outer,
+      outerSource: this.#outer?.source,
+      udp: this.#outer?.udp === true,
       fromClient: true,
       bytes: BigInt(socket.bytesRead),
     });
     enter(this.#server.flow, fromB, {
       outerSource: undefined,
+      udp: false,
       fromClient: false,
       bytes: BigInt(socket.bytesWritten),
     });
@@ -210,7 +216,7 @@ class HandOver implements HandOverPort {
 }
 
 /** What the SYN-ACK with a reply took off the advertised MSS (tpot/mss.ts). */
-const OVERHEAD = { 4: 20, 6: 40 } as const;
+const OVERHEAD = UDP_TUNNEL_OVERHEAD;
 
 function forget(programs: TpotPrograms, flow: TpotFlow): void {
   const frame = new Uint8Array(64);
@@ -265,10 +271,15 @@ export class Splicer {
   ): Promise<SpliceOutcome> {
     const [a, b] = [legOf(client), legOf(server)];
     if (a === undefined || b === undefined) return { spliced: false, reason: 'relayed-closing' };
+    await untilHeard(
+      b.fd,
+      () => !isOver(b) && tunnelOf(this.#ports.programs, kernelFlow(reverse(b.flow))) !== undefined,
+    );
+    if (isOver(a) || isOver(b)) return { spliced: false, reason: 'relayed-closing' };
     const refused = this.#refusal(a, b);
     if (refused !== undefined) return { spliced: false, reason: refused };
     for (const { fd } of [a, b]) tcp.clampWindow(fd, WINDOW);
-    const port = new HandOver(this.#ports, a, b, this.#outerSourceOf(a), leaving, conditions);
+    const port = new HandOver(this.#ports, a, b, this.#outerOf(a), leaving, conditions);
     const result = await this.#handOver(port).catch((error: unknown): RelayedReason => {
       port.release();
       this.#logger.debug('hand-over-failed', { error: messageOf(error) });
@@ -283,11 +294,14 @@ export class Splicer {
     const { programs } = this.#ports;
     const now = process.hrtime.bigint();
     for (const [flow, entry, other] of this.#connections()) {
+      const tunnel = tunnelOf(programs, entry.out);
       yield {
         client: { address: fromMapped(flow.source), port: flow.sourcePort },
         destination: { address: fromMapped(flow.destination), port: flow.destinationPort },
         tunnelled: (entry.flags & TpotSpliceFlag.TUNNELLED) !== 0,
-        nextHop: nextHopOf(programs, entry.out),
+        udp: (entry.flags & TpotSpliceFlag.UDP) !== 0,
+        nextHop: tunnel?.remote,
+        nextHopUdp: tunnel?.udp === true,
         closing: ((entry.flags | other.flags) & (TpotSpliceFlag.PEER_FIN | TpotSpliceFlag.RESET)) !== 0,
         bytesIn: Number(entry.bytes),
         bytesOut: Number(other.bytes),
@@ -371,22 +385,21 @@ export class Splicer {
         sameIp(flow.source, flow.destination) || own.get({ address: toMapped(flow.source) }) !== undefined,
     );
     if (local) return 'relayed-local';
+    const outer = this.#outerOf(client);
+    const tunnel = tunnelOf(this.#ports.programs, kernelFlow(reverse(server.flow)));
+    if (outer !== undefined && tunnel !== undefined && outer.udp !== tunnel.udp) return 'relayed-tunnels';
     const timestamps = [client, server].map(({ fd }) => tcp.tcpInfo(fd).timestamps);
     if (timestamps.includes(true) && !this.#ports.timestamps.available) return 'relayed-unsupported';
     return forwards(client.flow.source.family) ? undefined : 'relayed-forwarding';
   }
 
-  #outerSourceOf({ flow }: Leg): IpAddress | undefined {
+  #outerOf({ flow }: Leg): Outer | undefined {
     const { programs } = this.#ports;
     const key = kernelFlow(flow);
     const taken = programs.map('tpotTaken').get(key) ?? programs.map('tpotTransient').get(key);
-    return taken?.state === TpotState.TUNNELLED ? fromMapped(taken.outerSource) : undefined;
+    if (taken?.state !== TpotState.TUNNELLED) return undefined;
+    return { source: fromMapped(taken.outerSource), udp: taken.udp !== 0 };
   }
-}
-
-function nextHopOf(programs: TpotPrograms, out: TpotFlow): IpAddress | undefined {
-  const tunnel = programs.map('tpotTunnels').get(out);
-  return tunnel === undefined ? undefined : fromMapped(tunnel.remote);
 }
 
 function forwards(family: 4 | 6): boolean {
