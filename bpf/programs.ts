@@ -21,7 +21,7 @@ import { BpfObject, type LoadOptions } from './object.js';
 import { testRun } from './test-run.js';
 
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 export const POLICY_ROWS = 256;
 
 /** A number that is not zero only in packets on their way to the node's sockets; one byte, to leave room for others. */
@@ -65,6 +65,8 @@ export function defaultConfig(): TpotConfig {
     policy: 0,
     blackHoleFirstSeconds: 600,
     blackHoleMaxSeconds: 86_400,
+    udpPort: 0,
+    unused: 0,
   };
 }
 

@@ -7,7 +7,8 @@
  *                   ├─ SYN-ACK        ─▶ check_syn_ack                       └─ pinned      ─▶ send_tunnelled
  *                   ├─ other segment  ─▶ handle_plain
  *                   ├─ ICMP error     ─▶ handle_icmp
- *                   └─ protocol 4/41  ─▶ handle_tunnelled  sockops: options in and out, life of the entries
+ *                   ├─ UDP, our port  ─┐
+ *                   └─ protocol 4/41  ─┴▶ handle_tunnelled sockops: options in and out, life of the entries
  *
  * Everything that is not ours leaves with TC_ACT_UNSPEC: untouched, and seen by whatever filter comes next.
  */
@@ -28,6 +29,7 @@
 #include "tpot_keep.h"
 #include "tpot_splice.h"
 #include "tpot_fit.h"
+#include "tpot_udp.h"
 #include "tpot_tunnel.h"
 #include "tpot_black_hole.h"
 #include "tpot_blocked.h"
@@ -38,12 +40,16 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /* Whether a packet that is not TCP is addressed to our end of a tunnel. */
-static __always_inline int is_tunnel_to_us(const struct packet *p, const struct tpot_config *config)
+static __always_inline int is_tunnel_to_us(struct __sk_buff *skb, const struct packet *p,
+					   const struct tpot_config *config)
 {
-	if (p->family == 4)
-		return p->protocol == IPPROTO_IPIP_ && config->address4 != 0 && p->flow.destination[3] == config->address4;
-	return p->protocol == IPPROTO_IPV6_ && (config->address6[0] | config->address6[3]) != 0 &&
-	       same_address(p->flow.destination, config->address6);
+	int to_us = p->family == 4 ? config->address4 != 0 && p->flow.destination[3] == config->address4
+				   : (config->address6[0] | config->address6[3]) != 0 &&
+					     same_address(p->flow.destination, config->address6);
+
+	if (!to_us)
+		return 0;
+	return p->protocol == (p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_) || is_udp_to_port(skb, p, config->udp_port);
 }
 
 static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
@@ -90,7 +96,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 			return TC_ACT_UNSPEC;
 		return ingress_tcp(skb, &p);
 	}
-	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(&p, config))
+	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(skb, &p, config))
 		return handle_tunnelled(skb, &p);
 	if (p.sound && p.protocol == (p.family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_))
 		return handle_icmp(skb, &p);
@@ -160,8 +166,14 @@ static __noinline int reserve_reply(struct bpf_sock_ops *ops)
 	struct tpot_flow flow = {};
 	struct tpot_taken *taken = transient_of(ops, &flow);
 
-	if (taken && taken->state != TPOT_STATE_EDGE)
-		bpf_reserve_hdr_opt(ops, is_mapped_ipv4(flow.source) ? TPOT_REPLY4_LEN : TPOT_REPLY6_LEN, 0);
+	struct tpot_config *config = config_get();
+
+	if (!config || !taken || taken->state == TPOT_STATE_EDGE)
+		return 0;
+	if (!is_mapped_ipv4(flow.source))
+		bpf_reserve_hdr_opt(ops, TPOT_REPLY6_LEN, 0);
+	else
+		bpf_reserve_hdr_opt(ops, config->udp_port ? TPOT_REPLY4_UDP_LEN : TPOT_REPLY4_LEN, 0);
 	return 0;
 }
 
@@ -192,7 +204,11 @@ static __noinline int write_reply(struct bpf_sock_ops *ops)
 		option[6] = accepted >> 8;
 		option[7] = accepted & 0xff;
 		put_be32(option + 8, config->address4);
-		bpf_store_hdr_opt(ops, option, TPOT_REPLY4_LEN, 0);
+		if (config->udp_port) {
+			option[1] = TPOT_REPLY4_UDP_LEN;
+			__builtin_memcpy(option + 12, &config->udp_port, sizeof(config->udp_port));
+		}
+		bpf_store_hdr_opt(ops, option, config->udp_port ? TPOT_REPLY4_UDP_LEN : TPOT_REPLY4_LEN, 0);
 	} else {
 		option[1] = TPOT_REPLY6_LEN;
 		put_be32(option + 4, config->address6[0]);
@@ -235,6 +251,7 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 		socket->origin = origin_of(taken.state);
 		socket->request_hops = taken.hops;
 		socket->request_capabilities = taken.capabilities;
+		socket->udp = taken.udp;
 	}
 	count(TPOT_R_ESTABLISHED);
 	return 0;

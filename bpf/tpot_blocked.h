@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * A tunnel that does not pass: a reply came, but the node sees nothing of what we send it. As long as it has seen
- * nothing, nothing is lost: the connection goes on plain, and the node carries on as a transparent proxy (rule 8).
+ * nothing, nothing is lost: the connection goes on in UDP where the node takes that, and where UDP does not pass either
+ * it goes on plain, and the node carries on as a transparent proxy (rule 8). tpot/tunnel.ts is the reference.
+ *
+ *   IP in IP ── unheard, a port was offered ──▶ UDP ── unheard ──▶ plain
+ *       └────── unheard, none was ─────────────────────────────────▲
  */
 #ifndef TPOT_BLOCKED_H
 #define TPOT_BLOCKED_H
 
 /* A node repeats its SYN-ACK after 1 s and 3 s: one repetition is a lost packet, two are a blocked tunnel. */
 #define TPOT_UNHEARD_SYN_ACKS 2
+/*
+ * To go on in UDP is harmless: the node takes both, whatever arrives late. So one repetition is enough when TCP itself has
+ * sent its data again twice. To go on plain is not: what arrives late by tunnel makes the node pass plain segments by.
+ */
+#define TPOT_INSISTENT 2
+/* After a silent change: the dup-ACK and what TCP has sent until the next repetition, 2 s or 4 s later, were in UDP. */
+#define TPOT_UNHEARD_IN_UDP 1
 
 /*
- * Whether the other side has acknowledged nothing but our SYN and sent nothing but its own. A packet whose acknowledgement
- * is not of what we have sent proves nothing: somebody who sees no packet of ours has made it up.
+ * Whether the other side has acknowledged nothing but our SYN and sent nothing but its own; TPOT_INSISTENT when, besides,
+ * data was sent again twice. A packet whose acknowledgement is not of what we have sent proves nothing: somebody who sees
+ * no packet of ours has made it up.
  */
 static __always_inline int unheard(struct __sk_buff *skb, const struct packet *p)
 {
@@ -26,14 +38,19 @@ static __always_inline int unheard(struct __sk_buff *skb, const struct packet *p
 		return 0;
 	tcp = bpf_tcp_sock(sk);
 	if (tcp)
-		result = tcp->bytes_acked <= 1 && tcp->bytes_received == 0 && p->ack - tcp->snd_una <= tcp->snd_nxt - tcp->snd_una;
+		result = tcp->bytes_acked <= 1 && tcp->bytes_received == 0 &&
+				 p->ack - tcp->snd_una <= tcp->snd_nxt - tcp->snd_una
+				 ? tcp->icsk_retransmits >= 2 ? TPOT_INSISTENT : 1
+				 : 0;
 	bpf_sk_release(sk);
 	return result;
 }
 
-/* Notes on the socket, for `conns`, that its connection is plain after all. */
-static __always_inline void note_blocked(struct __sk_buff *skb, const struct packet *p)
+/* Notes on the socket, for `conns`, how its connection goes on. */
+static __noinline int note_way(struct __sk_buff *skb, const struct packet *p, int udp)
 {
+	if (!p)
+		return 0;
 	struct bpf_sock_tuple tuple = {};
 	struct tpot_socket *socket;
 	struct bpf_sock *sk;
@@ -41,29 +58,59 @@ static __always_inline void note_blocked(struct __sk_buff *skb, const struct pac
 	fill_tuple(&tuple, p);
 	sk = bpf_sk_lookup_tcp(skb, &tuple, tuple_size(p), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
-		return;
+		return 0;
 	socket = bpf_sk_storage_get(&tpot_sockets, sk, 0, 0);
 	if (socket) {
-		__builtin_memset(socket->next_hop, 0, sizeof(socket->next_hop));
-		socket->leg_reason = TPOT_R_TUNNEL_BLOCKED;
+		socket->udp = udp;
+		if (!udp) {
+			__builtin_memset(socket->next_hop, 0, sizeof(socket->next_hop));
+			socket->leg_reason = TPOT_R_TUNNEL_BLOCKED;
+		}
 	}
 	bpf_sk_release(sk);
+	return 0;
 }
 
-/* `p` is, or is taken for, a segment that arrives from the node. The destination gets no requests for a while. */
-static __noinline int give_tunnel_up(struct __sk_buff *skb, const struct packet *p, struct tpot_tunnel *tunnel)
+/* The destination gets no requests for a while. */
+static __always_inline void give_tunnel_up(const struct packet *p, struct tpot_tunnel *tunnel,
+					   const struct tpot_config *config)
+{
+	struct tpot_flow flow;
+
+	flow_reverse(&flow, &p->flow);
+	tunnel->plain = 1;
+	if (tunnel->udp)
+		forget_udp_node(tunnel->remote);
+	learn_black_hole(&flow, config);
+	count(TPOT_R_TUNNEL_BLOCKED);
+}
+
+/*
+ * What is tried after the way on which the node has heard nothing. `p` is, or is taken for, a segment that arrives from
+ * the node; `repeats`: how many SYN-ACKs may come again in UDP.
+ */
+static __noinline int change_way(const struct packet *p, struct tpot_tunnel *tunnel, __u32 repeats)
 {
 	struct tpot_config *config = config_get();
-	struct tpot_flow flow;
 
 	if (!config || !p || !tunnel)
 		return 0;
-	flow_reverse(&flow, &p->flow);
-	tunnel->plain = 1;
-	learn_black_hole(&flow, config);
-	note_blocked(skb, p);
-	count(TPOT_R_TUNNEL_BLOCKED);
+	if (tunnel->udp || tunnel->udp_port == 0) {
+		give_tunnel_up(p, tunnel, config);
+		return 0;
+	}
+	tunnel->udp = 1;
+	tunnel->repeats = TPOT_UNHEARD_SYN_ACKS - repeats;
+	learn_udp_node(tunnel->remote, config);
+	count(TPOT_R_TUNNEL_UDP);
 	return 0;
+}
+
+static __always_inline void next_way(struct __sk_buff *skb, const struct packet *p, struct tpot_tunnel *tunnel,
+				     __u32 repeats)
+{
+	change_way(p, tunnel, repeats);
+	note_way(skb, p, !tunnel->plain);
 }
 
 /* A SYN-ACK of a connection that is pinned already: the node that sent it has not seen our ACK. */
@@ -73,8 +120,11 @@ static __always_inline void note_repeated_syn_ack(struct __sk_buff *skb, const s
 	/* Another node's answer to the same SYN says nothing about this tunnel. */
 	if (tunnel->plain || !same_address(scan->reply_address, tunnel->remote))
 		return;
-	if (++tunnel->repeats >= TPOT_UNHEARD_SYN_ACKS && unheard(skb, p))
-		give_tunnel_up(skb, p, tunnel);
+	tunnel->repeats++;
+	if (tunnel->repeats < TPOT_UNHEARD_SYN_ACKS && (tunnel->udp || tunnel->udp_port == 0))
+		return;
+	if (unheard(skb, p) >= (tunnel->repeats < TPOT_UNHEARD_SYN_ACKS ? TPOT_INSISTENT : 1))
+		next_way(skb, p, tunnel, TPOT_UNHEARD_IN_UDP);
 }
 
 #endif

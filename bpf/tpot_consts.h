@@ -10,9 +10,11 @@
 #define IPV6_HLEN 40
 #define IPV6_MIN_MTU 1280
 #define TCP_HLEN 20
+#define UDP_HLEN 8
 #define TCP_MAX_OPTIONS 40
 #define IPPROTO_IPIP_ 4
 #define IPPROTO_TCP_ 6
+#define IPPROTO_UDP_ 17
 #define IPPROTO_IPV6_ 41
 
 #define IPV4_DF 0x4000
@@ -53,8 +55,12 @@
 #define TPOT_REPLY6_LEN 20
 #define TPOT_CAPABILITY_TRACE 0x8000
 
+/* Registered for GUE; over IPv6, where a reply has no room for a port, the only one. */
+#define TPOT_UDP_PORT 6080
+#define TPOT_UDP_FIRST_SOURCE_PORT 0xc000
+
 /* Changes whenever a map's layout does: a restarted node adopts pinned maps of its own version only. */
-#define TPOT_LAYOUT_VERSION 2
+#define TPOT_LAYOUT_VERSION 3
 
 #define TPOT_POLICY_ROWS 256 /* per bank; two banks, so that a new table replaces the old in one store */
 #define TPOT_MAX_HELD 64
@@ -65,6 +71,7 @@
 #define TPOT_MAX_TUNNELS 131072
 #define TPOT_MAX_TUNNELS_CLOSED 16384
 #define TPOT_MAX_BLACK_HOLES 4096
+#define TPOT_MAX_UDP_NODES 4096
 #define TPOT_MAX_SPLICES 262144 /* entries: two a connection */
 #define TPOT_MAX_TRUST 2048 /* an old list and a new one */
 #define TPOT_MAX_BYPASS 131072 /* prefixes of both banks */

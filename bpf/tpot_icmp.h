@@ -2,14 +2,15 @@
 /*
  * ICMP errors about tunnel packets (protocol rule 4). They quote our outer header and, behind it, the inner segment:
  *
- *   IP | ICMP, MTU m | outer IP [S→P1] | inner IP S→D | TCP …        as it arrives
+ *   IP | ICMP, MTU m | outer IP [S→P1] (| UDP) | inner IP S→D | TCP …    as it arrives
  *   IP | ICMP, MTU m − outer           | inner IP S→D | TCP …        as TCP understands it
  *
  * Errors about what a node sends to the source quote D's address and are sent to D: those that pass the node are
  * brought to the socket they are about.
  *
  * "Too big" is translated so (RFC 2003 section 5.1), and path-MTU discovery works through the tunnel. "Unreachable"
- * before the node has been heard of means that tunnels do not pass here: the connection goes on plain, nothing is lost.
+ * before the node has been heard of means that this tunnel does not pass here: the connection goes on in UDP or plain,
+ * and nothing is lost.
  */
 #ifndef TPOT_ICMP_H
 #define TPOT_ICMP_H
@@ -24,6 +25,8 @@ struct quoted {
 	__be32 outer[IPV6_HLEN / 4];
 	__u32 outer_length;
 	__u32 tcp; /* where the quoted TCP header is */
+	__be32 udp_header[UDP_HLEN / 4];
+	__u8 udp;
 };
 
 /* tpot_path_mtu.h; not static for the verifier's sake. */
@@ -41,6 +44,13 @@ static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct qu
 	return 1;
 }
 
+/* Reads the UDP header behind an outer one; the offset behind it. */
+static __always_inline __u32 read_quoted_udp(struct __sk_buff *skb, __u32 at, __u8 protocol, struct quoted *q)
+{
+	q->udp = protocol == IPPROTO_UDP_ && bpf_skb_load_bytes(skb, at, q->udp_header, UDP_HLEN) == 0;
+	return q->udp ? at + UDP_HLEN : at;
+}
+
 static __noinline int read_quoted4(struct __sk_buff *skb, __u32 at, struct quoted *q)
 {
 	struct ipv4 inner, *outer;
@@ -48,16 +58,19 @@ static __noinline int read_quoted4(struct __sk_buff *skb, __u32 at, struct quote
 	if (!q)
 		return 0;
 	outer = (struct ipv4 *)q->outer;
-	if (bpf_skb_load_bytes(skb, at, outer, IPV4_HLEN) || bpf_skb_load_bytes(skb, at + IPV4_HLEN, &inner, sizeof(inner)))
+	if (bpf_skb_load_bytes(skb, at, outer, IPV4_HLEN))
 		return 0;
-	if (outer->version_ihl != 0x45 || outer->protocol != IPPROTO_IPIP_ || inner.version_ihl != 0x45 ||
+	at = read_quoted_udp(skb, at + IPV4_HLEN, outer->protocol, q);
+	if (bpf_skb_load_bytes(skb, at, &inner, sizeof(inner)))
+		return 0;
+	if (outer->version_ihl != 0x45 || (outer->protocol != IPPROTO_IPIP_ && !q->udp) || inner.version_ihl != 0x45 ||
 	    inner.protocol != IPPROTO_TCP_ || inner.source != outer->source)
 		return 0;
 	map_ipv4(q->flow.source, inner.source);
 	map_ipv4(q->flow.destination, inner.destination);
 	map_ipv4(q->remote, outer->destination);
-	q->outer_length = IPV4_HLEN;
-	return read_ports(skb, at + 2 * IPV4_HLEN, q);
+	q->outer_length = outer_room(4, q->udp);
+	return read_ports(skb, at + IPV4_HLEN, q);
 }
 
 static __noinline int read_quoted6(struct __sk_buff *skb, __u32 at, struct quoted *q)
@@ -67,15 +80,18 @@ static __noinline int read_quoted6(struct __sk_buff *skb, __u32 at, struct quote
 	if (!q)
 		return 0;
 	outer = (struct ipv6 *)q->outer;
-	if (bpf_skb_load_bytes(skb, at, outer, IPV6_HLEN) || bpf_skb_load_bytes(skb, at + IPV6_HLEN, &inner, sizeof(inner)))
+	if (bpf_skb_load_bytes(skb, at, outer, IPV6_HLEN))
 		return 0;
-	if (outer->next_header != IPPROTO_IPV6_ || inner.next_header != IPPROTO_TCP_)
+	at = read_quoted_udp(skb, at + IPV6_HLEN, outer->next_header, q);
+	if (bpf_skb_load_bytes(skb, at, &inner, sizeof(inner)))
+		return 0;
+	if ((outer->next_header != IPPROTO_IPV6_ && !q->udp) || inner.next_header != IPPROTO_TCP_)
 		return 0;
 	copy_address(q->flow.source, inner.source);
 	copy_address(q->flow.destination, inner.destination);
 	copy_address(q->remote, outer->destination);
-	q->outer_length = IPV6_HLEN;
-	return read_ports(skb, at + 2 * IPV6_HLEN, q);
+	q->outer_length = outer_room(6, q->udp);
+	return read_ports(skb, at + IPV6_HLEN, q);
 }
 
 static __always_inline __u16 fold(__u32 sum)
@@ -87,12 +103,14 @@ static __always_inline __u16 fold(__u32 sum)
 
 /* RFC 1624 over what goes (the outer header), the MTU, and for ICMPv6 the length in the pseudo header. */
 static __always_inline __u16 translated_checksum(const struct icmp *old, const struct icmp *new, struct quoted *q,
-						 __be32 old_length, __be32 new_length)
+						 __u32 family, __be32 old_length, __be32 new_length)
 {
 	__be32 was = old->rest, is = new->rest;
 	__u32 sum = (__u16)~old->checksum;
 
-	if (q->outer_length == IPV4_HLEN)
+	if (q->udp)
+		sum = bpf_csum_diff(q->udp_header, UDP_HLEN, 0, 0, sum);
+	if (family == 4)
 		return fold(bpf_csum_diff(&was, 4, &is, 4, bpf_csum_diff(q->outer, IPV4_HLEN, 0, 0, sum)));
 	sum = bpf_csum_diff(q->outer, IPV6_HLEN, 0, 0, sum);
 	sum = bpf_csum_diff(&old_length, 4, &new_length, 4, sum);
@@ -121,7 +139,7 @@ static __noinline int translate_too_big(struct __sk_buff *skb, const struct pack
 
 	if (!p || !q || bpf_skb_load_bytes(skb, p->l4, &old, sizeof(old)))
 		return TC_ACT_UNSPEC;
-	__u32 overhead = q->outer_length, base = p->family == 4 ? IPV4_HLEN : IPV6_HLEN;
+	__u32 overhead = q->outer_length, base = outer_room(p->family, 0);
 	__u32 mtu = p->family == 4 ? bpf_ntohl(old.rest) & 0xffff : bpf_ntohl(old.rest);
 
 	/* An MTU of 0 (RFC 1191 section 4) leaves the guess to TCP; IP options in front of the error are not worth a case. */
@@ -133,13 +151,13 @@ static __noinline int translate_too_big(struct __sk_buff *skb, const struct pack
 		return TC_ACT_UNSPEC;
 	__u32 length = shorten_ip(skb, p, overhead);
 
-	new.checksum = translated_checksum(&old, &new, q, bpf_htonl(length), bpf_htonl(length - overhead));
+	new.checksum = translated_checksum(&old, &new, q, p->family, bpf_htonl(length), bpf_htonl(length - overhead));
 	bpf_skb_store_bytes(skb, p->l4, &new, sizeof(new), BPF_F_RECOMPUTE_CSUM);
 	count(TPOT_R_ICMP_TRANSLATED);
 	return TC_ACT_UNSPEC; /* on to TCP, as an error about its own segment */
 }
 
-/* The node cannot be reached by tunnel. The functions it calls want a segment that comes from the node. */
+/* The node cannot be reached by this tunnel. The functions it calls want a segment that comes from the node. */
 static __noinline int handle_unreachable(struct __sk_buff *skb, const struct packet *p, const struct quoted *q,
 					 struct tpot_tunnel *tunnel)
 {
@@ -152,7 +170,7 @@ static __noinline int handle_unreachable(struct __sk_buff *skb, const struct pac
 	incoming.family = p->family;
 	flow_reverse(&incoming.flow, &q->flow);
 	if (unheard(skb, &incoming))
-		give_tunnel_up(skb, &incoming, tunnel);
+		next_way(skb, &incoming, tunnel, TPOT_UNHEARD_SYN_ACKS);
 	return TC_ACT_UNSPEC;
 }
 
@@ -231,7 +249,8 @@ static __noinline int handle_icmp(struct __sk_buff *skb, struct packet *p)
 		return handle_icmp_of_taken(skb, &q);
 	struct tpot_tunnel *tunnel = bpf_map_lookup_elem(&tpot_tunnels, &q.flow);
 
-	if (!tunnel || !same_address(tunnel->remote, q.remote))
+	/* What a connection sent before it went on in UDP says nothing about UDP. */
+	if (!tunnel || !same_address(tunnel->remote, q.remote) || tunnel->udp != q.udp)
 		return TC_ACT_UNSPEC;
 	return is_too_big(p, &icmp) ? translate_too_big(skb, p, &q) : handle_unreachable(skb, p, &q, tunnel);
 }

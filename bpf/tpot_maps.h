@@ -112,6 +112,13 @@ struct {
 } tpot_black_holes SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, TPOT_MAX_UDP_NODES);
+	__type(key, struct tpot_address);
+	__type(value, struct tpot_udp_node);
+} tpot_udp_nodes SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);

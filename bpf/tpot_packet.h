@@ -50,6 +50,16 @@ static __always_inline __u32 clock_now(__u64 coarse_ns)
 	return coarse_ns >> CLOCK_SHIFT;
 }
 
+struct udp {
+	__be16 source, destination, length, checksum;
+} __attribute__((packed));
+
+/* What a tunnel's outer header takes. */
+static __always_inline __u32 outer_room(__u32 family, int udp)
+{
+	return (family == 4 ? IPV4_HLEN : IPV6_HLEN) + (udp ? UDP_HLEN : 0);
+}
+
 static __always_inline void map_ipv4(__be32 *mapped, __be32 address)
 {
 	mapped[0] = 0;

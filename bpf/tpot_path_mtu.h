@@ -172,6 +172,8 @@ static __noinline int renew_error(struct __sk_buff *skb, struct packet *p, struc
 	sum = changed(by->sum + (__u16)~icmp.checksum, icmp.rest, rest);
 	if (outer > 0) /* behind an IPv4 header there are zeros */
 		sum += (__u32)bpf_csum_diff(q->outer, sizeof(q->outer), 0, 0, 0);
+	if (outer > 0 && q->udp)
+		sum += (__u32)bpf_csum_diff(q->udp_header, sizeof(q->udp_header), 0, 0, 0);
 	if (outer > 0 && bpf_skb_adjust_room(skb, -(__s32)outer, BPF_ADJ_ROOM_NET, 0))
 		return 0;
 	icmp.rest = rest;
@@ -191,7 +193,7 @@ static __always_inline __u32 learn_mtu(struct __sk_buff *skb, const struct packe
 
 	if (q->outer_length > 0) {
 		tunnel = bpf_map_lookup_elem(&tpot_tunnels, &splice->out);
-		if (!tunnel || !same_address(tunnel->remote, q->remote))
+		if (!tunnel || !same_address(tunnel->remote, q->remote) || tunnel->udp != q->udp)
 			return 0;
 	}
 	if (p->l4 - p->l3 != ip_header_of(p) || bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)) ||

@@ -98,7 +98,7 @@ static __noinline int check_syn_ack(struct __sk_buff *skb, const struct packet *
 		return TC_ACT_SHOT;
 	}
 	bpf_check_mtu(skb, 0, &mtu, 0, 0);
-	__u32 overhead = (p->family == 4 ? 2 * IPV4_HLEN : 2 * IPV6_HLEN) + TCP_HLEN;
+	__u32 overhead = outer_room(p->family, 0) + outer_room(p->family, 1) + TCP_HLEN;
 
 	/*
 	 * No IPv6 host sends packets below 1280 bytes (RFC 8200 section 5), whatever a router says: where a link carries no
@@ -251,16 +251,20 @@ static __always_inline int load_reply(struct bpf_sock_ops *ops, const struct tpo
 
 static __always_inline void pin(struct tpot_socket *socket, const struct tpot_flow *flow, const struct option_scan *scan)
 {
-	struct tpot_tunnel tunnel = { .udp_port = scan->reply_udp_port, .capabilities = scan->reply_capabilities };
+	struct tpot_tunnel tunnel = { .udp_port = offered_udp_port(scan), .capabilities = scan->reply_capabilities };
 
 	copy_address(tunnel.remote, scan->reply_address);
 	use_tables(TPOT_UNUSED_TUNNELS);
+	tunnel.udp = tunnel.udp_port != 0 && wants_udp(tunnel.remote);
 	if (bpf_map_update_elem(&tpot_tunnels, flow, &tunnel, BPF_ANY)) {
 		socket->leg_reason = TPOT_R_TABLE_FULL; /* the node sees plain segments and carries on (rule 8) */
 		count(TPOT_R_TABLE_FULL);
 		return;
 	}
 	add_tunnels(1);
+	if (tunnel.udp)
+		count(TPOT_R_TUNNEL_UDP_REMEMBERED);
+	socket->udp = tunnel.udp;
 	copy_address(socket->next_hop, scan->reply_address);
 	socket->reply_capabilities = scan->reply_capabilities;
 	socket->leg_reason = TPOT_R_REPLY_ACCEPTED;

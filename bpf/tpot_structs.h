@@ -37,6 +37,7 @@ enum tpot_splice_flag {
 	TPOT_SPLICE_PEER_FIN = 64,   /* a FIN went the other way: `peer_fin` acknowledges it */
 	TPOT_SPLICE_PEER_DONE = 128, /* and it has been acknowledged */
 	TPOT_SPLICE_RESET = 256,     /* a RST went either way */
+	TPOT_SPLICE_UDP = 512,       /* that tunnel is in UDP; for who lists the connections */
 };
 
 /* Every decision and every drop. The text form is the name in lower case with dashes, without TPOT_R_. */
@@ -58,6 +59,7 @@ enum tpot_reason {
 	TPOT_R_PASS_LOCAL,
 	TPOT_R_PASS_PLAIN_OF_TUNNELLED,
 	TPOT_R_DECAP_OK,
+	TPOT_R_DECAP_UDP_OK,
 	TPOT_R_DROP_DECAP_UNKNOWN,
 	TPOT_R_DROP_DECAP_SOURCE,
 	TPOT_R_DROP_DECAP_MALFORMED,
@@ -80,6 +82,7 @@ enum tpot_reason {
 	TPOT_R_DROP_REPLY_OWN,
 	TPOT_R_BLACK_HOLE_LEARNED,
 	TPOT_R_ENCAP_OK,
+	TPOT_R_ENCAP_UDP_OK,
 	TPOT_R_ENCAP_FAILED,
 	TPOT_R_SPLICE_FORWARDED,
 	TPOT_R_SPLICE_CUT,
@@ -94,6 +97,8 @@ enum tpot_reason {
 	TPOT_R_DROP_SPLICE_NO_ROUTE,
 	TPOT_R_DROP_SPLICE_FAILED,
 	TPOT_R_TUNNEL_BLOCKED,
+	TPOT_R_TUNNEL_UDP,
+	TPOT_R_TUNNEL_UDP_REMEMBERED,
 	TPOT_R_ICMP_TRANSLATED,
 	TPOT_R_ICMP_DELIVERED,
 	TPOT_R_COUNT,
@@ -127,6 +132,8 @@ struct tpot_config {
 	__u32 policy; /* bank in bit 31, number of rows below */
 	__u32 black_hole_first_seconds;
 	__u32 black_hole_max_seconds;
+	__be16 udp_port; /* where tunnels in UDP end; 0: nowhere */
+	__u16 unused;
 };
 
 struct tpot_policy_row {
@@ -180,7 +187,7 @@ struct tpot_taken {
 	enum tpot_state state;
 	__u16 capabilities;
 	__u8 hops;
-	__u8 unused;
+	__u8 udp; /* the last tunnel packet came in UDP */
 	__u16 mss; /* of its SYN; 0: it had none */
 	__u16 unused2;
 };
@@ -192,7 +199,8 @@ struct tpot_tunnel {
 	__u16 capabilities;
 	__u8 repeats; /* SYN-ACKs that came again */
 	__u8 plain;   /* tunnels do not pass here: given up before anything was lost */
-	__u16 unused;
+	__u8 udp;     /* IP in IP does not pass here: in UDP */
+	__u8 unused;
 };
 
 /*
@@ -232,6 +240,13 @@ struct tpot_black_hole {
 	__u32 times;
 };
 
+/* A node that is reached in UDP, because IP in IP does not pass on the way. */
+struct tpot_udp_node {
+	__u64 until_ns; /* CLOCK_MONOTONIC */
+	__u32 seconds;  /* how long this time; doubles */
+	__u32 unused;
+};
+
 struct tpot_prefix {
 	__u32 length;  /* in bits of what follows: the family is whole in every prefix, so ::/0 holds no IPv4 address */
 	__be32 family; /* 4 or 6 */
@@ -252,7 +267,7 @@ struct tpot_socket {
 	__u8 request_hops;        /* a leg: to send; a taken connection: as received */
 	__u8 syns;                /* SYNs sent so far */
 	__u8 requests;            /* of them with the option */
-	__u8 unused;
+	__u8 udp;                 /* the tunnel to `next_hop`, or of a taken connection, is in UDP */
 };
 
 #endif

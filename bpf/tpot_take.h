@@ -356,7 +356,7 @@ static __noinline int finish_syn_ack(struct __sk_buff *skb, const struct packet 
 	if (taken->state == TPOT_STATE_SYN_RECEIVED)
 		taken->state = TPOT_STATE_SYN_ANSWERED;
 	if (read_options(skb, p, config, &scan)) {
-		__u32 overhead = p->family == 4 ? IPV4_HLEN : IPV6_HLEN;
+		__u32 overhead = outer_room(p->family, 1);
 
 		lower_mss(skb, p, &scan, overhead, mss_ceiling(taken, overhead));
 	}

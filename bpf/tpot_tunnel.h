@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* IP-in-IP (RFC 2003; RFC 2473 for IPv6): taking the outer header off with every check, and putting it on. */
+/* IP-in-IP (RFC 2003; RFC 2473 for IPv6), and the same in UDP: taking the outer header off with every check, and putting it on. */
 #ifndef TPOT_TUNNEL_H
 #define TPOT_TUNNEL_H
 
 struct outer {
 	__be32 source[4];
-	__u32 length;  /* of the outer header */
+	__u32 length;  /* of the outer header, with that of UDP */
 	__u32 payload; /* what follows it, by its own length field and present in the packet */
 	struct tpot_splice *splice; /* that the inner segment belongs to; null: none */
+	__be16 source_port; /* of UDP */
+	__u8 udp;
 };
 
 /* Whether an inner IPv4 header is whole, no fragment, and in front of a TCP segment; fills the packet. */
@@ -81,7 +83,7 @@ static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packe
 	return scan.legal ? TPOT_R_NONE : TPOT_R_DROP_DECAP_OPTIONS;
 }
 
-/* Rule 7: only what a known connection's own source sent comes out of a tunnel. */
+/* Rule 7: only what a known connection's own source sent comes out of a tunnel. TPOT_R_NONE, or why it does not. */
 static __always_inline __u32 check_known(const struct packet *p, struct outer *outer, const struct tpot_config *config)
 {
 	struct tpot_splice *splice = find_splice(&p->flow, config);
@@ -90,7 +92,7 @@ static __always_inline __u32 check_known(const struct packet *p, struct outer *o
 	if (splice && !(splice->flags & TPOT_SPLICE_HOLD)) {
 		if (!(splice->flags & TPOT_SPLICE_TUNNELLED) || (p->flags & TCP_SYN))
 			return TPOT_R_DROP_DECAP_UNKNOWN;
-		return same_address(splice->outer_source, outer->source) ? TPOT_R_DECAP_OK : TPOT_R_DROP_DECAP_SOURCE;
+		return same_address(splice->outer_source, outer->source) ? TPOT_R_NONE : TPOT_R_DROP_DECAP_SOURCE;
 	}
 	struct tpot_taken *taken = find_taken(&p->flow);
 
@@ -103,7 +105,8 @@ static __always_inline __u32 check_known(const struct packet *p, struct outer *o
 	if (!same_address(taken->outer_source, outer->source))
 		return TPOT_R_DROP_DECAP_SOURCE;
 	taken->state = TPOT_STATE_TUNNELLED;
-	return TPOT_R_DECAP_OK;
+	taken->udp = outer->udp;
+	return TPOT_R_NONE;
 }
 
 /* The packet becomes the inner one, where it is. */
@@ -132,11 +135,37 @@ static __always_inline int read_outer(const struct __sk_buff *skb, const struct 
 	return 1;
 }
 
+/* Goes on behind the UDP header; 0 when that does not fit. Its checksum may be 0 or anything: see store_udp. */
+static __always_inline int read_outer_udp(struct __sk_buff *skb, struct packet *p, struct outer *outer)
+{
+	__u32 length;
+	struct udp udp;
+
+	if (outer->payload < UDP_HLEN || bpf_skb_load_bytes(skb, p->l4, &udp, sizeof(udp)))
+		return 0;
+	length = bpf_ntohs(udp.length);
+	if (length < UDP_HLEN || length > outer->payload)
+		return 0;
+	outer->udp = 1;
+	outer->source_port = udp.source;
+	outer->length += UDP_HLEN;
+	outer->payload = length - UDP_HLEN;
+	p->l4 += UDP_HLEN;
+	return 1;
+}
+
 static __always_inline __u16 ipv4_checksum(const struct ipv4 *ip)
 {
 	const __be32 *words = (const __be32 *)ip;
 
 	return ~fold16((__u64)words[0] + words[1] + words[2] + words[3] + words[4]);
+}
+
+static __always_inline __u32 outer_protocol(const struct packet *p, const struct tpot_tunnel *tunnel)
+{
+	if (tunnel->udp)
+		return IPPROTO_UDP_;
+	return p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_;
 }
 
 /* The outer header of a tunnel packet that goes on in another tunnel; it keeps its class, and a CE mark with it. */
@@ -171,28 +200,41 @@ static __noinline int renew_outer(struct __sk_buff *skb, const struct packet *p,
 	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
 }
 
+static __noinline int renew_outer_udp(struct __sk_buff *skb, const struct packet *p, __u32 l3,
+				      const struct tpot_flow *flow, __be16 port)
+{
+	__u32 at = l3 + (p ? outer_room(p->family, 0) : 0);
+
+	return p && flow ? store_udp(skb, at, flow, port, p->end - at) : -1;
+}
+
 /*
  * From one tunnel into the next: the inner segment is mapped where it is and the outer header renewed. Taking the
  * header off and putting one on again would move the frame twice, and the kernel refuses the latter: a packet that
- * has been encapsulated is marked so for good. SPLICE_GO_ON: the other leg has no tunnel.
+ * has been encapsulated is marked so for good. SPLICE_GO_ON: the other leg has no tunnel, or one of another kind;
+ * the node joins no legs of both kinds.
  */
-static __noinline int tunnel_on(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, __u32 l3)
+static __noinline int tunnel_on(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
+				const struct outer *outer, __u32 l3)
 {
 	struct tpot_tunnel *tunnel;
 	int verdict;
 
-	if (!p || !splice || (splice->flags & TPOT_SPLICE_HOLD) || tables_unused(TPOT_UNUSED_TUNNELS))
+	if (!p || !splice || !outer || (splice->flags & TPOT_SPLICE_HOLD) || tables_unused(TPOT_UNUSED_TUNNELS))
 		return SPLICE_GO_ON;
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &splice->out);
-	if (!tunnel || tunnel->plain)
+	if (!tunnel || tunnel->plain || tunnel->udp != outer->udp ||
+	    outer->length != outer_room(p->family, tunnel->udp))
 		return SPLICE_GO_ON;
 	verdict = map_spliced(skb, p, splice, 1);
 	if (verdict != TC_ACT_OK)
 		return verdict;
 	if (renew_outer(skb, p, l3, splice->out.source, tunnel->remote))
 		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
+	if (tunnel->udp && renew_outer_udp(skb, p, l3, &splice->out, tunnel->udp_port))
+		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
 	p->l3 = l3;
-	return route_spliced(skb, p, splice->out.source, tunnel->remote, p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_);
+	return route_spliced(skb, p, splice->out.source, tunnel->remote, outer_protocol(p, tunnel));
 }
 
 /* A tunnelled segment that has passed every check: it goes on spliced, or to its socket. */
@@ -204,10 +246,10 @@ static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, 
 
 	if (!config || !p || !outer)
 		return TC_ACT_SHOT;
-	count(TPOT_R_DECAP_OK);
+	count(outer->udp ? TPOT_R_DECAP_UDP_OK : TPOT_R_DECAP_OK);
 	splice = outer->splice;
-	if (splice && outer->length == (p->family == 4 ? IPV4_HLEN : IPV6_HLEN)) {
-		verdict = tunnel_on(skb, p, splice, p->l3 - outer->length);
+	if (splice) {
+		verdict = tunnel_on(skb, p, splice, outer, p->l3 - outer->length);
 		if (verdict != SPLICE_GO_ON)
 			return verdict;
 	}
@@ -228,55 +270,105 @@ static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, 
 	return deliver_segment(skb, p, config);
 }
 
+/*
+ * Whether a UDP packet that is none of a connection's is for somebody else here. As long as the node runs it holds the
+ * port with a socket that has its mark; afterwards the programs may stand longer than that (spliced connections).
+ */
+static __noinline int is_port_of_another(struct __sk_buff *skb, const struct outer *outer, __u32 family)
+{
+	struct tpot_config *config = config_get();
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	int another;
+
+	if (!config || !outer)
+		return 0;
+	if (family == 4) {
+		tuple.ipv4.saddr = outer->source[3];
+		tuple.ipv4.daddr = config->address4;
+		tuple.ipv4.sport = outer->source_port;
+		tuple.ipv4.dport = config->udp_port;
+		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		copy_address(tuple.ipv6.saddr, outer->source);
+		copy_address(tuple.ipv6.daddr, config->address6);
+		tuple.ipv6.sport = outer->source_port;
+		tuple.ipv6.dport = config->udp_port;
+		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	another = sk->mark != config->mark;
+	bpf_sk_release(sk);
+	return another;
+}
+
 /* A tunnel packet to our own address: its inner segment is delivered, or it ends here with a counter. */
 static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
 	struct outer outer = {};
+	__u32 udp;
 
 	if (!p)
 		return TC_ACT_UNSPEC;
-	if (p->sound && read_outer(skb, p, &outer))
+	udp = p->protocol == IPPROTO_UDP_;
+	if (p->sound && read_outer(skb, p, &outer) && (!udp || read_outer_udp(skb, p, &outer)))
 		reason = judge_inner(skb, p, &outer);
-	if (reason == TPOT_R_DECAP_OK)
+	if (reason == TPOT_R_NONE)
 		return accept_tunnelled(skb, p, &outer);
+	if (udp && is_port_of_another(skb, &outer, p->family))
+		return TC_ACT_UNSPEC;
 	count(reason);
 	return TC_ACT_SHOT;
+}
+
+/* For a packet of many segments, which the kernel or the card still has to cut: what each gets in front. */
+static __always_inline __u64 room_flags(__u64 family_flag, const struct tpot_tunnel *tunnel)
+{
+	return family_flag | BPF_F_ADJ_ROOM_FIXED_GSO | (tunnel->udp ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : 0);
 }
 
 /* RFC 2003 section 3.1. The outer source is the inner one; DF always, so a small MTU is told, not hidden. */
 static __always_inline int push_outer4(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
 {
+	__u32 room = outer_room(4, tunnel->udp), length = p->end - p->l3 + room;
 	struct ipv4 outer = {};
 
-	if (bpf_skb_adjust_room(skb, IPV4_HLEN, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO))
+	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, room_flags(BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, tunnel)))
 		return -1;
 	outer.version_ihl = 0x45;
 	outer.tos = p->traffic_class; /* DSCP and ECN, RFC 6040 section 4.1 normal mode */
-	outer.total_length = bpf_htons(p->end - p->l3 + IPV4_HLEN);
+	outer.total_length = bpf_htons(length);
 	outer.fragment = bpf_htons(IPV4_DF);
 	outer.ttl = OUTER_TTL;
-	outer.protocol = IPPROTO_IPIP_;
+	outer.protocol = outer_protocol(p, tunnel);
 	outer.source = p->flow.source[3];
 	outer.destination = tunnel->remote[3];
 	outer.checksum = ipv4_checksum(&outer);
+	if (tunnel->udp && store_udp(skb, p->l3 + IPV4_HLEN, &p->flow, tunnel->udp_port, length - IPV4_HLEN))
+		return -1;
 	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof(outer), 0);
 }
 
 static __always_inline int push_outer6(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
 {
+	__u32 room = outer_room(6, tunnel->udp), length;
 	struct ipv6 inner, outer = {};
 
 	if (bpf_skb_load_bytes(skb, p->l3, &inner, sizeof(inner)))
 		return -1;
-	if (bpf_skb_adjust_room(skb, IPV6_HLEN, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO))
+	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, room_flags(BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, tunnel)))
 		return -1;
+	length = bpf_ntohs(inner.payload_length) + room;
 	outer.version_class_label = inner.version_class_label;
-	outer.payload_length = bpf_htons(bpf_ntohs(inner.payload_length) + IPV6_HLEN);
-	outer.next_header = IPPROTO_IPV6_;
+	outer.payload_length = bpf_htons(length);
+	outer.next_header = outer_protocol(p, tunnel);
 	outer.hop_limit = OUTER_TTL;
 	copy_address(outer.source, p->flow.source);
 	copy_address(outer.destination, tunnel->remote);
+	if (tunnel->udp && store_udp(skb, p->l3 + IPV6_HLEN, &p->flow, tunnel->udp_port, length))
+		return -1;
 	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof(outer), 0);
 }
 
@@ -295,7 +387,7 @@ static __always_inline int route_outer(struct __sk_buff *skb, struct packet *p, 
 	p->now = clock_now(bpf_ktime_get_coarse_ns());
 	if (!is_route(route, from, p->flow.source, tunnel->remote, p->now)) {
 		set_route_ends(route, from, p->flow.source, tunnel->remote);
-		look_up_route(skb, p, route, p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_, BPF_FIB_LOOKUP_OUTPUT);
+		look_up_route(skb, p, route, outer_protocol(p, tunnel), BPF_FIB_LOOKUP_OUTPUT);
 	}
 	return route->ifindex == 0 || takes_route(skb, p, route) ? TC_ACT_OK : redirect_by(route);
 }
@@ -326,7 +418,7 @@ static __noinline int send_tunnelled(struct __sk_buff *skb, struct packet *p)
 		count(TPOT_R_ENCAP_FAILED);
 		return TC_ACT_SHOT;
 	}
-	count(TPOT_R_ENCAP_OK);
+	count(tunnel.udp ? TPOT_R_ENCAP_UDP_OK : TPOT_R_ENCAP_OK);
 	return route_outer(skb, p, &tunnel);
 }
 

@@ -14,6 +14,7 @@ describe('status for people', () => {
     cache: { entries: 1 },
     kernel: { release: '6.1.0' },
     blackHoles: [],
+    udpNodes: [],
   } as const;
 
   it('has a section per subject', () => {
@@ -38,6 +39,7 @@ describe('connections for people', () => {
       destination: '[2001:db8::9]:80',
       via: 'tunnel',
       nextHop: null,
+      nextVia: null,
       state: 'relaying',
       action: 'relay',
       reason: 'plain-no-reply',

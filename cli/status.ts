@@ -20,6 +20,12 @@ function formatHoles(blackHoles: NodeStatus['blackHoles']): string {
   return `black holes (get no requests for so long):\n${table(['DESTINATION', 'LEFT'], rows)}`;
 }
 
+function formatUdpNodes(udpNodes: NodeStatus['udpNodes']): string[] {
+  if (udpNodes.length === 0) return [];
+  const rows = udpNodes.map(({ node, secondsLeft }) => [node, formatAge(secondsLeft)]);
+  return [`nodes reached in UDP (IP in IP did not pass):\n${table(['NODE', 'LEFT'], rows)}`];
+}
+
 export function formatStatus(status: NodeStatus): string {
   const { name, state, addresses, uptimeSeconds, connections } = status;
   return [
@@ -34,6 +40,7 @@ export function formatStatus(status: NodeStatus): string {
     section('kernel', status.kernel),
     section('counters', status.counters),
     formatHoles(status.blackHoles),
+    ...formatUdpNodes(status.udpNodes),
   ].join('\n\n');
 }
 
@@ -60,7 +67,7 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
       row.client,
       row.destination,
       row.via,
-      row.nextHop,
+      row.nextVia === 'tunnel-udp' ? `${row.nextHop ?? ''} (udp)` : row.nextHop,
       row.state,
       row.action,
       row.reason,

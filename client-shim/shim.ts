@@ -59,7 +59,7 @@ export class Shim {
       requestHops: hops,
       syns: 0,
       requests: 0,
-      unused: 0,
+      udp: 0,
     });
   }
 

@@ -105,6 +105,11 @@ export function finishOnClose(fd: number): void {
 
 const SOCK_DGRAM = 2;
 
+/** A close-on-exec UDP socket of the family; the caller owns the descriptor. */
+export function udpSocket(domain: typeof AF_INET | typeof AF_INET6): number {
+  return check('socket', cSocket(domain, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) as number);
+}
+
 /** The address this machine sends from towards `address`, as the routing table says; 4 or 16 bytes. */
 export function sourceAddress(address: Uint8Array): Uint8Array {
   const six = address.length === 16;

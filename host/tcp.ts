@@ -26,8 +26,16 @@ const TCP_ESTABLISHED = 1;
 const TCP_FIN_WAIT2 = 5;
 const TCP_TIME_WAIT = 6;
 /** struct tcp_info, as far as it is read here; Linux only ever appends to it. */
-const AT = { state: 0, options: 5, scales: 6, sendMss: 16, roundTrip: 68 } as const;
-const INFO_LENGTH = 104;
+const AT = {
+  state: 0,
+  options: 5,
+  scales: 6,
+  sendMss: 16,
+  roundTrip: 68,
+  acked: 120,
+  received: 128,
+} as const;
+const INFO_LENGTH = 136;
 /** Bits of tcpi_options. */
 const OPTION = { timestamps: 1, sack: 2, windowScale: 4, ecn: 8 } as const;
 
@@ -59,6 +67,8 @@ export interface TcpInfo {
   readonly ourScale: number;
   /** Payload of a full segment, the options of every segment taken off. */
   readonly sendMss: number;
+  /** The other side has acknowledged more than our SYN, or sent more than its own. */
+  readonly heard: boolean;
 }
 
 export function tcpInfo(fd: number): TcpInfo {
@@ -76,6 +86,7 @@ export function tcpInfo(fd: number): TcpInfo {
     theirScale: scales & 15,
     ourScale: scales >> 4,
     sendMss: info.readUInt32LE(AT.sendMss),
+    heard: info.readBigUInt64LE(AT.acked) > 1n || info.readBigUInt64LE(AT.received) > 0n,
   };
 }
 

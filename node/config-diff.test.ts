@@ -24,6 +24,9 @@ const BEFORE: NodeConfig = {
   cacheBytes: 1 << 20,
   spliceAbove: 0,
   maxConnections: 100,
+  maxSplices: 100,
+  spliceIdleMs: 1000,
+  udp: undefined,
   drainTimeoutMs: 1000,
 };
 const diff = (after: Partial<NodeConfig>) => diffConfigs(BEFORE, { ...BEFORE, ...after });

@@ -108,6 +108,12 @@ export function configValues(config: NodeConfig): [string, string][] {
         ? 'true: SYNs without a request are taken too'
         : 'false: only SYNs with a request are taken',
     ],
+    [
+      'udpEncapsulation',
+      config.udp === undefined
+        ? 'false: where IP in IP does not pass, connections are plain'
+        : `port ${config.udp.port}: offered for paths on which IP in IP does not pass`,
+    ],
     ['cache.memory', formatSize(config.cacheBytes)],
     [
       'cache.spliceAbove',

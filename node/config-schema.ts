@@ -23,6 +23,7 @@ export interface RawConfig {
   readonly hops?: number;
   readonly trust?: readonly string[];
   readonly edge?: boolean;
+  readonly udpEncapsulation?: boolean | { readonly port?: number };
   readonly cache?: { readonly memory?: string | number; readonly spliceAbove?: string | number };
   readonly limits?: { readonly connections?: number; readonly splices?: number };
   readonly splice?: { readonly idle?: string };

@@ -71,6 +71,17 @@ describe('a valid file', () => {
     });
   });
 
+  it.each([
+    ['', { port: 6080, required: false }],
+    ['udpEncapsulation: true', { port: 6080, required: false }],
+    ['udpEncapsulation: {}', { port: 6080, required: false }],
+    ['udpEncapsulation: { port: 6080 }', { port: 6080, required: true }],
+    ['udpEncapsulation: { port: 4789 }', { port: 4789, required: true }],
+    ['udpEncapsulation: false', undefined],
+  ])('reads `%s`', (text, udp) => {
+    expect(load(`address: 198.18.1.1\n${text}`).udp).toEqual(udp);
+  });
+
   it('takes defaults for what it leaves out', () => {
     const config = load('address: 198.18.1.1');
     expect(config).toMatchObject({

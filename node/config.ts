@@ -10,6 +10,7 @@ import { TpotError } from '../core/errors.js';
 import type { BypassEntry } from '../tpot/bypass.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
 import { parseServerName } from '../tpot/server-names.js';
+import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { globalAddresses } from './addresses.js';
 import { resolveBypass } from './bypass-list.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
@@ -22,6 +23,12 @@ import { parseDuration, parsePortRange, parseSize } from './units.js';
  * through this process. `pass`: do not take.
  */
 export type Action = 'cache' | 'splice' | 'relay' | 'pass';
+
+/** A port that was chosen must be free; without the default one the node starts all the same. */
+export interface UdpOffer {
+  readonly port: number;
+  readonly required: boolean;
+}
 
 /** A configuration with every value resolved. Sizes in bytes, durations in milliseconds. */
 export interface NodeConfig {
@@ -41,6 +48,8 @@ export interface NodeConfig {
   readonly hops: number;
   readonly trust: readonly Prefix[];
   readonly edge: boolean;
+  /** Where tunnels in UDP end; undefined offers none. */
+  readonly udp: UdpOffer | undefined;
   readonly cacheBytes: number;
   /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
   readonly spliceAbove: number;
@@ -187,6 +196,12 @@ function contradictions(
   return found;
 }
 
+function toUdpOffer(written: RawConfig['udpEncapsulation']): UdpOffer | undefined {
+  if (written === false) return undefined;
+  const port = typeof written === 'object' ? written.port : undefined;
+  return { port: port ?? UDP_TUNNEL_PORT, required: port !== undefined };
+}
+
 function complete(
   raw: RawConfig,
   rules: readonly Rule<Action>[],
@@ -204,6 +219,7 @@ function complete(
     hops: raw.hops ?? DEFAULTS.hops,
     trust: toPrefixes(raw.trust ?? DEFAULTS.trust),
     edge: raw.edge ?? false,
+    udp: toUdpOffer(raw.udpEncapsulation),
     cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
     spliceAbove: parseSize(String(raw.cache?.spliceAbove ?? DEFAULTS.spliceAbove)) ?? 0,
     maxConnections: raw.limits?.connections ?? DEFAULTS.connections,

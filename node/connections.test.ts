@@ -4,7 +4,7 @@ import { ip } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
 import { accepted, portOf, readSome, Sockets } from '../test/loopback.js';
 import { ConnectionTable, formatEndpoint } from './connections.js';
-import type { TakenInfo } from './data-path.js';
+import type { LegInfo, TakenInfo } from './data-path.js';
 
 const sockets = new Sockets();
 afterEach(() => sockets.close());
@@ -47,6 +47,7 @@ describe('the connection table', () => {
         destination: '[2001:db8::1]:80',
         via: 'tunnel',
         nextHop: null,
+        nextVia: null,
         state: 'connecting',
         action: 'relay',
         reason: 'taken',
@@ -61,7 +62,23 @@ describe('the connection table', () => {
     expect(table.rows()).toMatchObject([{ state: 'relaying', nextHop: '198.18.2.2', reason: 'tunnelled' }]);
     far.end();
     await once(near, 'end');
-    expect(table.rows()).toMatchObject([{ state: 'closing' }]);
+    expect(table.rows()).toMatchObject([{ state: 'closing', nextVia: 'tunnel' }]);
+  });
+
+  it('follows a leg whose tunnel turns out not to pass', async () => {
+    const table = new ConnectionTable(clock);
+    const connection = table.open((await pair()).near, client, destination, { ...tunnel, udp: true });
+    const nextHop = ip('198.18.2.2');
+    let now: LegInfo | undefined = { nextHop, reason: 'tunnelled' };
+    connection.legConnected(now, () => now);
+    expect(table.rows()).toMatchObject([{ via: 'tunnel-udp', nextVia: 'tunnel' }]);
+    now = { nextHop, reason: 'tunnelled-udp' };
+    expect(table.rows()).toMatchObject([{ nextVia: 'tunnel-udp', reason: 'tunnelled-udp' }]);
+    now = { nextHop: undefined, reason: 'plain-tunnel-blocked' };
+    expect(table.rows()).toMatchObject([{ nextHop: null, nextVia: null, reason: 'plain-tunnel-blocked' }]);
+    now = undefined; // the leg has gone
+    expect(table.rows()).toMatchObject([{ reason: 'plain-tunnel-blocked' }]);
+    expect(connection.reasons).toEqual(['taken', 'tunnelled', 'tunnelled-udp', 'plain-tunnel-blocked']);
   });
 
   it.each([

@@ -16,9 +16,12 @@ export interface ConnectionRow {
   /** `192.0.2.1:80` or `[2001:db8::1]:80`. */
   readonly client: string;
   readonly destination: string;
-  readonly via: 'tunnel' | 'edge';
+  /** `tunnel`: IP in IP. */
+  readonly via: 'tunnel' | 'tunnel-udp' | 'edge';
   /** The node the next leg is pinned to; null while unknown or when the leg is plain TCP. */
   readonly nextHop: string | null;
+  /** How; null where `nextHop` is. */
+  readonly nextVia: 'tunnel' | 'tunnel-udp' | null;
   readonly state: ConnectionState;
   readonly action: 'cache' | 'splice' | 'relay';
   readonly reason: string;
@@ -50,6 +53,10 @@ export function formatEndpoint({ address, port }: Endpoint): string {
   return address.family === 6 ? `[${formatIp(address)}]:${port}` : `${formatIp(address)}:${port}`;
 }
 
+function tunnelKind(udp: boolean | undefined): 'tunnel' | 'tunnel-udp' {
+  return udp === true ? 'tunnel-udp' : 'tunnel';
+}
+
 /** Codes of tpot/reasons.ts. */
 const TAKEN_REASON: Readonly<Record<TakenInfo['via'], string>> = {
   tunnel: 'taken',
@@ -70,6 +77,7 @@ export class Connection {
   readonly #reasons: string[];
   #leg: LegInfo | undefined;
   #names: TlsNames | undefined;
+  #lookAgain: () => LegInfo | undefined = () => undefined;
 
   constructor(
     socket: Socket,
@@ -95,11 +103,23 @@ export class Connection {
     if (!this.#reasons.includes(reason)) this.#reasons.push(reason);
   }
 
-  /** Notes what became of the next leg, once it is connected. */
-  legConnected(leg: LegInfo): void {
+  /**
+   * Notes what became of the next leg, once it is connected. A tunnel that turns out not to pass changes that within
+   * seconds: `lookAgain` tells, as long as the leg is there.
+   */
+  legConnected(leg: LegInfo, lookAgain?: () => LegInfo | undefined): void {
     this.#leg = leg;
     this.because(leg.reason);
+    if (lookAgain !== undefined) this.#lookAgain = lookAgain;
     if (this.state === 'connecting') this.state = 'relaying';
+  }
+
+  /** Notes what became of the next leg since it was connected. */
+  refreshLeg(): void {
+    const leg = this.#left ? undefined : this.#lookAgain();
+    if (leg === undefined || leg.reason === this.#leg?.reason) return;
+    this.#leg = leg;
+    this.because(leg.reason);
   }
 
   /** Notes what the client's first bytes asked for. */
@@ -143,8 +163,9 @@ export class Connection {
     return {
       client: formatEndpoint(this.client),
       destination: formatEndpoint(this.destination),
-      via: this.taken.via === 'tunnel' ? 'tunnel' : 'edge',
+      via: this.taken.via === 'tunnel' ? tunnelKind(this.taken.udp) : 'edge',
       nextHop: this.#leg?.nextHop === undefined ? null : formatIp(this.#leg.nextHop),
+      nextVia: this.#leg?.nextHop === undefined ? null : tunnelKind(this.#leg.reason === 'tunnelled-udp'),
       state: this.state === 'relaying' && halfClosed ? 'closing' : this.state,
       action: this.action,
       // What became of the leg says most; before there is one, the latest.
@@ -166,8 +187,9 @@ function splicedRow(one: SplicedConnection, known: SplicedNames): ConnectionRow 
   return {
     client,
     destination,
-    via: one.tunnelled ? 'tunnel' : 'edge',
+    via: one.tunnelled ? tunnelKind(one.udp) : 'edge',
     nextHop: one.nextHop === undefined ? null : formatIp(one.nextHop),
+    nextVia: one.nextHop === undefined ? null : tunnelKind(one.nextHopUdp),
     state: one.closing ? 'closing' : 'spliced',
     action: 'splice',
     reason: 'spliced',
@@ -252,13 +274,19 @@ export class ConnectionTable {
     const now = this.#clock.monotonic();
     return [
       ...Array.from(spliced, (one) => splicedRow(one, this.#splicedNames)),
-      ...Array.from(this.#live, (connection) => connection.row(now)),
+      ...Array.from(this.#live, (connection) => {
+        connection.refreshLeg();
+        return connection.row(now);
+      }),
     ];
   }
 
   totals(): ConnectionTotals {
     const sums = this.#ended.clone();
-    for (const connection of this.#live) sums.add(connection);
+    for (const connection of this.#live) {
+      connection.refreshLeg();
+      sums.add(connection);
+    }
     const { total, bytesIn, bytesOut, byAction, byReason } = sums;
     return { open: this.#live.size, total, bytesIn, bytesOut, byAction, byReason };
   }

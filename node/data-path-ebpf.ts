@@ -34,6 +34,7 @@ import { descriptorOf } from './socket-descriptor.js';
 import { bindClient, bindFreePort } from './leg-port.js';
 import { kernelFlow } from './splice-entry.js';
 import type { FlowEnds } from '../splice/mapping.js';
+import { holdUdpPort } from './udp-port.js';
 import { Splicer } from './splicer.js';
 import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
 import type {
@@ -48,6 +49,7 @@ import type {
   SpliceConditions,
   SpliceOutcome,
   TakenInfo,
+  UdpNode,
 } from './data-path.js';
 
 const BACKLOG = 4096;
@@ -96,6 +98,11 @@ function maskedPrefix(prefix: Prefix | undefined): { value: Uint8Array; mask: Ui
   if (prefix === undefined) return { value: NO_ADDRESS, mask: NO_ADDRESS };
   const mask = maskOf(prefix);
   return { value: toMapped(prefix.address).map((byte, index) => byte & (mask[index] ?? 0)), mask };
+}
+
+/** Of an instant on CLOCK_MONOTONIC, which is that of bpf_ktime_get_ns. */
+function secondsUntil(instant: bigint): number {
+  return Number((instant - process.hrtime.bigint()) / 1_000_000_000n);
 }
 
 /** A row as the kernel evaluates it: masks over mapped addresses, and the family they are of. */
@@ -178,6 +185,8 @@ export class EbpfDataPath implements DataPath {
   readonly #splicer: Splicer;
   readonly #adopted: number;
   #sweeps: NodeJS.Timeout | undefined;
+  #udpPort = 0;
+  #udpHeld: readonly number[] = [];
   #sockops: Attachment | undefined;
   #interfaces: InterfaceSet | undefined;
   #unknownAccepted = 0;
@@ -197,6 +206,7 @@ export class EbpfDataPath implements DataPath {
 
   async start(events: DataPathEvents): Promise<void> {
     try {
+      this.#holdUdpPort();
       this.#configure();
       this.#sweeps = setInterval(() => void this.#splicer.sweep(), SWEEP_MS).unref();
       this.#cgroup.enter();
@@ -232,7 +242,7 @@ export class EbpfDataPath implements DataPath {
         requestHops: options.hops,
         syns: 0,
         requests: 0,
-        unused: 0,
+        udp: 0,
       });
     }
     // `manualStart` keeps Node from reading before the socket is connected; net.Socket has it, its types do not.
@@ -249,10 +259,9 @@ export class EbpfDataPath implements DataPath {
     const noted = fd === undefined ? undefined : this.#sockets.get(fd);
     if (noted === undefined) return { nextHop: undefined, reason: 'plain-no-request' };
     const pinned = noted.nextHop.some((byte) => byte !== 0);
-    return {
-      nextHop: pinned ? fromMapped(noted.nextHop) : undefined,
-      reason: LEG_REASONS[noted.legReason] ?? 'plain-no-reply',
-    };
+    const nextHop = pinned ? fromMapped(noted.nextHop) : undefined;
+    if (pinned && noted.udp !== 0) return { nextHop, reason: 'tunnelled-udp' };
+    return { nextHop, reason: LEG_REASONS[noted.legReason] ?? 'plain-no-reply' };
   }
 
   splice(
@@ -296,11 +305,19 @@ export class EbpfDataPath implements DataPath {
       cgroup: this.#cgroup.path,
       taken: Number(gauges?.taken ?? 0n),
       tunnels: Number(gauges?.tunnels ?? 0n),
+      udpPort: this.#udpPort === 0 ? 'none' : this.#udpPort,
     };
   }
 
   blackHoles(): BlackHole[] {
     return this.#programs.blackHoles();
+  }
+
+  udpNodes(): UdpNode[] {
+    return [...this.#programs.map('tpotUdpNodes').entries()].flatMap(([key, { untilNs }]) => {
+      const secondsLeft = secondsUntil(untilNs);
+      return secondsLeft > 0 ? [{ node: fromMapped(key.address), secondsLeft }] : [];
+    });
   }
 
   forgetBlackHoles(destination?: IpAddress): number {
@@ -325,6 +342,20 @@ export class EbpfDataPath implements DataPath {
     this.#splicer.close();
     this.#programs.close();
     if (!staying) removePins(this.#options.name);
+    for (const fd of this.#udpHeld) libc.close(fd);
+  }
+
+  /** The default port may be taken by another program: then none is offered. */
+  #holdUdpPort(): void {
+    const { udp, addresses } = this.#options;
+    if (udp === undefined) return;
+    try {
+      this.#udpHeld = holdUdpPort(addresses, udp.port);
+      this.#udpPort = udp.port;
+    } catch (error) {
+      if (udp.required || !(error instanceof TpotError)) throw error;
+      this.#logger.warn('udp-encapsulation-off', { error: error.message, hint: error.hint });
+    }
   }
 
   #bindLeg(fd: number, options: LegOptions): void {
@@ -358,6 +389,7 @@ export class EbpfDataPath implements DataPath {
       address4: ipv4 === undefined ? 0 : ipv4Number(ipv4),
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
       maxTunnels: tableSizes(maxSplices)[maps.tpotTunnels.name] ?? maps.tpotTunnels.maxEntries,
+      udpPort: this.#udpPort,
       capabilities: CAPABILITY.trace,
     });
     this.reconfigure(this.#options);
@@ -392,6 +424,7 @@ export class EbpfDataPath implements DataPath {
       via,
       hops: via === 'edge' ? undefined : noted.requestHops,
       capabilities: noted.requestCapabilities,
+      udp: noted.udp !== 0,
     });
   }
 

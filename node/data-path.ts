@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 import type { Family, IpAddress, Prefix } from '../core/address.js';
 import type { BypassEntry } from '../tpot/bypass.js';
 import type { PolicyRow } from '../tpot/policy.js';
+import type { UdpOffer } from './config.js';
 
 /** What can change while a data path runs. */
 export interface DataPathSettings {
@@ -31,6 +32,8 @@ export interface DataPathOptions extends DataPathSettings {
   readonly maxSplices: number;
   /** After how long without a packet a spliced connection is forgotten. */
   readonly spliceIdleMs: number;
+  /** Where tunnels in UDP end; undefined offers none. */
+  readonly udp?: UdpOffer | undefined;
 }
 
 /** How an accepted connection came to this node (protocol rule 8). */
@@ -39,13 +42,15 @@ export interface TakenInfo {
   /** How many more nodes may take the connection, as the request said; undefined when there was no request. */
   readonly hops: number | undefined;
   readonly capabilities: number;
+  /** Its tunnel is in UDP. */
+  readonly udp?: boolean;
 }
 
 /** What is known of a connection this node opened. */
 export interface LegInfo {
   /** The node whose reply pinned this connection; undefined while unknown or when it is plain TCP. */
   readonly nextHop: IpAddress | undefined;
-  /** Stable reason code, e.g. `tunnelled`, `plain-no-reply`, `plain-no-request`, `plain-black-hole`. */
+  /** Stable reason code, e.g. `tunnelled`, `tunnelled-udp`, `plain-no-reply`, `plain-no-request`, `plain-black-hole`. */
   readonly reason: string;
 }
 
@@ -64,7 +69,10 @@ export interface SplicedConnection {
   readonly client: { readonly address: IpAddress; readonly port: number };
   readonly destination: { readonly address: IpAddress; readonly port: number };
   readonly tunnelled: boolean;
+  /** The client's tunnel is in UDP. */
+  readonly udp: boolean;
   readonly nextHop: IpAddress | undefined;
+  readonly nextHopUdp: boolean;
   /** A direction has ended. */
   readonly closing: boolean;
   readonly bytesIn: number;
@@ -93,6 +101,12 @@ export interface DataPathEvents {
 
 export interface BlackHole {
   readonly destination: IpAddress;
+  readonly secondsLeft: number;
+}
+
+/** A node that is reached in UDP, because IP in IP did not pass. */
+export interface UdpNode {
+  readonly node: IpAddress;
   readonly secondsLeft: number;
 }
 
@@ -130,6 +144,8 @@ export interface DataPath {
   blackHoles(): BlackHole[];
   /** Forgets one of them, or all; returns how many there were. */
   forgetBlackHoles(destination?: IpAddress): number;
+  /** Nodes to which connections begin in UDP. */
+  udpNodes(): UdpNode[];
   /** Detaches and removes everything this data path put into the kernel. Idempotent. */
   close(): void;
 }

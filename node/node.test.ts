@@ -31,6 +31,7 @@ const CONFIG: NodeConfig = {
   edge: false,
   cacheBytes: 1 << 20,
   spliceAbove: 0,
+  udp: undefined,
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,
@@ -200,6 +201,7 @@ describe('the node', () => {
       connections: 0,
       counters: { taken: 1 },
       blackHoles: [],
+      udpNodes: [],
     });
   });
 

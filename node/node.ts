@@ -58,6 +58,8 @@ export interface NodeStatus {
   readonly kernel: Readonly<Record<string, unknown>>;
   /** Destinations whose path drops SYNs with a request: for so long they get plain ones. */
   readonly blackHoles: readonly { readonly destination: string; readonly secondsLeft: number }[];
+  /** Nodes to which connections begin in UDP for so long, because IP in IP did not pass. */
+  readonly udpNodes: readonly { readonly node: string; readonly secondsLeft: number }[];
 }
 
 /** What `stats --json` prints. */
@@ -144,13 +146,14 @@ export class TpotNode {
   }
 
   async #start(): Promise<void> {
-    const { name, addresses, interfaces, maxSplices, spliceIdleMs } = this.config;
+    const { name, addresses, interfaces, udp, maxSplices, spliceIdleMs } = this.config;
     const limits = { maxSplices, spliceIdleMs };
     this.#dataPath = this.#ports.createDataPath({
       name,
       addresses,
       interfaces,
       ...limits,
+      udp,
       ...settingsOf(this.config),
     });
     await this.#dataPath.start({ connection: (socket, info) => this.#accepted(socket, info) });
@@ -188,6 +191,10 @@ export class TpotNode {
       kernel: dataPath === undefined ? {} : { dataPath: dataPath.kind, ...dataPath.kernelStatus() },
       blackHoles: (dataPath?.blackHoles() ?? []).map(({ destination, secondsLeft }) => ({
         destination: formatIp(destination),
+        secondsLeft,
+      })),
+      udpNodes: (dataPath?.udpNodes() ?? []).map(({ node, secondsLeft }) => ({
+        node: formatIp(node),
         secondsLeft,
       })),
     };

@@ -91,8 +91,9 @@ function openLeg(connection: Connection, { dataPath, hops, source }: SessionPort
   let connected = false;
   leg.once('connect', () => {
     connected = true;
-    connection.legConnected(dataPath.legInfo(leg));
+    connection.legConnected(dataPath.legInfo(leg), () => (leg.destroyed ? undefined : dataPath.legInfo(leg)));
   });
+  leg.once('end', () => connection.refreshLeg());
   leg.on('error', ({ code = '' }: NodeJS.ErrnoException) => {
     if (!connected) connection.because(LEG_FAILURES[code] ?? 'leg-failed');
   });

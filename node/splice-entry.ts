@@ -17,6 +17,8 @@ export function kernelFlow(flow: FlowEnds): TpotFlow {
 export interface EntryFacts {
   /** Segments of this direction count only from the tunnel of this address. */
   readonly outerSource: IpAddress | undefined;
+  /** That tunnel is in UDP. */
+  readonly udp?: boolean;
   readonly fromClient: boolean;
   /** Payload that was relayed before. */
   readonly bytes: bigint;
@@ -51,7 +53,7 @@ export function holdEntry(out: FlowEnds, now: bigint): TpotSplice {
 }
 
 export function spliceEntry(mapping: Mapping, facts: EntryFacts): TpotSplice {
-  const { TUNNELLED, FROM_CLIENT, TIMESTAMPS, SACK, ECN } = TpotSpliceFlag;
+  const { TUNNELLED, FROM_CLIENT, TIMESTAMPS, SACK, ECN, UDP } = TpotSpliceFlag;
   return {
     ...holdEntry(mapping.out, facts.now),
     outerSource: facts.outerSource === undefined ? NO_ADDRESS : toMapped(facts.outerSource),
@@ -68,6 +70,7 @@ export function spliceEntry(mapping: Mapping, facts: EntryFacts): TpotSplice {
     flags:
       (facts.outerSource === undefined ? 0 : TUNNELLED) |
       (facts.fromClient ? FROM_CLIENT : 0) |
+      (facts.udp === true ? UDP : 0) |
       (mapping.timestamps ? TIMESTAMPS : 0) |
       (mapping.sack ? SACK : 0) |
       (mapping.ecn ? ECN : 0),

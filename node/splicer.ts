@@ -30,6 +30,7 @@ import { seq } from '../wire/seq.js';
 import type { SpliceConditions, SplicedConnection, SpliceOutcome } from './data-path.js';
 import { HeldSegments } from './held-segments.js';
 import { descriptorOf } from './socket-descriptor.js';
+import { tunnelOf, untilHeard } from './leg-tunnel.js';
 import { holdEntry, kernelFlow, spliceEntry, type EntryFacts } from './splice-entry.js';
 
 /** What ends sooner is not worth a hand-over; and the first request follows the handshake at once. */
@@ -84,12 +85,18 @@ export interface SplicerPorts {
   readonly held: HeldSegments;
 }
 
+/** The client's tunnel. */
+interface Outer {
+  readonly source: IpAddress;
+  readonly udp: boolean;
+}
+
 /** One connection on its way out of user space. */
 class HandOver implements HandOverPort {
   readonly #ports: SplicerPorts;
   readonly #client: Leg;
   readonly #server: Leg;
-  readonly #outer: IpAddress | undefined;
+  readonly #outer: Outer | undefined;
   readonly #leaving: () => void;
   readonly #conditions: SpliceConditions | undefined;
   #joined: (Joined & { readonly ok: true }) | undefined;
@@ -98,7 +105,7 @@ class HandOver implements HandOverPort {
     ports: SplicerPorts,
     client: Leg,
     server: Leg,
-    outer: IpAddress | undefined,
+    outer: Outer | undefined,
     leaving: () => void,
     conditions: SpliceConditions | undefined,
   ) {
@@ -161,21 +168,19 @@ class HandOver implements HandOverPort {
     this.#joined = joined;
     const now = process.hrtime.bigint();
     const { socket } = this.#client;
-    const enter = (
-      flow: FlowEnds,
-      mapping: Mapping,
-      facts: Pick<EntryFacts, 'outerSource' | 'fromClient' | 'bytes'>,
-    ): void =>
+    const enter = (flow: FlowEnds, mapping: Mapping, facts: Omit<EntryFacts, 'now' | 'startedAt'>): void =>
       this.#ports.programs
         .map('tpotSplices')
         .set(kernelFlow(flow), spliceEntry(mapping, { ...facts, now, startedAt: now }));
     enter(this.#client.flow, fromA, {
-      outerSource: this.#outer,
+      outerSource: this.#outer?.source,
+      udp: this.#outer?.udp === true,
       fromClient: true,
       bytes: BigInt(socket.bytesRead),
     });
     enter(this.#server.flow, fromB, {
       outerSource: undefined,
+      udp: false,
       fromClient: false,
       bytes: BigInt(socket.bytesWritten),
     });
@@ -284,10 +289,15 @@ export class Splicer {
     await clock.wait(YOUNG_MS);
     const [a, b] = [legOf(client), legOf(server)];
     if (a === undefined || b === undefined) return { spliced: false, reason: 'relayed-closing' };
+    await untilHeard(
+      b.fd,
+      () => !isOver(b) && tunnelOf(this.#ports.programs, kernelFlow(reverse(b.flow))) !== undefined,
+    );
+    if (isOver(a) || isOver(b)) return { spliced: false, reason: 'relayed-closing' };
     const refused = this.#refusal(a, b);
     if (refused !== undefined) return { spliced: false, reason: refused };
     for (const { fd } of [a, b]) tcp.clampWindow(fd, WINDOW);
-    const port = new HandOver(this.#ports, a, b, this.#outerSourceOf(a), leaving, conditions);
+    const port = new HandOver(this.#ports, a, b, this.#outerOf(a), leaving, conditions);
     const result = await this.#handOver(port).catch((error: unknown): RelayedReason => {
       port.release();
       this.#logger.debug('hand-over-failed', { error: messageOf(error) });
@@ -302,11 +312,14 @@ export class Splicer {
     const { programs } = this.#ports;
     const now = process.hrtime.bigint();
     for (const [flow, entry, other] of this.#connections()) {
+      const tunnel = tunnelOf(programs, entry.out);
       yield {
         client: { address: fromMapped(flow.source), port: flow.sourcePort },
         destination: { address: fromMapped(flow.destination), port: flow.destinationPort },
         tunnelled: (entry.flags & TpotSpliceFlag.TUNNELLED) !== 0,
-        nextHop: nextHopOf(programs, entry.out),
+        udp: (entry.flags & TpotSpliceFlag.UDP) !== 0,
+        nextHop: tunnel?.remote,
+        nextHopUdp: tunnel?.udp === true,
         closing: ((entry.flags | other.flags) & (TpotSpliceFlag.PEER_FIN | TpotSpliceFlag.RESET)) !== 0,
         bytesIn: Number(entry.bytes),
         bytesOut: Number(other.bytes),
@@ -423,22 +436,21 @@ export class Splicer {
         sameIp(flow.source, flow.destination) || own.get({ address: toMapped(flow.source) }) !== undefined,
     );
     if (local) return 'relayed-local';
+    const outer = this.#outerOf(client);
+    const tunnel = tunnelOf(this.#ports.programs, kernelFlow(reverse(server.flow)));
+    if (outer !== undefined && tunnel !== undefined && outer.udp !== tunnel.udp) return 'relayed-tunnels';
     const timestamps = [client, server].map(({ fd }) => tcp.tcpInfo(fd).timestamps);
     if (timestamps.includes(true) && !this.#ports.timestamps.available) return 'relayed-unsupported';
     return forwards(client.flow.source.family) ? undefined : 'relayed-forwarding';
   }
 
-  #outerSourceOf({ flow }: Leg): IpAddress | undefined {
+  #outerOf({ flow }: Leg): Outer | undefined {
     const { programs } = this.#ports;
     const key = kernelFlow(flow);
     const taken = programs.map('tpotTaken').get(key) ?? programs.map('tpotTransient').get(key);
-    return taken?.state === TpotState.TUNNELLED ? fromMapped(taken.outerSource) : undefined;
+    if (taken?.state !== TpotState.TUNNELLED) return undefined;
+    return { source: fromMapped(taken.outerSource), udp: taken.udp !== 0 };
   }
-}
-
-function nextHopOf(programs: TpotPrograms, out: TpotFlow): IpAddress | undefined {
-  const tunnel = programs.map('tpotTunnels').get(out);
-  return tunnel === undefined ? undefined : fromMapped(tunnel.remote);
 }
 
 function forwards(family: 4 | 6): boolean {

@@ -51,6 +51,7 @@ const heldCase = fc
     const mapping: Mapping = {
       out: FLOWS[family].out,
       base: seq,
+      acknowledged: seq,
       sequenceDelta,
       acknowledgmentDelta: 3,
       timestampDelta: 5,

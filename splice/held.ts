@@ -9,7 +9,7 @@ import { ip, type IpRepr } from '../wire/ip.js';
 import { ipv4 } from '../wire/ipv4.js';
 import { ipv6 } from '../wire/ipv6.js';
 import { PROTOCOL } from '../wire/protocols.js';
-import { add, type Seq } from '../wire/seq.js';
+import { add, seq, type Seq } from '../wire/seq.js';
 import { tcp, TCP_FLAG, TCP_MIN_HEADER, type TcpRepr } from '../wire/tcp.js';
 import { mapPacket, type FlowEnds, type Mapping } from './mapping.js';
 
@@ -83,6 +83,7 @@ export function wholeAgain(packet: Uint8Array): Uint8Array | undefined {
 
 function unchanged(out: FlowEnds, base: Seq): Mapping {
   const none = {
+    acknowledged: seq(0),
     sequenceDelta: 0,
     acknowledgmentDelta: 0,
     timestampDelta: 0,

@@ -20,6 +20,7 @@ export const RELAYED_REASONS = {
   'relayed-local': 'the other end is on this machine',
   'relayed-mss': 'one leg takes very small segments only',
   'relayed-timestamps': 'one leg has timestamps and the other has not',
+  'relayed-tunnels': 'one leg has a tunnel in UDP, the other one by IP in IP',
   'relayed-unsupported': 'this kernel does not let the state of a connection be read',
 } as const;
 export type RelayedReason = keyof typeof RELAYED_REASONS;

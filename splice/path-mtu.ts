@@ -2,7 +2,7 @@
  * "Too big" about a segment that was mapped: the reference of `bpf/tpot_path_mtu.h`.
  *
  * ```
- *   IP router → node | ICMP, MTU m         | [outer IP] | IP, TCP as they left the node …
+ *   IP router → node | ICMP, MTU m         | [outer IP (| UDP)] | IP, TCP as they left the node …
  *   IP node → sender | ICMP, MTU m − outer |              IP, ports and sequence number as the sender sent them …
  * ```
  *
@@ -17,6 +17,7 @@ import { IPV4_CHECKSUM_OFFSET } from '../wire/ipv4.js';
 import { TUNNEL_OVERHEAD } from '../wire/ipip.js';
 import { PROTOCOL } from '../wire/protocols.js';
 import { diff, seq, type Seq } from '../wire/seq.js';
+import { UDP_TUNNEL_OVERHEAD } from '../wire/udp-tunnel.js';
 import { emitError, MIN_MTU6, partialSum } from './fit.js';
 import type { FlowEnds, Mapping } from './mapping.js';
 
@@ -39,6 +40,8 @@ export interface SplicedDirection {
   readonly acknowledged: Seq;
   /** The far end of the tunnel that they leave by. */
   readonly remote: IpAddress | undefined;
+  /** Whether that tunnel is in UDP. */
+  readonly udp: boolean;
 }
 
 export interface PathMtu {
@@ -53,8 +56,13 @@ function innerMtu(family: Family, mtu: number, outer: number): number {
   return Math.max(0, (mtu === 0 ? OLD_ROUTER_MTU : mtu) - outer);
 }
 
-const isTunnel = (quotation: ByteView, family: Family): boolean =>
-  family === 4 ? quotation.u8(9) === PROTOCOL.ipv4 : quotation.u8(6) === PROTOCOL.ipv6;
+const protocolIn = (quotation: ByteView, family: Family): number => quotation.u8(family === 4 ? 9 : 6);
+
+/** Bytes of the outer headers, 0 where there are none. */
+function outerLength(protocol: number, family: Family): number {
+  if (protocol === PROTOCOL.udp) return UDP_TUNNEL_OVERHEAD[family];
+  return protocol === (family === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6) ? TUNNEL_OVERHEAD[family] : 0;
+}
 
 function isOnItsWay(sequence: Seq, { sent, acknowledged, mapping }: SplicedDirection): boolean {
   const end = seq(sent + mapping.sequenceDelta);
@@ -113,9 +121,11 @@ export function learnPathMtu(
   if (meaning.kind !== 'too-big') return undefined;
   const base = TUNNEL_OVERHEAD[family];
   const quotation = new ByteView(message.payload);
-  const outer = isTunnel(quotation, family) ? base : 0;
+  const protocol = protocolIn(quotation, family);
+  const outer = outerLength(protocol, family);
   const far = quotation.address(AT[family].addresses + addressSize(family), family);
   if (outer > 0 && (direction.remote === undefined || !sameIp(far, direction.remote))) return undefined;
+  if (outer > 0 && direction.udp !== (protocol === PROTOCOL.udp)) return undefined;
   const quoted = message.payload.subarray(outer);
   if (quoted.length < base + SEQUENCE_AT + 4) return undefined;
   const sequence = seq(writer(quoted).getUint32(base + SEQUENCE_AT));

@@ -156,14 +156,14 @@ describe.each([4, 6] as const)('a SYN over IPv%i', (of) => {
     expect(tcp).toMatchObject({ sourcePort: 80, destinationPort: sourcePort, ack: 1001 });
     // Room for both headers and for the tunnel's (rule 9).
     const [mssOption] = tcpOptions.parse(tcp.options);
-    expect(mssOption).toEqual({ kind: 'mss', mss: of === 4 ? 1440 : 1400 });
+    expect(mssOption).toEqual({ kind: 'mss', mss: of === 4 ? 1432 : 1392 });
     expect(kernel.programs.map('tpotTransient').get(mapFlow({ ...flows[of], sourcePort }))).toEqual({
       outerSource: toMapped(flows[of].source),
       isn: tcp.seq,
       state: TpotState.SYN_ANSWERED,
       capabilities: 5,
       hops: 8,
-      unused: 0,
+      udp: 0,
       mss: 1460,
       unused2: 0,
     });

@@ -8,6 +8,7 @@ import { buildTcp } from '../wire/build.js';
 import { checksum, pseudoHeaderSum } from '../wire/checksum.js';
 import { icmp } from '../wire/icmp.js';
 import { encapsulate, TUNNEL_OVERHEAD } from '../wire/ipip.js';
+import { encapsulateInUdp } from '../wire/udp-tunnel.js';
 import { ipv4 } from '../wire/ipv4.js';
 import { ipv6 } from '../wire/ipv6.js';
 import { PROTOCOL } from '../wire/protocols.js';
@@ -20,6 +21,7 @@ afterAll(() => kernel.close());
 const ROUTER: Record<Family, ReturnType<typeof ip>> = { 4: ip('198.18.9.9'), 6: ip('2001:db8:9::9') };
 const family = fc.constantFrom<Family>(4, 6);
 const WHOLE_HEADERS = { 4: 20 + 20 + 8, 6: 40 + 40 + 8 } as const;
+const UDP_PORT = 6080;
 
 interface Message {
   readonly type: number;
@@ -68,7 +70,7 @@ function error(of: Family, message: Message, quotation: Uint8Array): Uint8Array 
 }
 
 /** What we sent: a segment in its tunnel. */
-function tunnelPacket(of: Family, payload = 600): Uint8Array {
+function tunnelPacket(of: Family, udp: boolean, payload = 600): Uint8Array {
   const inner = buildTcp({
     ...flows[of],
     flags: ['ack'],
@@ -76,17 +78,19 @@ function tunnelPacket(of: Family, payload = 600): Uint8Array {
     ack: 9,
     payload: new Uint8Array(payload),
   });
-  return encapsulate(inner, { source: flows[of].source, destination: nodeAddresses[of] });
+  const ends = { source: flows[of].source, destination: nodeAddresses[of] };
+  return udp ? encapsulateInUdp(inner, { ...ends, port: UDP_PORT }) : encapsulate(inner, ends);
 }
 
 const table = kernel.programs.map('tpotTunnels');
-const pin = (of: Family): void =>
+const pin = (of: Family, udp = false): void =>
   table.set(mapFlow(flows[of]), {
     remote: toMapped(nodeAddresses[of]),
-    udpPort: 0,
+    udpPort: UDP_PORT,
     capabilities: 0,
     repeats: 0,
     plain: 0,
+    udp: udp ? 1 : 0,
     unused: 0,
   });
 const forget = (): void => {
@@ -98,10 +102,11 @@ describe('a "too big" about a tunnel packet', () => {
   afterEach(forget);
 
   it('becomes one about its segment', () => {
-    const mtu = fc.constantFrom(0, 68, 81, 552, 576, 1006, 1280, 1400, 1480, 9000);
+    const mtu = fc.constantFrom(0, 48, 49, 68, 81, 88, 89, 552, 576, 1006, 1280, 1400, 1480, 9000);
     fc.assert(
-      fc.property(family, mtu, fc.nat({ max: 500 }), (of, value, more) => {
-        const quotation = tunnelPacket(of).subarray(0, WHOLE_HEADERS[of] + more);
+      fc.property(family, fc.boolean(), mtu, fc.nat({ max: 500 }), (of, udp, value, more) => {
+        pin(of, udp);
+        const quotation = tunnelPacket(of, udp).subarray(0, WHOLE_HEADERS[of] + (udp ? 8 : 0) + more);
         const packet = error(of, TOO_BIG[of](value), quotation);
         const expected = translateTooBig(packet);
         const translated = expected !== undefined;
@@ -116,7 +121,8 @@ describe('a "too big" about a tunnel packet', () => {
 
   it('is left alone when it is about another connection, another node, or is cut before the ports', () => {
     for (const of of [4, 6] as const) {
-      const whole = tunnelPacket(of);
+      const whole = tunnelPacket(of, false);
+      const inUdp = tunnelPacket(of, true); // this connection is not
       const elsewhere = encapsulate(buildTcp({ ...flows[of], flags: ['ack'] }), {
         source: flows[of].source,
         destination: ROUTER[of],
@@ -128,6 +134,7 @@ describe('a "too big" about a tunnel packet', () => {
       for (const quotation of [
         elsewhere,
         other,
+        inUdp,
         whole.subarray(0, 2 * TUNNEL_OVERHEAD[of] + 3),
         whole.subarray(0, 28),
       ]) {
@@ -151,7 +158,7 @@ it('an error about a segment that a node sent in the name of D is delivered to i
       state: 3,
       capabilities: 0,
       hops: 8,
-      unused: 0,
+      udp: 0,
       mss: 0,
       unused2: 0,
     });

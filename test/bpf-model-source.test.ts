@@ -13,6 +13,7 @@ import { judgeReply } from '../tpot/source.js';
 import { address, bytesUpTo, plainOption, u16, u8 } from '../wire/arbitraries.props.js';
 import { buildTcp, type TcpPacketSpec } from '../wire/build.js';
 import { encapsulate } from '../wire/ipip.js';
+import { encapsulateInUdp } from '../wire/udp-tunnel.js';
 import { tcpOptions, type TcpOption } from '../wire/tcp-options.js';
 import {
   ETHERNET_HEADER,
@@ -161,6 +162,7 @@ describe('a segment of a pinned connection', () => {
     capabilities: 0,
     repeats: 0,
     plain: 0,
+    udp: 0,
     unused: 0,
   });
   const segment = (of: Family, changes: Partial<TcpPacketSpec> = {}): Uint8Array =>
@@ -195,6 +197,28 @@ describe('a segment of a pinned connection', () => {
         expect(outcome).toMatchObject({ verdict: 0, mark: 0, counted: { 'encap-ok': 1 } });
         expect(outcome.header).toEqual(Buffer.from(frame.subarray(0, ETHERNET_HEADER)));
         expect(outcome.packet).toEqual(Buffer.from(encapsulate(inner, ends)));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('leaves in UDP where IP in IP does not pass, as the model builds it, byte for byte', () => {
+    const changes = fc.record({
+      sourcePort: u16,
+      tos: u8,
+      options: fc.array(plainOption, { maxLength: 3 }).map((list) => tcpOptions.emit(list).subarray(0, 40)),
+      payload: bytesUpTo(1000),
+    });
+    fc.assert(
+      fc.property(family, changes, u16, (of, changed, port) => {
+        const flow = { ...flows[of], sourcePort: changed.sourcePort };
+        table('tpotTunnels').set(mapFlow(flow), { ...tunnel(of), udpPort: port, udp: 1 });
+        const inner = segment(of, changed);
+        const { packet, counted, verdict } = kernel.run('tpot_egress', frameOf(inner, of));
+        table('tpotTunnels').delete(mapFlow(flow));
+        const ends = { source: flow.source, destination: node[of], port };
+        expect([verdict, counted]).toEqual([0, { 'encap-udp-ok': 1 }]);
+        expect(packet).toEqual(Buffer.from(encapsulateInUdp(inner, ends)));
       }),
       { numRuns: 300 },
     );

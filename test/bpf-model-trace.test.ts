@@ -142,7 +142,7 @@ describe.each([4, 6] as const)('a trace over IPv%i', (family) => {
       state,
       capabilities: 0,
       hops: 1,
-      unused: 0,
+      udp: 0,
       mss: 0,
       unused2: 0,
     });

@@ -13,6 +13,7 @@ import type {
   SplicedConnection,
   SpliceOutcome,
   TakenInfo,
+  UdpNode,
 } from '../node/data-path.js';
 
 const LOOPBACK = '127.0.0.1';
@@ -166,6 +167,10 @@ export class LoopbackDataPath implements DataPath {
 
   forgetBlackHoles(): number {
     return 0;
+  }
+
+  udpNodes(): UdpNode[] {
+    return [];
   }
 
   close(): void {

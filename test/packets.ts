@@ -4,6 +4,8 @@ import type { LinkCapture } from '../netns/capture.js';
 import type { Topology } from '../netns/topology.js';
 import { linkBetween } from '../netns/spec.js';
 import { decodeOption, type ReplyOption, type RequestOption } from '../tpot/option.js';
+import { protocolOf } from '../wire/ip.js';
+import { PROTOCOL } from '../wire/protocols.js';
 import { hasFlags } from '../wire/tcp.js';
 import { fixture } from './chain.js';
 
@@ -20,6 +22,8 @@ export interface Segment {
   readonly reply: ReplyOption | undefined;
   /** Addresses of the tunnel's header. */
   readonly outer: { readonly from: string; readonly to: string } | undefined;
+  /** The tunnel is in UDP. */
+  readonly udp: boolean;
   readonly payload: string;
 }
 
@@ -39,6 +43,7 @@ export function segmentsOf(capture: LinkCapture | undefined): Segment[] {
         rst: hasFlags(tcp, 'rst'),
         request: decoded.find((option) => option?.type === 'request'),
         reply: decoded.find((option) => option?.type === 'reply'),
+        udp: outer !== undefined && protocolOf(outer) === PROTOCOL.udp,
         outer: outer && { from: formatIp(outer.source), to: formatIp(outer.destination) },
         payload: Buffer.from(payload).toString('latin1'),
       },

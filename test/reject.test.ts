@@ -12,6 +12,7 @@ import { buildTcp, type TcpPacketSpec } from '../wire/build.js';
 import { concat } from '../wire/bytes.js';
 import { encapsulate } from '../wire/ipip.js';
 import { ipv4, IPV4_FLAG, IPV4_MIN_HEADER } from '../wire/ipv4.js';
+import { encapsulateInUdp } from '../wire/udp-tunnel.js';
 import { type Chain, closeAll, fixture, HOPS, ORIGIN, standChain } from './chain.js';
 import { inject, segmentsOf, synAcksFrom, synsTo, tunnelled } from './packets.js';
 
@@ -19,6 +20,7 @@ const CLIENT = '198.18.1.2';
 const NODE = '198.18.1.1';
 const MARKER = 'INJECTED-7f3a';
 const TUNNEL = { source: ip(CLIENT), destination: ip(NODE) };
+const IN_UDP = { ...TUNNEL, port: 6080 };
 const UDP = 17;
 const ICMP = 1;
 const IPIP = 4;
@@ -147,9 +149,31 @@ const TUNNEL_PACKETS: readonly (readonly [string, string, Make])[] = [
     'drop-decap-not-tcp',
     (port) => encapsulate(buildTcp(segment(port, { tunnel: TUNNEL })), TUNNEL),
   ],
+  ['in UDP, an unknown connection', 'drop-decap-unknown', () => buildTcp(segment(1, { tunnel: IN_UDP }))],
+  [
+    'in UDP, the wrong outer source',
+    'drop-decap-source',
+    (port) => buildTcp(segment(port, { tunnel: { ...IN_UDP, source: ip('198.18.1.77') } })),
+  ],
+  [
+    'in UDP, no inner packet',
+    'drop-decap-malformed',
+    () => outer(Uint8Array.of(0xc0, 0, 0x17, 0xc0, 0, 8, 0, 0), { protocol: UDP }),
+  ],
+  [
+    'in UDP, a DNS query',
+    'drop-decap-malformed',
+    () =>
+      outer(concat(Uint8Array.of(0xc0, 0, 0x17, 0xc0, 0, 20, 0, 0), new Uint8Array(12)), { protocol: UDP }),
+  ],
+  [
+    'in UDP, a tunnel in the tunnel',
+    'drop-decap-not-tcp',
+    (port) => encapsulateInUdp(buildTcp(segment(port, { tunnel: TUNNEL })), IN_UDP),
+  ],
 ];
 
-describe('protocol 4 towards a node', () => {
+describe('tunnel packets towards a node', () => {
   let chain: Chain;
   let connection: Connection;
 

@@ -14,6 +14,7 @@ import { buildTcp } from '../wire/build.js';
 import { sum } from '../wire/checksum.js';
 import { encapsulate, TUNNEL_OVERHEAD } from '../wire/ipip.js';
 import { add, seq } from '../wire/seq.js';
+import { encapsulateInUdp, UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { expectBytes, flows, frameOf, mapFlow, nodeAddresses, ProgramsUnderTest } from './bpf-programs.js';
 import { enterNewNetworkNamespace } from './network-namespace.js';
 
@@ -91,33 +92,51 @@ const anyCase = fc
     maxSegment: fc.constantFrom(1480, 1000, 520),
     /** Of the connection, and of the quoted packet: one that the tunnel does not go to, and none. */
     tunnel: fc.boolean(),
+    udp: fc.boolean(),
+    quotedUdp: fc.boolean(),
     quotedTunnel: fc.constantFrom('right', 'wrong', 'none'),
     quoted: fc.nat({ max: 400 }),
   })
-  .map(({ of, delta, acknowledged, distance, mtu, maxSegment, tunnel, quotedTunnel, quoted }): Case => {
-    const mapping = { ...base, out: OUT[of], sequenceDelta: delta, maxSegment };
-    const direction = {
-      flow: flows[of],
-      mapping,
+  .map(
+    ({
+      of,
+      delta,
       acknowledged,
-      sent: seq(add(acknowledged, window) - delta),
-      remote: tunnel ? NEXT[of] : undefined,
-    };
-    const inner = buildTcp({
-      ...OUT[of],
-      flags: ['ack'],
-      seq: add(acknowledged, distance),
-      ack: 9,
-      payload: new Uint8Array(1400).fill(5),
-    });
-    const far = quotedTunnel === 'right' ? NEXT[of] : ROUTER[of];
-    const left =
-      quotedTunnel === 'none' ? inner : encapsulate(inner, { source: OUT[of].source, destination: far });
-    const headers = left.length - inner.length + TUNNEL_OVERHEAD[of];
-    const quotation = left.subarray(0, headers + 8 + quoted);
-    const ends = { source: ROUTER[of], destination: OUT[of].source };
-    return { of, direction, packet: emitError(ends, mtu, quotation, sum(quotation)) };
-  });
+      distance,
+      mtu,
+      maxSegment,
+      tunnel,
+      udp,
+      quotedTunnel,
+      quotedUdp,
+      quoted,
+    }): Case => {
+      const mapping = { ...base, out: OUT[of], sequenceDelta: delta, maxSegment };
+      const direction = {
+        flow: flows[of],
+        mapping,
+        acknowledged,
+        sent: seq(add(acknowledged, window) - delta),
+        remote: tunnel ? NEXT[of] : undefined,
+        udp,
+      };
+      const inner = buildTcp({
+        ...OUT[of],
+        flags: ['ack'],
+        seq: add(acknowledged, distance),
+        ack: 9,
+        payload: new Uint8Array(1400).fill(5),
+      });
+      const far = quotedTunnel === 'right' ? NEXT[of] : ROUTER[of];
+      const tunnelEnds = { source: OUT[of].source, destination: far, port: UDP_TUNNEL_PORT };
+      const tunnelled = quotedUdp ? encapsulateInUdp(inner, tunnelEnds) : encapsulate(inner, tunnelEnds);
+      const left = quotedTunnel === 'none' ? inner : tunnelled;
+      const headers = left.length - inner.length + TUNNEL_OVERHEAD[of];
+      const quotation = left.subarray(0, headers + 8 + quoted);
+      const ends = { source: ROUTER[of], destination: OUT[of].source };
+      return { of, direction, packet: emitError(ends, mtu, quotation, sum(quotation)) };
+    },
+  );
 
 /** Both entries of the connection, and the tunnel of its second leg. */
 function enter({ of, direction }: Case): void {
@@ -130,7 +149,14 @@ function enter({ of, direction }: Case): void {
   programs.map('tpotSplices').set(mapFlow(reverse(OUT[of])), spliceEntry(back, facts));
   if (direction.remote === undefined) programs.map('tpotTunnels').delete(mapFlow(OUT[of]));
   else {
-    const tunnel = { udpPort: 0, capabilities: 0, repeats: 0, plain: 0, unused: 0 };
+    const tunnel = {
+      udpPort: 0,
+      capabilities: 0,
+      repeats: 0,
+      plain: 0,
+      udp: Number(direction.udp),
+      unused: 0,
+    };
     programs.map('tpotTunnels').set(mapFlow(OUT[of]), { ...tunnel, remote: toMapped(direction.remote) });
   }
 }

@@ -19,6 +19,8 @@ import { ipv4 } from '../wire/ipv4.js';
 import { PROTOCOL } from '../wire/protocols.js';
 import { add, seq } from '../wire/seq.js';
 import { TCP_CHECKSUM_OFFSET } from '../wire/tcp.js';
+import { encapsulate } from '../wire/ipip.js';
+import { encapsulateInUdp } from '../wire/udp-tunnel.js';
 import { tcpOptions, type TcpOption } from '../wire/tcp-options.js';
 import {
   expectBytes,
@@ -328,6 +330,39 @@ describe('an entry', () => {
     const mapped = mapPacket(buildTcp(data), plain);
     expectBytes(outcome.packet, mapped.verdict === 'forward' ? mapped.packet : new Uint8Array());
     expect(run({ frame: tunnel('198.18.0.8'), gsoSize: 0 }).counted).toEqual({ 'drop-decap-source': 1 });
+  });
+
+  it.each([
+    ['IP in IP', 0],
+    ['UDP', 1],
+  ])('of two tunnelled legs goes from %s into the same, its outer header renewed', (_, udp) => {
+    enter(4, plain, true);
+    const remote = nodeAddresses[4];
+    const pinned = {
+      remote: toMapped(remote),
+      udpPort: 6081,
+      capabilities: 0,
+      repeats: 0,
+      plain: 0,
+      unused: 0,
+    };
+    kernel.programs.map('tpotTunnels').set(mapFlow(OUT[4]), { ...pinned, udp });
+    kernel.programs.configure({ udpPort: 6080 });
+    const from = { source: flows[4].source, destination: nodeAddresses[4] };
+    const arriving = buildTcp({ ...data, tunnel: udp === 1 ? { ...from, port: 6080 } : from });
+    const outcome = run({ frame: frameOf(arriving, 4), gsoSize: 0 });
+    expect(outcome).toMatchObject({
+      verdict: ACTION.redirect,
+      counted: { [udp === 1 ? 'decap-udp-ok' : 'decap-ok']: 1, 'splice-forwarded': 1 },
+    });
+    const mapped = mapPacket(buildTcp(data), plain);
+    if (mapped.verdict !== 'forward') throw new Error(mapped.reason);
+    const to = { source: OUT[4].source, destination: remote };
+    expectBytes(
+      outcome.packet,
+      udp === 1 ? encapsulateInUdp(mapped.packet, { ...to, port: 6081 }) : encapsulate(mapped.packet, to),
+    );
+    kernel.programs.map('tpotTunnels').delete(mapFlow(OUT[4]));
   });
 
   it('counts packets and payload', () => {

@@ -1,4 +1,4 @@
-/** Paths on which a tunnel does not pass, or not in full size: the connection works all the same. */
+/** Paths on which no tunnel passes (udp-tunnel.test.ts: IP in IP does not), or not in full size: the connection works all the same. */
 import { afterEach, expect, test } from 'vitest';
 import { startCapture } from '../netns/capture.js';
 import { contentHash } from '../netns/content.js';
@@ -79,6 +79,7 @@ async function refuseTunnels(net: Topology, how: string): Promise<void> {
   const rules = `table inet blocked { chain forward { type filter hook forward priority 0;
     ip protocol 4 ${how}
     ip6 nexthdr 41 ${how}
+    udp dport 6080 ${how}
     }
   }
 `;

@@ -36,7 +36,7 @@ const taken =
       : undefined;
 const known = (family: 4 | 6) => taken({ phase: 'tunnelled' }, family);
 const decide = (packet: Uint8Array, family: 4 | 6 = 4): DecapDecision =>
-  decideTunnelled(packet, own, known(family));
+  decideTunnelled(packet, { own }, known(family));
 const patched = (packet: Uint8Array, offset: number, ...values: number[]): Uint8Array => {
   const bytes = packet.slice();
   bytes.set(values, offset);
@@ -104,12 +104,12 @@ describe('decideTunnelled', () => {
 
   it('takes nothing from a tunnel for a connection that has none', () => {
     for (const phase of ['edge', 'plain'] as const) {
-      expect(decideTunnelled(four, own, taken({ phase }))).toEqual({
+      expect(decideTunnelled(four, { own }, taken({ phase }))).toEqual({
         verdict: 'drop',
         reason: 'drop-decap-unknown',
       });
     }
-    expect(decideTunnelled(four, own, taken({ phase: 'syn-received' })).verdict).toBe('deliver');
+    expect(decideTunnelled(four, { own }, taken({ phase: 'syn-received' })).verdict).toBe('deliver');
   });
 
   it('ignores padding behind the outer packet, and leaves padding behind the inner one to IP', () => {

@@ -3,7 +3,7 @@
  * quoted outer header is taken out, so that TCP understands the error as one about its own segment.
  *
  * ```
- *   IP | ICMP, MTU m | outer IP [S→P1] | inner IP S→D | TCP …
+ *   IP | ICMP, MTU m | outer IP [S→P1] (| UDP) | inner IP S→D | TCP …
  *   IP | ICMP, MTU m − outer           | inner IP S→D | TCP …
  * ```
  */
@@ -16,6 +16,7 @@ import { TUNNEL_OVERHEAD } from '../wire/ipip.js';
 import { ipv4 } from '../wire/ipv4.js';
 import { ipv6 } from '../wire/ipv6.js';
 import { PROTOCOL } from '../wire/protocols.js';
+import { UDP_TUNNEL_OVERHEAD } from '../wire/udp-tunnel.js';
 import type { Flow } from './decap.js';
 
 const PORTS = 4;
@@ -25,17 +26,22 @@ export interface QuotedTunnel {
   readonly flow: Flow;
   /** The node at the far end. */
   readonly remote: IpAddress;
+  readonly udp: boolean;
+  /** Bytes of the outer headers. */
+  readonly overhead: number;
 }
 
 /** What a tunnel packet in an ICMP error is about; `undefined` when the quotation is none, or too short to tell. */
 export function quotedTunnel(header: IpRepr, quotation: Uint8Array): QuotedTunnel | undefined {
-  const overhead = TUNNEL_OVERHEAD[header.family];
   const outer = quotedFlow(quotation);
+  const udp = outer?.protocol === PROTOCOL.udp;
+  const overhead = (udp ? UDP_TUNNEL_OVERHEAD : TUNNEL_OVERHEAD)[header.family];
   const inner = quotedFlow(quotation.subarray(overhead));
-  if (quotation.length < 2 * overhead + PORTS || outer === undefined || inner === undefined) return undefined;
+  const whole = overhead + TUNNEL_OVERHEAD[header.family] + PORTS;
+  if (quotation.length < whole || outer === undefined || inner === undefined) return undefined;
   const carries = header.family === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6;
-  if (outer.protocol !== carries || inner.protocol !== PROTOCOL.tcp) return undefined;
-  return { flow: inner, remote: outer.destination };
+  if ((!udp && outer.protocol !== carries) || inner.protocol !== PROTOCOL.tcp) return undefined;
+  return { flow: inner, remote: outer.destination, udp, overhead };
 }
 
 function shortened(header: IpRepr, payload: Uint8Array): Uint8Array {
@@ -55,9 +61,10 @@ export function translateTooBig(packet: Uint8Array): Uint8Array | undefined {
   if (!message.ok) return undefined;
   const { value: repr, payload: quotation } = message;
   const meaning = icmpMeaning(header.family, repr);
-  const overhead = TUNNEL_OVERHEAD[header.family];
-  if (meaning.kind !== 'too-big' || quotedTunnel(header, quotation) === undefined) return undefined;
-  if (meaning.mtu !== 0 && meaning.mtu <= 2 * overhead) return undefined;
+  const tunnel = quotedTunnel(header, quotation);
+  if (meaning.kind !== 'too-big' || tunnel === undefined) return undefined;
+  const { overhead } = tunnel;
+  if (meaning.mtu !== 0 && meaning.mtu <= overhead + TUNNEL_OVERHEAD[header.family]) return undefined;
   const rest = meaning.mtu === 0 ? repr.rest : repr.rest - overhead;
   const inner = quotation.subarray(overhead);
   const blank = concat(icmp.emit({ ...repr, rest, checksum: 0 }), inner);

@@ -25,6 +25,7 @@ const TAKING = {
 /** A tunnel packet arrives at a node (rule 7). */
 const DECAPSULATION = {
   'decap-ok': 'a tunnelled segment was delivered',
+  'decap-udp-ok': 'a segment tunnelled in UDP was delivered',
   'drop-decap-unknown': 'the inner segment is of no tunnelled connection of this node',
   'drop-decap-source': 'the tunnel packet comes from another address than the connection does',
   'drop-decap-malformed': 'a header is cut, contradicts itself, or belongs to a fragment',
@@ -60,9 +61,12 @@ const SOURCE = {
 /** A segment of a pinned connection leaves its source. */
 const ENCAPSULATION = {
   'encap-ok': 'a segment left in its tunnel',
+  'encap-udp-ok': 'a segment left in its tunnel in UDP',
   'encap-failed': 'a segment was dropped because the outer header could not be added',
   'tunnel-blocked':
     'nothing sent through a tunnel arrived: the connection went on plain before anything was lost',
+  'tunnel-udp': 'nothing sent by IP in IP arrived: the tunnel went on in UDP before anything was lost',
+  'tunnel-udp-remembered': 'a tunnel began in UDP, because IP in IP did not pass to this node before',
   'icmp-translated': 'a "too big" about a tunnel packet became one about its segment',
   'icmp-delivered':
     'an error about a segment sent in the name of a destination reached the socket that sent it',

@@ -16,6 +16,7 @@ import { PROTOCOL } from './protocols.js';
 import { seq } from './seq.js';
 import { tcp, TCP_CHECKSUM_OFFSET, TCP_FLAG, type TcpFlag } from './tcp.js';
 import { tcpOptions, type TcpOption } from './tcp-options.js';
+import { encapsulateInUdp, type UdpTunnelEnds } from './udp-tunnel.js';
 
 const DEFAULT_TTL = 64;
 
@@ -41,8 +42,8 @@ export interface TcpPacketSpec {
   readonly identification?: number;
   /** Raw IPv4 option area. */
   readonly ipOptions?: Uint8Array;
-  /** Puts the packet into a tunnel between these ends. */
-  readonly tunnel?: TunnelEnds;
+  /** Puts the packet into a tunnel between these ends; with a port, into one in UDP. */
+  readonly tunnel?: TunnelEnds | UdpTunnelEnds;
 }
 
 function buildSegment(spec: TcpPacketSpec): Uint8Array {
@@ -102,5 +103,6 @@ function buildIpv6(spec: TcpPacketSpec, segment: Uint8Array): Uint8Array {
 export function buildTcp(spec: TcpPacketSpec): Uint8Array {
   const segment = buildSegment(spec);
   const packet = spec.destination.family === 4 ? buildIpv4(spec, segment) : buildIpv6(spec, segment);
-  return spec.tunnel === undefined ? packet : encapsulate(packet, spec.tunnel);
+  if (spec.tunnel === undefined) return packet;
+  return 'port' in spec.tunnel ? encapsulateInUdp(packet, spec.tunnel) : encapsulate(packet, spec.tunnel);
 }

@@ -11,9 +11,10 @@ import { ipip } from './ipip.js';
 import { PROTOCOL } from './protocols.js';
 import { tcp, type TcpRepr } from './tcp.js';
 import { tcpOptions, type TcpOption } from './tcp-options.js';
+import { parseUdpTunnel } from './udp-tunnel.js';
 
 interface Enclosed {
-  /** The tunnel's header; undefined when the packet came plain. */
+  /** The tunnel's IP header; undefined when the packet came plain. Its protocol tells IP in IP from UDP. */
   readonly outer: IpRepr | undefined;
 }
 
@@ -94,8 +95,11 @@ function dissectInner(packet: Uint8Array, headersValid: boolean, outer?: IpRepr)
   return { kind: 'other', outer, ip: header, payload };
 }
 
-/** Dissects a packet that starts at its (outermost) IP header. */
+/** Dissects a packet that starts at its (outermost) IP header. Tunnels in UDP are those to their registered port. */
 export function dissect(packet: Uint8Array): Dissection {
+  const inUdp = parseUdpTunnel(packet);
+  if (inUdp.ok)
+    return dissectInner(inUdp.value.inner, headerValid(inUdp.value.outer, packet), inUdp.value.outer);
   const tunnel = ipip.parse(packet);
   if (!tunnel.ok || isFragment(tunnel.value.outer)) return dissectInner(packet, true);
   const { outer, inner } = tunnel.value;

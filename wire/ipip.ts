@@ -64,31 +64,38 @@ export const ipip: HeaderCodec<Ipv4View | Ipv6View, IpipRepr> = {
   format: (repr) => `${ip.format(repr.outer)} encapsulating ${repr.inner.length} bytes`,
 };
 
-function outerIpv4(inner: Uint8Array, ends: TunnelEnds): Ipv4Repr {
+/** What stands between the outer and the inner header: nothing, or UDP. */
+interface Carried {
+  readonly protocol: number;
+  /** Bytes behind the outer header. */
+  readonly length: number;
+}
+
+function outerIpv4(inner: Uint8Array, ends: TunnelEnds, carried: Carried): Ipv4Repr {
   const view = ipv4.view(inner);
   return {
     family: 4,
     tos: view.tos,
-    totalLength: IPV4_MIN_HEADER + inner.length,
+    totalLength: IPV4_MIN_HEADER + carried.length,
     identification: 0,
     flags: IPV4_FLAG.dontFragment,
     fragmentOffset: 0,
     ttl: ends.ttl ?? DEFAULT_TTL,
-    protocol: PROTOCOL.ipv4,
+    protocol: carried.protocol,
     source: ends.source,
     destination: ends.destination,
     options: new Uint8Array(),
   };
 }
 
-function outerIpv6(inner: Uint8Array, ends: TunnelEnds): Ipv6Repr {
+function outerIpv6(inner: Uint8Array, ends: TunnelEnds, carried: Carried): Ipv6Repr {
   const view = ipv6.view(inner);
   return {
     family: 6,
     trafficClass: view.trafficClass,
     flowLabel: view.flowLabel,
-    payloadLength: inner.length,
-    nextHeader: PROTOCOL.ipv6,
+    payloadLength: carried.length,
+    nextHeader: carried.protocol,
     hopLimit: ends.ttl ?? DEFAULT_TTL,
     source: ends.source,
     destination: ends.destination,
@@ -96,13 +103,18 @@ function outerIpv6(inner: Uint8Array, ends: TunnelEnds): Ipv6Repr {
 }
 
 /**
- * Puts `inner` into a tunnel of the family of its ends. The outer header copies the type of service, hence ECN (RFC
- * 2003 section 3.1, RFC 6040 section 4.1 normal mode). Don't-fragment is always set: RFC 2003 demands it where the
- * inner packet has it and allows it elsewhere, and so a path that is too narrow is told, never hidden.
+ * The outer header, of the family of its ends. It copies the type of service, hence ECN (RFC 2003 section 3.1, RFC 6040
+ * section 4.1 normal mode). Don't-fragment is always set: RFC 2003 demands it where the inner packet has it and allows it
+ * elsewhere, and so a path that is too narrow is told, never hidden.
  */
+export function outerHeader(inner: Uint8Array, ends: TunnelEnds, carried: Carried): IpRepr {
+  return ends.destination.family === 4 ? outerIpv4(inner, ends, carried) : outerIpv6(inner, ends, carried);
+}
+
+/** Puts `inner` into a tunnel of the family of its ends. */
 export function encapsulate(inner: Uint8Array, ends: TunnelEnds): Uint8Array {
-  const outer = ends.destination.family === 4 ? outerIpv4(inner, ends) : outerIpv6(inner, ends);
-  return ipip.emit({ outer, inner });
+  const protocol = ends.destination.family === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6;
+  return ipip.emit({ outer: outerHeader(inner, ends, { protocol, length: inner.length }), inner });
 }
 
 const ECN_CE = 3;

@@ -93,7 +93,7 @@ const takenEntry: TpotTaken = {
   state: TpotState.TUNNELLED,
   capabilities: 5,
   hops: 8,
-  unused: 0,
+  udp: 0,
   mss: 1460,
   unused2: 0,
 };
@@ -116,6 +116,7 @@ function pin(programs: TpotPrograms): void {
     capabilities: 5,
     repeats: 0,
     plain: 0,
+    udp: 0,
     unused: 0,
   };
   programs.map('tpotTunnels').set(kernelFlow(flows.pinned), entry);

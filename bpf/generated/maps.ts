@@ -95,7 +95,7 @@ export const TpotBypassKeyCodec: Codec<TpotBypassKey> = {
   },
 };
 
-/** `struct tpot_config`, 68 bytes. */
+/** `struct tpot_config`, 72 bytes. */
 export interface TpotConfig {
   layoutVersion: number;
   flags: number;
@@ -115,9 +115,11 @@ export interface TpotConfig {
   policy: number;
   blackHoleFirstSeconds: number;
   blackHoleMaxSeconds: number;
+  udpPort: number;
+  unused: number;
 }
 export const TpotConfigCodec: Codec<TpotConfig> = {
-  size: 68,
+  size: 72,
   read: (view, at = 0) => ({
     layoutVersion: view.getUint32(at + 0, true),
     flags: view.getUint32(at + 4, true),
@@ -137,6 +139,8 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     policy: view.getUint32(at + 56, true),
     blackHoleFirstSeconds: view.getUint32(at + 60, true),
     blackHoleMaxSeconds: view.getUint32(at + 64, true),
+    udpPort: view.getUint16(at + 68, false),
+    unused: view.getUint16(at + 70, true),
   }),
   write: (view, value, at = 0) => {
     view.setUint32(at + 0, value.layoutVersion, true);
@@ -157,6 +161,8 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     view.setUint32(at + 56, value.policy, true);
     view.setUint32(at + 60, value.blackHoleFirstSeconds, true);
     view.setUint32(at + 64, value.blackHoleMaxSeconds, true);
+    view.setUint16(at + 68, value.udpPort, false);
+    view.setUint16(at + 70, value.unused, true);
   },
 };
 
@@ -363,7 +369,7 @@ export interface TpotSocket {
   requestHops: number;
   syns: number;
   requests: number;
-  unused: number;
+  udp: number;
 }
 export const TpotSocketCodec: Codec<TpotSocket> = {
   size: 32,
@@ -376,7 +382,7 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
     requestHops: view.getUint8(at + 28),
     syns: view.getUint8(at + 29),
     requests: view.getUint8(at + 30),
-    unused: view.getUint8(at + 31),
+    udp: view.getUint8(at + 31),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.nextHop);
@@ -387,7 +393,7 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
     view.setUint8(at + 28, value.requestHops);
     view.setUint8(at + 29, value.syns);
     view.setUint8(at + 30, value.requests);
-    view.setUint8(at + 31, value.unused);
+    view.setUint8(at + 31, value.udp);
   },
 };
 
@@ -466,7 +472,7 @@ export interface TpotTaken {
   state: number;
   capabilities: number;
   hops: number;
-  unused: number;
+  udp: number;
   mss: number;
   unused2: number;
 }
@@ -478,7 +484,7 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     state: view.getUint32(at + 20, true),
     capabilities: view.getUint16(at + 24, true),
     hops: view.getUint8(at + 26),
-    unused: view.getUint8(at + 27),
+    udp: view.getUint8(at + 27),
     mss: view.getUint16(at + 28, true),
     unused2: view.getUint16(at + 30, true),
   }),
@@ -488,7 +494,7 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     view.setUint32(at + 20, value.state, true);
     view.setUint16(at + 24, value.capabilities, true);
     view.setUint8(at + 26, value.hops);
-    view.setUint8(at + 27, value.unused);
+    view.setUint8(at + 27, value.udp);
     view.setUint16(at + 28, value.mss, true);
     view.setUint16(at + 30, value.unused2, true);
   },
@@ -501,6 +507,7 @@ export interface TpotTunnel {
   capabilities: number;
   repeats: number;
   plain: number;
+  udp: number;
   unused: number;
 }
 export const TpotTunnelCodec: Codec<TpotTunnel> = {
@@ -511,7 +518,8 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
     capabilities: view.getUint16(at + 18, true),
     repeats: view.getUint8(at + 20),
     plain: view.getUint8(at + 21),
-    unused: view.getUint16(at + 22, true),
+    udp: view.getUint8(at + 22),
+    unused: view.getUint8(at + 23),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.remote);
@@ -519,7 +527,28 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
     view.setUint16(at + 18, value.capabilities, true);
     view.setUint8(at + 20, value.repeats);
     view.setUint8(at + 21, value.plain);
-    view.setUint16(at + 22, value.unused, true);
+    view.setUint8(at + 22, value.udp);
+    view.setUint8(at + 23, value.unused);
+  },
+};
+
+/** `struct tpot_udp_node`, 16 bytes. */
+export interface TpotUdpNode {
+  untilNs: bigint;
+  seconds: number;
+  unused: number;
+}
+export const TpotUdpNodeCodec: Codec<TpotUdpNode> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    untilNs: view.getBigUint64(at + 0, true),
+    seconds: view.getUint32(at + 8, true),
+    unused: view.getUint32(at + 12, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setBigUint64(at + 0, value.untilNs, true);
+    view.setUint32(at + 8, value.seconds, true);
+    view.setUint32(at + 12, value.unused, true);
   },
 };
 
@@ -566,45 +595,49 @@ export const TpotReason = {
   PASS_LOCAL: 14,
   PASS_PLAIN_OF_TUNNELLED: 15,
   DECAP_OK: 16,
-  DROP_DECAP_UNKNOWN: 17,
-  DROP_DECAP_SOURCE: 18,
-  DROP_DECAP_MALFORMED: 19,
-  DROP_DECAP_OPTIONS: 20,
-  DROP_DECAP_NOT_TCP: 21,
-  SYNACK_REPLY: 22,
-  ESTABLISHED: 23,
-  TABLE_FULL: 24,
-  REQUEST_SENT: 25,
-  REQUEST_OMITTED_BLACK_HOLE: 26,
-  REQUEST_OMITTED_RETRIES: 27,
-  REQUEST_OMITTED_LOCAL: 28,
-  REQUEST_OMITTED_LIMIT: 29,
-  REQUEST_OMITTED_UNTRUSTED: 30,
-  REQUEST_NO_SPACE: 31,
-  REPLY_ACCEPTED: 32,
-  REPLY_NONE: 33,
-  DROP_REPLY_UNTRUSTED: 34,
-  DROP_REPLY_NOT_UNICAST: 35,
-  DROP_REPLY_OWN: 36,
-  BLACK_HOLE_LEARNED: 37,
-  ENCAP_OK: 38,
-  ENCAP_FAILED: 39,
-  SPLICE_FORWARDED: 40,
-  SPLICE_CUT: 41,
-  SPLICE_FORGOTTEN: 42,
-  DROP_SPLICE_HOLD: 43,
-  DROP_SPLICE_TTL: 44,
-  DROP_SPLICE_CONGESTION: 45,
-  DROP_SPLICE_TOO_BIG: 46,
-  SPLICE_TOLD: 47,
-  SPLICE_RESIZED: 48,
-  DROP_ICMP_SPLICED: 49,
-  DROP_SPLICE_NO_ROUTE: 50,
-  DROP_SPLICE_FAILED: 51,
-  TUNNEL_BLOCKED: 52,
-  ICMP_TRANSLATED: 53,
-  ICMP_DELIVERED: 54,
-  COUNT: 55,
+  DECAP_UDP_OK: 17,
+  DROP_DECAP_UNKNOWN: 18,
+  DROP_DECAP_SOURCE: 19,
+  DROP_DECAP_MALFORMED: 20,
+  DROP_DECAP_OPTIONS: 21,
+  DROP_DECAP_NOT_TCP: 22,
+  SYNACK_REPLY: 23,
+  ESTABLISHED: 24,
+  TABLE_FULL: 25,
+  REQUEST_SENT: 26,
+  REQUEST_OMITTED_BLACK_HOLE: 27,
+  REQUEST_OMITTED_RETRIES: 28,
+  REQUEST_OMITTED_LOCAL: 29,
+  REQUEST_OMITTED_LIMIT: 30,
+  REQUEST_OMITTED_UNTRUSTED: 31,
+  REQUEST_NO_SPACE: 32,
+  REPLY_ACCEPTED: 33,
+  REPLY_NONE: 34,
+  DROP_REPLY_UNTRUSTED: 35,
+  DROP_REPLY_NOT_UNICAST: 36,
+  DROP_REPLY_OWN: 37,
+  BLACK_HOLE_LEARNED: 38,
+  ENCAP_OK: 39,
+  ENCAP_UDP_OK: 40,
+  ENCAP_FAILED: 41,
+  SPLICE_FORWARDED: 42,
+  SPLICE_CUT: 43,
+  SPLICE_FORGOTTEN: 44,
+  DROP_SPLICE_HOLD: 45,
+  DROP_SPLICE_TTL: 46,
+  DROP_SPLICE_CONGESTION: 47,
+  DROP_SPLICE_TOO_BIG: 48,
+  SPLICE_TOLD: 49,
+  SPLICE_RESIZED: 50,
+  DROP_ICMP_SPLICED: 51,
+  DROP_SPLICE_NO_ROUTE: 52,
+  DROP_SPLICE_FAILED: 53,
+  TUNNEL_BLOCKED: 54,
+  TUNNEL_UDP: 55,
+  TUNNEL_UDP_REMEMBERED: 56,
+  ICMP_TRANSLATED: 57,
+  ICMP_DELIVERED: 58,
+  COUNT: 59,
 } as const;
 
 /** `enum tpot_splice_flag`. */
@@ -618,6 +651,7 @@ export const TpotSpliceFlag = {
   PEER_FIN: 64,
   PEER_DONE: 128,
   RESET: 256,
+  UDP: 512,
 } as const;
 
 /** `enum tpot_state`. */
@@ -639,7 +673,7 @@ export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 55, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 59, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
@@ -655,4 +689,5 @@ export const maps = {
   tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 2048, type: 11 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
   tpotTunnelsClosed: { name: 'tpot_tunnels_closed', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 16384, type: 9 },
+  tpotUdpNodes: { name: 'tpot_udp_nodes', key: TpotAddressCodec, value: TpotUdpNodeCodec, maxEntries: 4096, type: 9 },
 } as const;
