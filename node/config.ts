@@ -6,12 +6,14 @@
  */
 import { hostname } from 'node:os';
 import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
+import type { CachePolicy } from '../cache/policy.js';
 import { TpotError } from '../core/errors.js';
 import type { BypassEntry } from '../tpot/bypass.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
 import { parseServerName } from '../tpot/server-names.js';
 import { globalAddresses } from './addresses.js';
 import { resolveBypass } from './bypass-list.js';
+import { toCachePolicy } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
 import { readTrusted } from './trusted-file.js';
@@ -44,6 +46,7 @@ export interface NodeConfig {
   readonly cacheBytes: number;
   /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
   readonly spliceAbove: number;
+  readonly cachePolicy: CachePolicy;
   readonly maxConnections: number;
   readonly maxSplices: number;
   readonly spliceIdleMs: number;
@@ -206,6 +209,7 @@ function complete(
     edge: raw.edge ?? false,
     cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
     spliceAbove: parseSize(String(raw.cache?.spliceAbove ?? DEFAULTS.spliceAbove)) ?? 0,
+    cachePolicy: toCachePolicy(raw.cache),
     maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
     maxSplices: raw.limits?.splices ?? DEFAULTS.splices,
     spliceIdleMs: parseDuration(raw.splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,

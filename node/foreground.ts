@@ -105,6 +105,7 @@ export async function runInForeground(
       name: config.name,
       cacheBytes: config.cacheBytes,
       spliceAbove: config.spliceAbove,
+      cachePolicy: config.cachePolicy,
       logger,
       clock: systemClock,
     }),

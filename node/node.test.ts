@@ -1,3 +1,4 @@
+import { DEFAULT_POLICY } from '../cache/policy.js';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ip } from '../core/address.js';
@@ -31,6 +32,7 @@ const CONFIG: NodeConfig = {
   edge: false,
   cacheBytes: 1 << 20,
   spliceAbove: 0,
+  cachePolicy: DEFAULT_POLICY,
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,
