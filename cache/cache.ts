@@ -67,8 +67,8 @@ const MOST_OF_CACHE = 1 / 8;
 /** How long a key is fetched without collapsing after its response was not storable. */
 const PASS_MS = 60_000;
 const MOST_PASSED_KEYS = 8192;
-/** Refusals that say something about one request only, not about what is stored. */
-const OF_THE_REQUEST = new Set(['authorization', 'method', 'status', 'partial', 'close-delimited']);
+/** Refusals that say something about one request only, not about others or what is stored. */
+const OF_THE_REQUEST = new Set(['authorization', 'method', 'status', 'partial']);
 
 export class HttpCache {
   readonly #clock: Clock;
@@ -267,9 +267,10 @@ export class HttpCache {
     // A 304 answers a client's own condition and says nothing about what a full response would be.
     if (status === 304) return { kind: 'pass', reason };
     const { key, sharedAs, asker } = flight.plan;
+    if (OF_THE_REQUEST.has(reason)) return { kind: 'pass', reason };
     this.#passed.set(sharedAs, this.#clock.monotonic() + PASS_MS);
-    // Something that must not be stored has superseded what is; unless this was an error, or somebody's own page.
-    if (status < 500 && !OF_THE_REQUEST.has(reason)) {
+    // Something that must not be stored has superseded what is; unless this was an error.
+    if (status < 500) {
       const superseded = this.#store.get(key, asker.request.fields);
       if (superseded !== undefined) this.#store.drop(key, superseded);
     }

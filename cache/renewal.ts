@@ -79,6 +79,18 @@ function sameBytes(one: StoredHead, other: StoredHead): boolean {
   return tag !== undefined && tag === strongTag(other.fields);
 }
 
+/** Pieces kept of one response, and blocks of one piece: clients decide how small the parts are that they ask for. */
+const MOST_PIECES = 64;
+const MOST_BLOCKS = 64;
+
+/** The pieces with what came in too many blocks in one; only the newest when there are too many. */
+function bounded(pieces: readonly Piece[], newest: Piece): readonly Piece[] {
+  if (pieces.length > MOST_PIECES) return [newest];
+  return pieces.map((piece) =>
+    piece.blocks.length > MOST_BLOCKS ? { ...piece, blocks: [Buffer.concat(piece.blocks)] } : piece,
+  );
+}
+
 /**
  * What a part makes of what is stored (RFC 9111 sections 3.3 and 3.4): put together with it under the same strong validator, in
  * its place otherwise; `undefined` when all of it is stored already.
@@ -92,7 +104,7 @@ export function withPart(
   const same = stored !== undefined && stored.status === 200 && sameBytes(stored, head) ? stored : undefined;
   if (same !== undefined && same.pieces === undefined && same.bodyLength === total) return undefined;
   const before = same?.pieces?.total === total ? same.pieces.pieces : [];
-  const pieces = combine(before, part);
+  const pieces = bounded(combine(before, part), part);
   const [whole] = pieces;
   if (pieces.length === 1 && whole?.first === 0 && whole.last === total - 1)
     return completed(head, whole.blocks);
