@@ -117,6 +117,7 @@ export function configValues(config: NodeConfig): [string, string][] {
         : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
     ],
     ...cacheValues(config.cachePolicy),
+    ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
     ['limits.connections', String(config.maxConnections)],
     ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
     ['splice.idle', `${formatDuration(config.spliceIdleMs)} without a packet end a spliced connection`],

@@ -36,6 +36,7 @@ export interface RawCache {
   readonly staleIfDown?: string;
   readonly admit?: 'always' | 'second-request';
   readonly keepHits?: boolean;
+  readonly verifyHost?: boolean;
 }
 
 export interface RawRule {

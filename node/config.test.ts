@@ -84,6 +84,7 @@ describe('a valid file', () => {
         secondRequest: false,
         keepHits: true,
       },
+      verifyHost: false,
       maxConnections: 100_000,
       maxSplices: 131_072,
       spliceIdleMs: 24 * 3_600_000,

@@ -47,6 +47,8 @@ export interface NodeConfig {
   /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
   readonly spliceAbove: number;
   readonly cachePolicy: CachePolicy;
+  /** Whether addresses of one name share what is stored, after a look at DNS. */
+  readonly verifyHost: boolean;
   readonly maxConnections: number;
   readonly maxSplices: number;
   readonly spliceIdleMs: number;
@@ -210,6 +212,7 @@ function complete(
     cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
     spliceAbove: parseSize(String(raw.cache?.spliceAbove ?? DEFAULTS.spliceAbove)) ?? 0,
     cachePolicy: toCachePolicy(raw.cache),
+    verifyHost: raw.cache?.verifyHost ?? false,
     maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
     maxSplices: raw.limits?.splices ?? DEFAULTS.splices,
     spliceIdleMs: parseDuration(raw.splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,

@@ -33,6 +33,7 @@ const CONFIG: NodeConfig = {
   cacheBytes: 1 << 20,
   spliceAbove: 0,
   cachePolicy: DEFAULT_POLICY,
+  verifyHost: false,
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,

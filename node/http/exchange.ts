@@ -15,7 +15,7 @@ import { replyFrom, type Asker, type Decision, type Reply } from '../../cache/de
 import type { Flight, Outcome } from '../../cache/flight.js';
 import type { ExchangeTimes } from '../../cache/freshness.js';
 import { isSafe } from '../../cache/invalidation.js';
-import { resourceKey, type RequestHead } from '../../cache/key.js';
+import { resourceKey, type Destination, type RequestHead } from '../../cache/key.js';
 import { requestUse, type RequestUse } from '../../cache/request-directives.js';
 import type { ResponseHead } from '../../cache/storable.js';
 import type { StoredResponse } from '../../cache/stored.js';
@@ -81,7 +81,7 @@ export class Exchange {
     const { cache } = this.#ports;
     const request = this.#head;
     const use = requestUse(request);
-    const key = resourceKey(this.#connection.destination, request);
+    const key = resourceKey(this.#destination, request);
     if (use.kind === 'bypass' || key === undefined) {
       this.#forward({ fwd: 'bypass', detail: use.kind === 'bypass' ? use.detail : 'no-key' });
       return;
@@ -211,8 +211,13 @@ export class Exchange {
     const status: Forwarded = { hit: false, fwd, detail };
     let unsafe = !isSafe(this.#head.method);
     const changed = (response?: ResponseHead): void => {
-      if (unsafe) cache.changed(this.#connection.destination, this.#head, response);
+      if (!unsafe) return;
       unsafe = false;
+      const own = this.#connection.destination;
+      cache.changed(own, this.#head, response);
+      // Under whichever of the two it has been stored.
+      const shared = this.#ports.hosts?.shared(own, this.#head);
+      if (shared !== undefined) cache.changed(shared, this.#head, response);
     };
     // Also when it is given up or fails: the origin may have acted on it.
     this.#delivery.response.once('close', () => changed());
@@ -240,7 +245,7 @@ export class Exchange {
     const request = this.#head;
     const names =
       request.method === 'POST' && head.fields.has('content-location') && transferCodingKnown(head);
-    const key = names ? resourceKey(this.#connection.destination, request) : undefined;
+    const key = names ? resourceKey(this.#destination, request) : undefined;
     const use = key === undefined ? undefined : requestUse({ ...request, hasBody: false });
     if (key === undefined || use?.kind !== 'usable' || this.#gone) return false;
     const flight = this.#ports.cache.lead(key, { request, directives: use.directives }, { shared: false });
@@ -302,6 +307,12 @@ export class Exchange {
     const what = failure.status === 504 ? 'did not answer in time' : 'could not be reached or broke off';
     const text = `the next hop towards ${this.#connection.authority} ${what} (${failure.code})`;
     deliver.reply(this.#delivery, failure.status, text, status);
+  }
+
+  /** What the key begins with. */
+  get #destination(): Destination {
+    const own = this.#connection.destination;
+    return this.#ports.hosts?.shared(own, this.#head) ?? own;
   }
 
   get #gone(): boolean {

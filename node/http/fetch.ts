@@ -16,6 +16,7 @@ import { strongTag, validators } from '../../cache/validation.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
 import type { ClientConnection } from './connection.js';
+import type { HostVerifier } from './host-verifier.js';
 import { requestHeaders, responseHead, transferCodingKnown, type NodeIdentity } from './headers.js';
 import type { LegPool } from './leg-pool.js';
 import { Upstream, type UpstreamFailure, type UpstreamHandlers } from './upstream.js';
@@ -25,6 +26,8 @@ export interface ExchangePorts {
   readonly cache: HttpCache;
   readonly pool: LegPool;
   readonly node: NodeIdentity;
+  /** Merges the addresses of one name, if that is wanted. */
+  readonly hosts: HostVerifier | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Milliseconds; see {@link UpstreamRequest.responseTimeout}. */

@@ -20,6 +20,7 @@ import { ClientConnection } from './connection.js';
 import { Exchange } from './exchange.js';
 import type { ExchangePorts } from './fetch.js';
 import { nodeIdentity } from './headers.js';
+import { HostVerifier, type Lookup } from './host-verifier.js';
 import { LegPool } from './leg-pool.js';
 
 /** Times in milliseconds. */
@@ -65,6 +66,8 @@ export interface HttpServiceOptions {
   readonly spliceAbove?: number;
   /** See {@link CachePolicy}; what is left out has its default. */
   readonly cachePolicy?: Partial<CachePolicy>;
+  /** Looks names up whose addresses may then share what is stored; without it none do. */
+  readonly lookup?: Lookup | undefined;
   readonly logger: Logger;
   readonly clock: Clock;
   readonly limits?: Partial<HttpLimits>;
@@ -92,6 +95,7 @@ export class HttpService implements HttpServer {
     cacheBytes,
     spliceAbove = 0,
     cachePolicy = {},
+    lookup,
     logger,
     clock,
     limits,
@@ -105,6 +109,7 @@ export class HttpService implements HttpServer {
         idleTimeout: this.#limits.idleLegTimeout,
       }),
       node: nodeIdentity(name),
+      hosts: lookup && new HostVerifier(lookup, clock),
       clock,
       logger,
       responseTimeout: this.#limits.responseTimeout,
