@@ -6,18 +6,17 @@
  */
 import { hostname } from 'node:os';
 import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
-import type { CachePolicy } from '../cache/policy.js';
 import { TpotError } from '../core/errors.js';
 import type { BypassEntry } from '../tpot/bypass.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
 import { parseServerName } from '../tpot/server-names.js';
 import { globalAddresses } from './addresses.js';
 import { resolveBypass } from './bypass-list.js';
-import { toCachePolicy } from './cache-policy.js';
+import { toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
 import { readTrusted } from './trusted-file.js';
-import { parseDuration, parsePortRange, parseSize } from './units.js';
+import { parseDuration, parsePortRange } from './units.js';
 
 /**
  * `cache`: answer HTTP from the cache, splice the rest. `splice`: join both legs in the kernel. `relay`: pass every byte
@@ -26,7 +25,7 @@ import { parseDuration, parsePortRange, parseSize } from './units.js';
 export type Action = 'cache' | 'splice' | 'relay' | 'pass';
 
 /** A configuration with every value resolved. Sizes in bytes, durations in milliseconds. */
-export interface NodeConfig {
+export interface NodeConfig extends CacheSettings {
   readonly name: string;
   /** At least one. */
   readonly addresses: Partial<Record<Family, IpAddress>>;
@@ -43,12 +42,6 @@ export interface NodeConfig {
   readonly hops: number;
   readonly trust: readonly Prefix[];
   readonly edge: boolean;
-  readonly cacheBytes: number;
-  /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
-  readonly spliceAbove: number;
-  readonly cachePolicy: CachePolicy;
-  /** Whether addresses of one name share what is stored, after a look at DNS. */
-  readonly verifyHost: boolean;
   readonly maxConnections: number;
   readonly maxSplices: number;
   readonly spliceIdleMs: number;
@@ -80,8 +73,6 @@ const DEFAULTS = {
   hops: 8,
   trust: ['0.0.0.0/0', '::/0'],
   rules: [{ match: { dport: [80, 8080] }, action: 'cache' }, { action: 'relay' }] satisfies RawRule[],
-  cacheMemory: '256MiB',
-  spliceAbove: '16MiB',
   connections: 100_000,
   splices: 131_072,
   spliceIdle: '24h',
@@ -209,10 +200,7 @@ function complete(
     hops: raw.hops ?? DEFAULTS.hops,
     trust: toPrefixes(raw.trust ?? DEFAULTS.trust),
     edge: raw.edge ?? false,
-    cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
-    spliceAbove: parseSize(String(raw.cache?.spliceAbove ?? DEFAULTS.spliceAbove)) ?? 0,
-    cachePolicy: toCachePolicy(raw.cache),
-    verifyHost: raw.cache?.verifyHost ?? false,
+    ...toCacheSettings(raw.cache),
     maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
     maxSplices: raw.limits?.splices ?? DEFAULTS.splices,
     spliceIdleMs: parseDuration(raw.splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
