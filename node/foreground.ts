@@ -8,9 +8,11 @@
  *                       an error nobody caught ─▶ everything out of the kernel ─▶ exit 70
  * ```
  */
+import { lookup } from 'node:dns/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { systemClock } from '../core/clock.js';
+import { formatIp, ip } from '../core/address.js';
 import { TpotError } from '../core/errors.js';
 import { createLogger, type Logger } from '../core/log.js';
 import { lockAddresses } from './address-lock.js';
@@ -83,6 +85,12 @@ function untilStopped(
   });
 }
 
+/** All addresses that the machine's resolver knows of a name, in canonical form. */
+async function addressesOfName(name: string): Promise<string[]> {
+  const found = await lookup(name, { all: true });
+  return found.map(({ address }) => formatIp(ip(address)));
+}
+
 /**
  * Runs a node from start to end and resolves with the exit status. `load` reads the configuration, now and at each
  * reload, from `configFile` if there is one; `ready` is called when the node takes connections.
@@ -105,6 +113,8 @@ export async function runInForeground(
       name: config.name,
       cacheBytes: config.cacheBytes,
       spliceAbove: config.spliceAbove,
+      cachePolicy: config.cachePolicy,
+      lookup: config.verifyHost ? addressesOfName : undefined,
       logger,
       clock: systemClock,
     }),

@@ -1,3 +1,4 @@
+import { DEFAULT_POLICY } from '../cache/policy.js';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ip } from '../core/address.js';
@@ -32,6 +33,8 @@ const CONFIG: NodeConfig = {
   cacheBytes: 1 << 20,
   spliceAbove: 0,
   udp: undefined,
+  cachePolicy: DEFAULT_POLICY,
+  verifyHost: false,
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,

@@ -10,14 +10,17 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { HttpCache } from '../../cache/cache.js';
+import type { CachePolicy } from '../../cache/policy.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
 import { reset } from '../relay.js';
 import type { HttpContext, HttpServer } from '../session.js';
 import { classify } from './classify.js';
 import { ClientConnection } from './connection.js';
-import { Exchange, type ExchangePorts } from './exchange.js';
+import { Exchange } from './exchange.js';
+import type { ExchangePorts } from './fetch.js';
 import { nodeIdentity } from './headers.js';
+import { HostVerifier, type Lookup } from './host-verifier.js';
 import { LegPool } from './leg-pool.js';
 
 /** Times in milliseconds. */
@@ -32,6 +35,8 @@ export interface HttpLimits {
   readonly responseTimeout: number;
   /** A request that waits for another's fetch. */
   readonly collapseWait: number;
+  /** A client that takes nothing of a response for which others wait too. */
+  readonly stallTimeout: number;
   /** Next legs kept between requests: per destination, in all, and how long. */
   readonly idleLegsPerName: number;
   readonly idleLegs: number;
@@ -44,6 +49,7 @@ const DEFAULT_LIMITS: HttpLimits = {
   idleTimeout: 600_000,
   responseTimeout: 300_000,
   collapseWait: 5_000,
+  stallTimeout: 30_000,
   idleLegsPerName: 32,
   idleLegs: 1024,
   idleLegTimeout: 15_000,
@@ -58,6 +64,10 @@ export interface HttpServiceOptions {
   readonly cacheBytes: number;
   /** Bytes; see {@link ExchangePorts}. Default: 0. */
   readonly spliceAbove?: number;
+  /** See {@link CachePolicy}; what is left out has its default. */
+  readonly cachePolicy?: Partial<CachePolicy>;
+  /** Looks names up whose addresses may then share what is stored; without it none do. */
+  readonly lookup?: Lookup | undefined;
   readonly logger: Logger;
   readonly clock: Clock;
   readonly limits?: Partial<HttpLimits>;
@@ -80,21 +90,32 @@ export class HttpService implements HttpServer {
   #requests = 0;
   #draining = false;
 
-  constructor({ name, cacheBytes, spliceAbove = 0, logger, clock, limits }: HttpServiceOptions) {
+  constructor({
+    name,
+    cacheBytes,
+    spliceAbove = 0,
+    cachePolicy = {},
+    lookup,
+    logger,
+    clock,
+    limits,
+  }: HttpServiceOptions) {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#ports = {
-      cache: new HttpCache({ maxBytes: cacheBytes, clock }),
+      cache: new HttpCache({ maxBytes: cacheBytes, clock, policy: cachePolicy }),
       pool: new LegPool({
         idlePerName: this.#limits.idleLegsPerName,
         idle: this.#limits.idleLegs,
         idleTimeout: this.#limits.idleLegTimeout,
       }),
       node: nodeIdentity(name),
+      hosts: lookup && new HostVerifier(lookup, clock),
       clock,
       logger,
       responseTimeout: this.#limits.responseTimeout,
       collapseWait: this.#limits.collapseWait,
       spliceAbove,
+      stallTimeout: this.#limits.stallTimeout,
     };
     this.#server = this.#createServer();
   }
