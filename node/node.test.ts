@@ -49,6 +49,7 @@ async function startNode(settings: Partial<NodeConfig> = {}, originPort?: number
   const node = new TpotNode(
     { ...CONFIG, ...settings },
     {
+      room: (connections) => connections,
       createDataPath: (given) => {
         options = given;
         return dataPath;
