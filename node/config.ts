@@ -56,6 +56,10 @@ export interface NodeConfig {
   readonly maxConnections: number;
   readonly maxSplices: number;
   readonly spliceIdleMs: number;
+  /** From the first byte of an HTTP request to the end of its header section. */
+  readonly headersTimeoutMs: number;
+  /** How long nothing may move during an HTTP exchange. */
+  readonly idleTimeoutMs: number;
   readonly drainTimeoutMs: number;
 }
 
@@ -89,6 +93,8 @@ const DEFAULTS = {
   connections: 100_000,
   splices: 131_072,
   spliceIdle: '24h',
+  headersTimeout: '60s',
+  idleTimeout: '600s',
   drainTimeout: '30s',
 } as const;
 
@@ -225,6 +231,8 @@ function complete(
     maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
     maxSplices: raw.limits?.splices ?? DEFAULTS.splices,
     spliceIdleMs: parseDuration(raw.splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
+    headersTimeoutMs: parseDuration(raw.limits?.headersTimeout ?? DEFAULTS.headersTimeout) ?? 0,
+    idleTimeoutMs: parseDuration(raw.limits?.idleTimeout ?? DEFAULTS.idleTimeout) ?? 0,
     drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
   };
 }

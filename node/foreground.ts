@@ -103,6 +103,7 @@ export async function runInForeground(
       spliceAbove: config.spliceAbove,
       logger,
       clock: systemClock,
+      limits: { headersTimeout: config.headersTimeoutMs, idleTimeout: config.idleTimeoutMs },
     }),
     logger,
     clock: systemClock,

@@ -35,6 +35,8 @@ const CONFIG: NodeConfig = {
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,
+  headersTimeoutMs: 60_000,
+  idleTimeoutMs: 600_000,
   drainTimeoutMs: 60_000,
 };
 const CACHE_ALL: Partial<NodeConfig> = {

@@ -41,7 +41,7 @@ test('a SYN-ACK that is lost comes again, the same one, and the connection is tu
 });
 
 /** Opens from PORT to PORT of the other side; says what came of it, and of one line each way. */
-const BOTH = (peer: string): string[] => [
+const BOTH = (peer: string): [string, ...string[]] => [
   'python3',
   '-c',
   `
@@ -62,7 +62,7 @@ except OSError as error:
 /** Both open at the same time: the first SYNs of both are lost at p1 where it does not take them, the next ones cross. */
 async function bothOpen(chain: Chain): Promise<string[]> {
   await setMiddlebox(chain.net, 'p1', [`${SYN} tcp dport ${PORT} counter drop`], 'forward');
-  const [program = '', ...args] = BOTH(C1);
+  const [program, ...args] = BOTH(C1);
   const other = chain.host('c2').must(program, args);
   const one = chain.must('c1', BOTH(C2));
   const ended = one.then(() => true);
@@ -113,8 +113,8 @@ test('a node that is on the path twice takes the connection once', async () => {
 test('a routing loop between two nodes costs as many legs as the request has hops, no more', async () => {
   const chain = await standChain({ nodes: { p1: RELAY, p2: RELAY } });
   await chain.host('p2').must('ip', ['route', 'replace', `${ORIGIN}/32`, 'via', '198.18.3.2']);
-  const [program = '', ...args] = ['curl', '-sS', '-m', '3', `http://${ORIGIN}/hello`];
-  const result = await chain.run('c1', [program, ...args], { hops: 4 });
+  const curl = ['curl', '-sS', '-m', '3', `http://${ORIGIN}/hello`];
+  const result = await chain.run('c1', curl, { hops: 4 });
   expect(result.code).toBe(28); // nothing answers, as without nodes
   const taken = (await chain.counter('p1', 'taken')) + (await chain.counter('p2', 'taken'));
   expect(taken).toBe(4);
