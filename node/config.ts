@@ -208,6 +208,17 @@ function toUdpOffer(written: RawConfig['udpEncapsulation']): UdpOffer | undefine
   return { port: port ?? UDP_TUNNEL_PORT, required: port !== undefined };
 }
 
+type Limits = Pick<NodeConfig, 'maxConnections' | 'maxSplices' | 'headersTimeoutMs' | 'idleTimeoutMs'>;
+
+function toLimits(limits: RawConfig['limits']): Limits {
+  return {
+    maxConnections: limits?.connections ?? DEFAULTS.connections,
+    maxSplices: limits?.splices ?? DEFAULTS.splices,
+    headersTimeoutMs: parseDuration(limits?.headersTimeout ?? DEFAULTS.headersTimeout) ?? 0,
+    idleTimeoutMs: parseDuration(limits?.idleTimeout ?? DEFAULTS.idleTimeout) ?? 0,
+  };
+}
+
 function complete(
   raw: RawConfig,
   rules: readonly Rule<Action>[],
@@ -228,11 +239,8 @@ function complete(
     udp: toUdpOffer(raw.udpEncapsulation),
     cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
     spliceAbove: parseSize(String(raw.cache?.spliceAbove ?? DEFAULTS.spliceAbove)) ?? 0,
-    maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
-    maxSplices: raw.limits?.splices ?? DEFAULTS.splices,
+    ...toLimits(raw.limits),
     spliceIdleMs: parseDuration(raw.splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
-    headersTimeoutMs: parseDuration(raw.limits?.headersTimeout ?? DEFAULTS.headersTimeout) ?? 0,
-    idleTimeoutMs: parseDuration(raw.limits?.idleTimeout ?? DEFAULTS.idleTimeout) ?? 0,
     drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
   };
 }
