@@ -30,6 +30,8 @@ const BEFORE: NodeConfig = {
   maxSplices: 100,
   spliceIdleMs: 1000,
   udp: undefined,
+  headersTimeoutMs: 60_000,
+  idleTimeoutMs: 600_000,
   drainTimeoutMs: 1000,
 };
 const diff = (after: Partial<NodeConfig>) => diffConfigs(BEFORE, { ...BEFORE, ...after });

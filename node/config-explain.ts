@@ -127,6 +127,8 @@ export function configValues(config: NodeConfig): [string, string][] {
     ['limits.connections', String(config.maxConnections)],
     ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
     ['splice.idle', `${formatDuration(config.spliceIdleMs)} without a packet end a spliced connection`],
+    ['limits.headersTimeout', formatDuration(config.headersTimeoutMs)],
+    ['limits.idleTimeout', formatDuration(config.idleTimeoutMs)],
     ['drainTimeout', formatDuration(config.drainTimeoutMs)],
   ];
 }

@@ -25,7 +25,12 @@ export interface RawConfig {
   readonly edge?: boolean;
   readonly udpEncapsulation?: boolean | { readonly port?: number };
   readonly cache?: RawCache;
-  readonly limits?: { readonly connections?: number; readonly splices?: number };
+  readonly limits?: {
+    readonly connections?: number;
+    readonly splices?: number;
+    readonly headersTimeout?: string;
+    readonly idleTimeout?: string;
+  };
   readonly splice?: { readonly idle?: string };
   readonly drainTimeout?: string;
 }

@@ -46,7 +46,7 @@ hops: 3
 trust: [198.18.0.0/15, "::/0"]
 edge: true
 cache: { memory: 64KiB }
-limits: { connections: 1000 }
+limits: { connections: 1000, headersTimeout: 10s }
 drainTimeout: 5m
 `;
 
@@ -67,6 +67,8 @@ describe('a valid file', () => {
       edge: true,
       cacheBytes: 65536,
       maxConnections: 1000,
+      headersTimeoutMs: 10_000,
+      idleTimeoutMs: 600_000,
       drainTimeoutMs: 300_000,
     });
   });
@@ -99,6 +101,8 @@ describe('a valid file', () => {
       maxConnections: 100_000,
       maxSplices: 131_072,
       spliceIdleMs: 24 * 3_600_000,
+      headersTimeoutMs: 60_000,
+      idleTimeoutMs: 600_000,
       drainTimeoutMs: 30_000,
     });
     expect(config.rules).toEqual([

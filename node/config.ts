@@ -54,6 +54,10 @@ export interface NodeConfig extends CacheSettings {
   readonly maxConnections: number;
   readonly maxSplices: number;
   readonly spliceIdleMs: number;
+  /** From the first byte of an HTTP request to the end of its header section. */
+  readonly headersTimeoutMs: number;
+  /** How long nothing may move during an HTTP exchange. */
+  readonly idleTimeoutMs: number;
   readonly drainTimeoutMs: number;
 }
 
@@ -85,6 +89,8 @@ const DEFAULTS = {
   connections: 100_000,
   splices: 131_072,
   spliceIdle: '24h',
+  headersTimeout: '60s',
+  idleTimeout: '600s',
   drainTimeout: '30s',
 } as const;
 
@@ -198,14 +204,18 @@ function toUdpOffer(written: RawConfig['udpEncapsulation']): UdpOffer | undefine
   return { port: port ?? UDP_TUNNEL_PORT, required: port !== undefined };
 }
 
-function toLimits({
-  limits,
-  splice,
-}: RawConfig): Pick<NodeConfig, 'maxConnections' | 'maxSplices' | 'spliceIdleMs'> {
+type Limits = Pick<
+  NodeConfig,
+  'maxConnections' | 'maxSplices' | 'spliceIdleMs' | 'headersTimeoutMs' | 'idleTimeoutMs'
+>;
+
+function toLimits({ limits, splice }: RawConfig): Limits {
   return {
     maxConnections: limits?.connections ?? DEFAULTS.connections,
     maxSplices: limits?.splices ?? DEFAULTS.splices,
     spliceIdleMs: parseDuration(splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
+    headersTimeoutMs: parseDuration(limits?.headersTimeout ?? DEFAULTS.headersTimeout) ?? 0,
+    idleTimeoutMs: parseDuration(limits?.idleTimeout ?? DEFAULTS.idleTimeout) ?? 0,
   };
 }
 

@@ -38,6 +38,8 @@ const CONFIG: NodeConfig = {
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,
+  headersTimeoutMs: 60_000,
+  idleTimeoutMs: 600_000,
   drainTimeoutMs: 60_000,
 };
 const CACHE_ALL: Partial<NodeConfig> = {
@@ -52,6 +54,7 @@ async function startNode(settings: Partial<NodeConfig> = {}, originPort?: number
   const node = new TpotNode(
     { ...CONFIG, ...settings },
     {
+      room: (connections) => connections,
       createDataPath: (given) => {
         options = given;
         return dataPath;

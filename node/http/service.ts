@@ -88,6 +88,8 @@ export class HttpService implements HttpServer {
   readonly #connections = new Map<Duplex, ClientConnection>();
   #nextId = 1;
   #requests = 0;
+  /** Requests that were refused, by the parser's code, and connections that were cut for silence. */
+  readonly #rejected: Record<string, number> = {};
   #draining = false;
 
   constructor({
@@ -159,7 +161,8 @@ export class HttpService implements HttpServer {
     const { cache, pool } = this.#ports;
     const { opened, reused } = pool.counts;
     const legs = { opened, reused, idle: pool.idle };
-    return { ...cache.stats(), requests: this.#requests, connections: this.#connections.size, legs };
+    const counts = { requests: this.#requests, connections: this.#connections.size };
+    return { ...cache.stats(), ...counts, rejected: { ...this.#rejected }, legs };
   }
 
   /** Cuts every connection and closes every leg. */
@@ -193,7 +196,10 @@ export class HttpService implements HttpServer {
     server.on('upgrade', tunnel);
     server.on('connect', tunnel);
     server.on('clientError', (error: NodeJS.ErrnoException, client) => this.#reject(error, client));
-    server.on('timeout', (client: Duplex) => this.#cut(client));
+    server.on('timeout', (client: Duplex) => {
+      this.#countRejected('idle');
+      this.#cut(client);
+    });
     // Nothing listens here, but this event is what starts the watch over `headersTimeout`.
     server.emit('listening');
     return server;
@@ -243,6 +249,7 @@ export class HttpService implements HttpServer {
     const connection = this.#connections.get(client);
     const code = error.code ?? '';
     const rejected = code.startsWith('HPE_') || Object.hasOwn(REJECTIONS, code);
+    if (rejected) this.#countRejected(code);
     // An answer now would be taken for that of a request still open.
     if (connection === undefined || connection.busy || !rejected || !client.writable) {
       this.#cut(client);
@@ -252,6 +259,10 @@ export class HttpService implements HttpServer {
     const fields = `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close`;
     client.write(`HTTP/1.1 ${REJECTIONS[code] ?? '400 Bad Request'}\r\n${fields}\r\n\r\n${body}`);
     connection.socket.destroySoon();
+  }
+
+  #countRejected(code: string): void {
+    this.#rejected[code] = (this.#rejected[code] ?? 0) + 1;
   }
 
   /** Closes a connection; with RST when a response is under way, whose end a FIN could be taken for. */
