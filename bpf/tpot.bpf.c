@@ -44,16 +44,12 @@ static __always_inline int is_tunnel_to_us(const struct packet *p, const struct 
 	       same_address(p->flow.destination, config->address6);
 }
 
-static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
+static __always_inline int ingress_tcp(struct __sk_buff *skb, struct packet *p, const struct tpot_config *config)
 {
-	struct tpot_config *config = config_get();
-
-	if (!config || !p)
-		return TC_ACT_UNSPEC;
 	struct tpot_splice *splice = find_splice(&p->flow, config);
 
 	if (splice && !is_new_connection(p, splice)) {
-		int verdict = handle_spliced(skb, p, splice, 0);
+		int verdict = handle_spliced(skb, p, splice, 0, 0);
 
 		if (verdict != SPLICE_GO_ON)
 			return verdict;
@@ -65,7 +61,7 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 	}
 	if (!(config->flags & TPOT_FLAG_NODE))
 		return TC_ACT_UNSPEC;
-	return p->flags & TCP_SYN ? handle_syn(skb, p) : handle_plain(skb, p, config);
+	return p->flags & TCP_SYN ? handle_syn(skb, p) : handle_plain(skb, p);
 }
 
 /* Whether a segment can be of a connection that this machine has taken or spliced; beside SYNs. */
@@ -86,7 +82,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 	if (p.protocol == IPPROTO_TCP_) {
 		if (!p.sound || !parse_tcp(skb, &p) || (!(p.flags & TCP_SYN) && !may_be_ours(config)))
 			return TC_ACT_UNSPEC;
-		return ingress_tcp(skb, &p);
+		return ingress_tcp(skb, &p, config);
 	}
 	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(&p, config))
 		return handle_tunnelled(skb, &p);
