@@ -238,15 +238,16 @@ static __always_inline void fill_error6(struct ipv6 *ip, const struct tpot_confi
 /* Where the frame's first IP header begins: the segment may still be in its tunnel. */
 static __always_inline __u32 first_header(const struct packet *p)
 {
-	return p->l3 >= ip_header_of(p) ? p->l3 - ip_header_of(p) : p->l3;
+	return p->l3 - p->outer;
 }
 
 /* Cuts a frame down to an IP and a TCP header, with room for an error's headers in front, in place of an outer one. */
 static __always_inline int make_quotation(struct __sk_buff *skb, const struct packet *p)
 {
-	__u32 room = ip_header_of(p) + ICMP_HLEN - (p->l3 - first_header(p));
+	__u32 room = ip_header_of(p) + ICMP_HLEN - p->outer;
 
-	return bpf_skb_change_tail(skb, p->l4 + QUOTED_TCP, 0) == 0 && bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) == 0;
+	return bpf_skb_change_tail(skb, p->l4 + QUOTED_TCP, 0) == 0 &&
+	       (room == 0 || bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) == 0);
 }
 
 /* The headers of an error in front of what it quotes, `sum` being that of the quoted TCP header. */

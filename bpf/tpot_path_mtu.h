@@ -157,7 +157,7 @@ static __always_inline int renew_error6(struct __sk_buff *skb, const struct pack
 }
 
 /* Makes of an error, whose quotation is mapped already, the one that the sender of the segment gets. */
-static __noinline int renew_error(struct __sk_buff *skb, struct packet *p, struct quoted *q,
+static __noinline int renew_error(struct __sk_buff *skb, struct packet *p, struct tpot_quoted *q,
 				  const struct tpot_flow *sender, const struct translation *by)
 {
 	struct icmp icmp;
@@ -183,7 +183,7 @@ static __noinline int renew_error(struct __sk_buff *skb, struct packet *p, struc
 }
 
 /* What is said about the size of the segments of `splice`; 0 when it is not to be believed or says nothing new. */
-static __always_inline __u32 learn_mtu(struct __sk_buff *skb, const struct packet *p, const struct quoted *q,
+static __always_inline __u32 learn_mtu(struct __sk_buff *skb, const struct packet *p, const struct tpot_quoted *q,
 				       struct tpot_splice *splice, const struct tpot_splice *other)
 {
 	struct tpot_tunnel *tunnel;
@@ -204,7 +204,7 @@ static __always_inline __u32 learn_mtu(struct __sk_buff *skb, const struct packe
 }
 
 /* An error that quotes what left here for a spliced connection. SPLICE_GO_ON: it does not. */
-__noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, struct quoted *q, int too_big)
+__noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_quoted *q, int too_big)
 {
 	struct tpot_splice *splice, *other;
 	struct translation by = {};
