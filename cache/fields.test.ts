@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { endToEnd, indexFields, listMembers, nominatesFields, parseHttpDate } from './fields.js';
-import { parseResponseDirectives, formatDirectives } from './directives.js';
-import { invalidatedKey, resourceKey, variantKey, type RequestHead } from './key.js';
+import { endToEnd, indexFields, listMembers, nominatesFields, storable } from './fields.js';
+import { invalidatedKey, originOf, resourceKey, type RequestHead } from './key.js';
 
 const request = (target: string, ...rawHeaders: string[]): RequestHead => ({
   method: 'GET',
@@ -31,29 +30,6 @@ describe('lists', () => {
   });
 });
 
-it('dates are IMF-fixdate or nothing', () => {
-  fc.assert(
-    fc.property(fc.date({ min: new Date(0), max: new Date('2100-01-01'), noInvalidDate: true }), (date) => {
-      expect(parseHttpDate(date.toUTCString())).toBe(Math.floor(date.getTime() / 1000) * 1000);
-    }),
-  );
-  for (const text of [
-    '0',
-    '',
-    'Wed, 31 Feb 2024 00:00:00 GMT',
-    'Sun, 06-Nov-94 08:49:37 GMT',
-    '2024-05-15T12:00:00Z',
-  ]) {
-    expect(parseHttpDate(text)).toBeUndefined();
-  }
-});
-
-it('directives in canonical form say the same', () => {
-  const directives = parseResponseDirectives(['Max-Age=05, PRIVATE="a, b"', 'must-revalidate']);
-  expect(directives).toBeDefined();
-  expect(formatDirectives(directives!)).toBe('max-age=5, private="a, b", must-revalidate');
-});
-
 describe('Connection', () => {
   it('takes its fields along, except those it must not name', () => {
     const raw = [
@@ -71,6 +47,11 @@ describe('Connection', () => {
       '2',
     ];
     expect(endToEnd(raw, indexFields(raw))).toEqual(['Host', 'h', 'X-B', '2']);
+  });
+
+  it('keeps what it names, and what proxies say to each other, from being stored', () => {
+    const raw = ['Connection', 'a', 'A', '1', 'B', '2', 'Proxy-Authenticate', 'x', 'Age', '1'];
+    expect(storable(raw, indexFields(raw), new Set(['age']))).toEqual(['B', '2']);
   });
 
   it('is suspicious when it names anything out of the ordinary', () => {
@@ -117,17 +98,8 @@ describe('keys', () => {
     expect(invalidatedKey(HERE, request('/x?y', 'Host', 'a.example'))).toBe(key);
   });
 
-  it('of variants tell absent from empty and one line from two', () => {
-    const variant = (...raw: string[]): string => variantKey(['accept', 'x'], indexFields(raw));
-    const all = [
-      variant(),
-      variant('Accept', ''),
-      variant('Accept', 'a'),
-      variant('X', 'a'),
-      variant('Accept', 'a', 'Accept', 'b'),
-      variant('Accept', 'a, b'),
-    ];
-    expect(new Set(all).size).toBe(all.length);
-    expect(variant('ACCEPT', ' a ')).toBe(variant('accept', 'a'));
+  it('begin with their origin', () => {
+    const key = resourceKey(HERE, request('/x?y', 'Host', 'a.example')) ?? '';
+    expect(originOf(key)).toBe('192.0.2.1 80 a.example');
   });
 });

@@ -8,8 +8,14 @@
 /** Alternating names and values in order and case of arrival, as in `IncomingMessage.rawHeaders`. */
 export type RawHeaders = readonly string[];
 
-/** Values by lower-case name, in order of arrival. */
-export type Fields = ReadonlyMap<string, readonly string[]>;
+/**
+ * Values by lower-case name, in order of arrival. A `Map` is one; so is anything that finds a field in bytes it has not
+ * indexed yet.
+ */
+export interface Fields {
+  get(name: string): readonly string[] | undefined;
+  has(name: string): boolean;
+}
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
@@ -17,7 +23,7 @@ export function isToken(text: string): boolean {
   return TOKEN.test(text);
 }
 
-export function indexFields(raw: RawHeaders): Fields {
+export function indexFields(raw: RawHeaders): ReadonlyMap<string, readonly string[]> {
   const fields = new Map<string, string[]>();
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = (raw[index] ?? '').toLowerCase();
@@ -66,20 +72,6 @@ export function tokenList(values: readonly string[]): string[] | undefined {
   return members?.every(isToken) === true ? members : undefined;
 }
 
-const IMF_FIXDATE =
-  /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT$/;
-
-/**
- * Milliseconds of an IMF-fixdate (RFC 9110 section 5.6.7). The two obsolete forms and everything `Date.parse` would
- * guess at are `undefined`: a date that is not surely understood must not make anything fresh.
- */
-export function parseHttpDate(text: string): number | undefined {
-  if (!IMF_FIXDATE.test(text)) return undefined;
-  const time = Date.parse(text);
-  // The round trip rejects the 31st of February and a wrong day of the week.
-  return !Number.isNaN(time) && new Date(time).toUTCString() === text ? time : undefined;
-}
-
 /**
  * Fields of one hop (RFC 9110 section 7.6.1); what takes the place of `TE` and `Transfer-Encoding` is the forwarder's to
  * decide. The Proxy-Authenticate and Proxy-Authorization fields are not among them: they belong to a proxy that the
@@ -111,7 +103,10 @@ const NEVER_NOMINATED = new Set([
 /** Connection options that nominate nothing of consequence. */
 const PLAIN_OPTIONS = new Set(['close', 'keep-alive', 'te', 'upgrade', 'http2-settings']);
 
-/** Whether `Connection` nominates an ordinary field or is malformed: such a message is forwarded but never cached. */
+/**
+ * Whether `Connection` of a request takes other fields out of it, or is malformed. The origin sees such a request without
+ * those fields, so what it answers must not be stored as the answer to one that has them.
+ */
 export function nominatesFields(fields: Fields): boolean {
   const values = fields.get('connection');
   if (values === undefined) return false;
@@ -119,11 +114,25 @@ export function nominatesFields(fields: Fields): boolean {
   return options === undefined || options.some((option) => !PLAIN_OPTIONS.has(option));
 }
 
+/** Whether `Connection` cannot be read: what it takes out of the message is unknown, so the message is not for a cache. */
+export function nominatesUnreadably(fields: Fields): boolean {
+  const values = fields.get('connection');
+  return values !== undefined && tokenList(values) === undefined;
+}
+
 /** The pairs without the fields of this hop, order and case kept. */
 export function endToEnd(raw: RawHeaders, fields: Fields): string[] {
   const nominated = tokenList(fields.get('connection') ?? []) ?? [];
   const dropped = new Set(nominated.filter((name) => !NEVER_NOMINATED.has(name)));
   return without(raw, (name) => HOP_BY_HOP.has(name) || dropped.has(name));
+}
+
+/** Fields that say something about a proxy beside those of the hop; they are not stored (RFC 9111 section 3.1). */
+const OF_PROXIES = new Set(['proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization']);
+
+/** The pairs that may be stored (RFC 9111 section 3.1), without those that `unwanted` names (lower-case). */
+export function storable(raw: RawHeaders, fields: Fields, unwanted: ReadonlySet<string>): string[] {
+  return without(endToEnd(raw, fields), (name) => OF_PROXIES.has(name) || unwanted.has(name));
 }
 
 /** The pairs whose lower-case name is not `dropped`. */

@@ -53,6 +53,8 @@ export class Fill {
   readonly #limit: number;
   readonly #budget: FillBudget;
   readonly #events: FillEvents;
+  /** What follows the last chunk that is pushed. */
+  readonly #tail: readonly Buffer[];
   readonly #readers = new Set<FillReader>();
   #chunks: Buffer[] = [];
   /** Index of `#chunks[0]` counted from the first chunk ever. */
@@ -65,11 +67,12 @@ export class Fill {
   /** Trailer fields, name and value alternating; known when complete. */
   trailers: readonly string[] = [];
 
-  /** `limit` is the most bytes it may keep, `budget` what it shares with other fills. */
-  constructor(limit: number, budget: FillBudget, events: FillEvents) {
+  /** `limit` is the most bytes it may keep, `budget` what it shares with other fills, `tail` what `finish` appends. */
+  constructor(limit: number, budget: FillBudget, events: FillEvents, tail: readonly Buffer[] = []) {
     this.#limit = limit;
     this.#budget = budget;
     this.#events = events;
+    this.#tail = tail;
   }
 
   get readers(): number {
@@ -105,6 +108,7 @@ export class Fill {
   /** The content is complete. */
   finish(trailers: readonly string[] = []): void {
     if (this.#state !== 'open') return;
+    for (const chunk of this.#tail) this.push(chunk, () => undefined);
     this.#state = 'complete';
     this.trailers = trailers;
     this.#events.completed();

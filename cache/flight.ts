@@ -5,19 +5,19 @@
  *   waiting ──offer()──▶ storable ──▶ filling ──content complete──▶ stored
  *      │                 not      ──▶ done: followers are told to fetch on their own
  *      ├─notModified()─▶ done: followers get the stored response
+ *      ├─rescue()──────▶ done: followers get the stale response, where it stands in for the error
  *      ├─fail()────────▶ done: followers are told to fetch on their own
  *      └─nobody left───▶ done: `abandoned` stops the fetch                  (also while filling)
  * ```
  *
  * A flight does no I/O: its leader fetches and reports here.
  */
+import { freshFor, type Asker } from './decision.js';
 import type { Fill } from './fill.js';
-import type { RequestHead } from './key.js';
-import type { Directives } from './directives.js';
-import type { ExchangeTimes, ResponseHead } from './rules.js';
-import { freshFor } from './rules.js';
-import type { StoredHead, StoredResponse } from './stored.js';
-import { answers } from './stored.js';
+import type { ExchangeTimes } from './freshness.js';
+import type { ByteRange } from './partial.js';
+import type { ResponseHead } from './storable.js';
+import { answersAlso, type StoredHead, type StoredResponse } from './stored.js';
 
 /** What a follower is told, once. */
 export type Outcome =
@@ -25,10 +25,20 @@ export type Outcome =
   | { readonly kind: 'stored'; readonly entry: StoredResponse }
   | { readonly kind: 'alone' };
 
-/** What the leader learns about a response: storable (and where its content goes), or not and why. */
+/** What the leader learns about a response. */
 export type Offer =
-  | { readonly kind: 'fill'; readonly head: StoredHead; readonly fill: Fill }
-  | { readonly kind: 'pass'; readonly reason: string };
+  /** Its content goes into `fill`, from which it is stored at its end if it is `kept`. */
+  | {
+      readonly kind: 'fill';
+      readonly head: StoredHead;
+      readonly fill: Fill;
+      readonly kept: boolean;
+      /** The response is the missing part: clients get `head` and what `fill` has, which is everything. */
+      readonly completes: boolean;
+    }
+  | { readonly kind: 'pass'; readonly reason: string }
+  /** It does not fit what is stored, which is gone: the fetch must be repeated in full. */
+  | { readonly kind: 'mismatch' };
 
 /** What a 304 for a stored response amounts to. */
 export type Update =
@@ -36,10 +46,10 @@ export type Update =
   /** It was about something else: the stored response is gone, and the fetch must be repeated without conditions. */
   | { readonly kind: 'mismatch' };
 
-/** A GET that wants an answer: what it says, and what it accepts. */
-export interface Asker {
-  readonly request: RequestHead;
-  readonly directives: Directives;
+/** An incomplete response, and the part of it that is fetched. */
+export interface Completion {
+  readonly entry: StoredResponse;
+  readonly gap: ByteRange;
 }
 
 /** What a flight needs from its cache. */
@@ -47,6 +57,8 @@ export interface FlightPort {
   monotonic(): number;
   judge(flight: Flight, response: ResponseHead, times: ExchangeTimes): Offer;
   update(flight: Flight, response: ResponseHead, times: ExchangeTimes): Update;
+  /** Whether the stale response stands in for an error; `status` is `undefined` when there was no answer at all. */
+  standsIn(stale: StoredResponse, asker: Asker, status: number | undefined): boolean;
   landed(flight: Flight): void;
 }
 
@@ -55,16 +67,23 @@ interface Follower {
   readonly told: (outcome: Outcome) => void;
 }
 
+export interface FlightPlan {
+  readonly key: string;
+  /** What those who may follow look for. */
+  readonly sharedAs: string;
+  /** The leader's, whose request is sent. */
+  readonly asker: Asker;
+  /** The stale response: validated, if it can be, and used in place of an error. */
+  readonly stale: StoredResponse | undefined;
+  readonly completion: Completion | undefined;
+  /** Nobody waits for it: it goes on to its end on its own. */
+  readonly background: boolean;
+}
+
 const ALONE: Outcome = { kind: 'alone' };
 
 export class Flight {
-  readonly key: string;
-  /** The leader's. */
-  readonly request: RequestHead;
-  /** The stale response being validated. */
-  readonly stale: StoredResponse | undefined;
-  /** What those who may follow look for. */
-  readonly sharedAs: string;
+  readonly plan: FlightPlan;
   readonly #port: FlightPort;
   readonly #followers = new Set<Follower>();
   #leading = true;
@@ -75,12 +94,14 @@ export class Flight {
   /** Set when an unsafe request passed for the same key: what arrives may be what it was before. */
   outdated = false;
 
-  constructor(port: FlightPort, what: Pick<Flight, 'key' | 'sharedAs' | 'request' | 'stale'>) {
+  constructor(port: FlightPort, plan: FlightPlan) {
     this.#port = port;
-    this.key = what.key;
-    this.sharedAs = what.sharedAs;
-    this.request = what.request;
-    this.stale = what.stale;
+    this.plan = plan;
+  }
+
+  /** Whether somebody waits besides the leader. */
+  get followed(): boolean {
+    return this.#followers.size > 0;
   }
 
   /**
@@ -105,7 +126,8 @@ export class Flight {
 
   /** Nobody waits and nobody reads. */
   get deserted(): boolean {
-    return !this.#leading && this.#followers.size === 0 && (this.#current?.fill.readers ?? 0) === 0;
+    if (this.plan.background || this.#leading || this.#followers.size > 0) return false;
+    return (this.#current?.fill.readers ?? 0) === 0;
   }
 
   /** The response's head has arrived. */
@@ -113,7 +135,7 @@ export class Flight {
     const offer = this.#port.judge(this, response, times);
     if (offer.kind === 'pass') {
       this.#land();
-    } else {
+    } else if (offer.kind === 'fill') {
       this.#current = offer;
       this.#tell((asker) => this.#share(asker, offer.head, offer));
       this.#check();
@@ -121,7 +143,7 @@ export class Flight {
     return offer;
   }
 
-  /** A 304 to the validation of {@link stale} has arrived. */
+  /** A 304 to the validation of the stale response has arrived. */
   notModified(response: ResponseHead, times: ExchangeTimes): Update {
     const update = this.#port.update(this, response, times);
     if (update.kind === 'mismatch') return update;
@@ -129,6 +151,22 @@ export class Flight {
     this.#tell((asker) => (kept ? this.#share(asker, entry, { kind: 'stored', entry }) : ALONE));
     this.#land();
     return update;
+  }
+
+  /**
+   * There was no answer, or one with an error status. Gives the stale response if that stands in for it at the leader's;
+   * then the flight is over, and followers get it where it stands in at theirs.
+   */
+  rescue(status: number | undefined): StoredResponse | undefined {
+    const { stale, asker } = this.plan;
+    if (stale === undefined || this.outdated || !this.#port.standsIn(stale, asker, status)) return undefined;
+    this.#tell((other) =>
+      answersAlso(stale, other.request) && this.#port.standsIn(stale, other, status)
+        ? { kind: 'stored', entry: stale }
+        : ALONE,
+    );
+    this.#land();
+    return stale;
   }
 
   /** The fetch failed before or while the content came. */
@@ -149,8 +187,8 @@ export class Flight {
 
   /** `answer` if it answers this asker too. */
   #share({ request, directives }: Asker, head: StoredHead, answer: Outcome): Outcome {
-    const fresh = freshFor(head.freshness, directives, this.#port.monotonic());
-    return !this.outdated && fresh && answers(head, request) ? answer : ALONE;
+    const fresh = freshFor(head, directives, this.#port.monotonic());
+    return !this.outdated && fresh && answersAlso(head, request) ? answer : ALONE;
   }
 
   #tell(outcome: (asker: Asker) => Outcome): void {

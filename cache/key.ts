@@ -30,6 +30,11 @@ export interface RequestHead {
 const AUTHORITY = /^(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 const ABSOLUTE_FORM = /^http:\/\/([^/?#]+)([^#]*)$/i;
 
+/** Whether `Host`, or the authority of a target, is one: nothing in it could be taken for something else. */
+export function validAuthority(text: string): boolean {
+  return AUTHORITY.test(text);
+}
+
 function compose(destination: Destination, authority: string, target: string): string | undefined {
   if (!AUTHORITY.test(authority) || !target.startsWith('/') || /[\s#]/.test(target)) return undefined;
   // None of the parts can hold a space, so the parts can be told apart: the key is injective.
@@ -53,11 +58,7 @@ export function invalidatedKey(destination: Destination, request: RequestHead): 
   return compose(destination, authority, rest.startsWith('/') ? rest : `/${rest}`);
 }
 
-/**
- * The secondary key: what the request said in the fields that `vary` names (sorted, lower-case; RFC 9111 section 4.1).
- * An absent field differs from an empty one.
- */
-export function variantKey(vary: readonly string[], fields: Fields): string {
-  if (vary.length === 0) return '';
-  return JSON.stringify(vary.map((name) => fields.get(name)?.map((value) => value.trim()) ?? null));
+/** The part of a key that its origin's other resources share. */
+export function originOf(key: string): string {
+  return key.slice(0, key.lastIndexOf(' '));
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_POLICY } from '../cache/policy.js';
 import { ip, parsePrefix, type Prefix } from '../core/address.js';
 import { createLogger, silentLogger } from '../core/log.js';
 import { systemClock } from '../core/clock.js';
@@ -23,10 +24,14 @@ const BEFORE: NodeConfig = {
   edge: false,
   cacheBytes: 1 << 20,
   spliceAbove: 0,
+  cachePolicy: DEFAULT_POLICY,
+  verifyHost: false,
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 1000,
   udp: undefined,
+  headersTimeoutMs: 60_000,
+  idleTimeoutMs: 600_000,
   drainTimeoutMs: 1000,
 };
 const diff = (after: Partial<NodeConfig>) => diffConfigs(BEFORE, { ...BEFORE, ...after });

@@ -1,4 +1,5 @@
 /** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
+import type { CachePolicy } from '../cache/policy.js';
 import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
 import type { PortRange, Rule } from '../tpot/policy.js';
 import { addressesOfOthers } from './addresses.js';
@@ -121,10 +122,26 @@ export function configValues(config: NodeConfig): [string, string][] {
         ? '0: every response body passes through this process'
         : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
     ],
+    ...cacheValues(config.cachePolicy),
+    ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
     ['limits.connections', String(config.maxConnections)],
     ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
     ['splice.idle', `${formatDuration(config.spliceIdleMs)} without a packet end a spliced connection`],
+    ['limits.headersTimeout', formatDuration(config.headersTimeoutMs)],
+    ['limits.idleTimeout', formatDuration(config.idleTimeoutMs)],
     ['drainTimeout', formatDuration(config.drainTimeoutMs)],
+  ];
+}
+
+function cacheValues(policy: CachePolicy): [string, string][] {
+  return [
+    ['cache.targeted', policy.targets.join(', ') || 'no field'],
+    ['cache.staleIfDown', formatDuration(policy.disconnectedSeconds * 1000)],
+    [
+      'cache.admit',
+      policy.secondRequest ? 'second-request: only what is asked for twice is stored' : 'always',
+    ],
+    ['cache.keepHits', policy.keepHits ? 'true' : 'false: what the next node has is not stored here'],
   ];
 }
 

@@ -24,10 +24,25 @@ export interface RawConfig {
   readonly trust?: readonly string[];
   readonly edge?: boolean;
   readonly udpEncapsulation?: boolean | { readonly port?: number };
-  readonly cache?: { readonly memory?: string | number; readonly spliceAbove?: string | number };
-  readonly limits?: { readonly connections?: number; readonly splices?: number };
+  readonly cache?: RawCache;
+  readonly limits?: {
+    readonly connections?: number;
+    readonly splices?: number;
+    readonly headersTimeout?: string;
+    readonly idleTimeout?: string;
+  };
   readonly splice?: { readonly idle?: string };
   readonly drainTimeout?: string;
+}
+
+export interface RawCache {
+  readonly memory?: string | number;
+  readonly spliceAbove?: string | number;
+  readonly targeted?: readonly string[];
+  readonly staleIfDown?: string;
+  readonly admit?: 'always' | 'second-request';
+  readonly keepHits?: boolean;
+  readonly verifyHost?: boolean;
 }
 
 export interface RawRule {

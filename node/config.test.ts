@@ -46,7 +46,7 @@ hops: 3
 trust: [198.18.0.0/15, "::/0"]
 edge: true
 cache: { memory: 64KiB }
-limits: { connections: 1000 }
+limits: { connections: 1000, headersTimeout: 10s }
 drainTimeout: 5m
 `;
 
@@ -67,6 +67,8 @@ describe('a valid file', () => {
       edge: true,
       cacheBytes: 65536,
       maxConnections: 1000,
+      headersTimeoutMs: 10_000,
+      idleTimeoutMs: 600_000,
       drainTimeoutMs: 300_000,
     });
   });
@@ -89,9 +91,18 @@ describe('a valid file', () => {
       hops: 8,
       edge: false,
       cacheBytes: 256 * 2 ** 20,
+      cachePolicy: {
+        targets: ['cdn-cache-control'],
+        disconnectedSeconds: 86_400,
+        secondRequest: false,
+        keepHits: true,
+      },
+      verifyHost: false,
       maxConnections: 100_000,
       maxSplices: 131_072,
       spliceIdleMs: 24 * 3_600_000,
+      headersTimeoutMs: 60_000,
+      idleTimeoutMs: 600_000,
       drainTimeoutMs: 30_000,
     });
     expect(config.rules).toEqual([
@@ -104,6 +115,17 @@ describe('a valid file', () => {
       { sources: [], destinations: [], ports: [], action: 'relay' },
     ]);
     expect(config.name).toMatch(/^[A-Za-z0-9][A-Za-z0-9_-]*$/);
+  });
+
+  it('has the cache do what it says', () => {
+    const cache =
+      '{ targeted: [X-CC, CDN-Cache-Control], staleIfDown: 5m, admit: second-request, keepHits: false }';
+    expect(load(`address: 198.18.1.1\ncache: ${cache}`).cachePolicy).toEqual({
+      targets: ['x-cc', 'cdn-cache-control'],
+      disconnectedSeconds: 300,
+      secondRequest: true,
+      keepHits: false,
+    });
   });
 
   it('may be empty or absent when the address comes from the command line', () => {

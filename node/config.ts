@@ -13,10 +13,11 @@ import { parseServerName } from '../tpot/server-names.js';
 import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { globalAddresses } from './addresses.js';
 import { resolveBypass } from './bypass-list.js';
+import { toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
 import { readTrusted } from './trusted-file.js';
-import { parseDuration, parsePortRange, parseSize } from './units.js';
+import { parseDuration, parsePortRange } from './units.js';
 
 /**
  * `cache`: answer HTTP from the cache, splice the rest. `splice`: join both legs in the kernel. `relay`: pass every byte
@@ -31,7 +32,7 @@ export interface UdpOffer {
 }
 
 /** A configuration with every value resolved. Sizes in bytes, durations in milliseconds. */
-export interface NodeConfig {
+export interface NodeConfig extends CacheSettings {
   readonly name: string;
   /** At least one. */
   readonly addresses: Partial<Record<Family, IpAddress>>;
@@ -50,12 +51,13 @@ export interface NodeConfig {
   readonly edge: boolean;
   /** Where tunnels in UDP end; undefined offers none. */
   readonly udp: UdpOffer | undefined;
-  readonly cacheBytes: number;
-  /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
-  readonly spliceAbove: number;
   readonly maxConnections: number;
   readonly maxSplices: number;
   readonly spliceIdleMs: number;
+  /** From the first byte of an HTTP request to the end of its header section. */
+  readonly headersTimeoutMs: number;
+  /** How long nothing may move during an HTTP exchange. */
+  readonly idleTimeoutMs: number;
   readonly drainTimeoutMs: number;
 }
 
@@ -84,11 +86,11 @@ const DEFAULTS = {
   hops: 8,
   trust: ['0.0.0.0/0', '::/0'],
   rules: [{ match: { dport: [80, 8080] }, action: 'cache' }, { action: 'relay' }] satisfies RawRule[],
-  cacheMemory: '256MiB',
-  spliceAbove: '16MiB',
   connections: 100_000,
   splices: 131_072,
   spliceIdle: '24h',
+  headersTimeout: '60s',
+  idleTimeout: '600s',
   drainTimeout: '30s',
 } as const;
 
@@ -202,6 +204,21 @@ function toUdpOffer(written: RawConfig['udpEncapsulation']): UdpOffer | undefine
   return { port: port ?? UDP_TUNNEL_PORT, required: port !== undefined };
 }
 
+type Limits = Pick<
+  NodeConfig,
+  'maxConnections' | 'maxSplices' | 'spliceIdleMs' | 'headersTimeoutMs' | 'idleTimeoutMs'
+>;
+
+function toLimits({ limits, splice }: RawConfig): Limits {
+  return {
+    maxConnections: limits?.connections ?? DEFAULTS.connections,
+    maxSplices: limits?.splices ?? DEFAULTS.splices,
+    spliceIdleMs: parseDuration(splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
+    headersTimeoutMs: parseDuration(limits?.headersTimeout ?? DEFAULTS.headersTimeout) ?? 0,
+    idleTimeoutMs: parseDuration(limits?.idleTimeout ?? DEFAULTS.idleTimeout) ?? 0,
+  };
+}
+
 function complete(
   raw: RawConfig,
   rules: readonly Rule<Action>[],
@@ -220,11 +237,8 @@ function complete(
     trust: toPrefixes(raw.trust ?? DEFAULTS.trust),
     edge: raw.edge ?? false,
     udp: toUdpOffer(raw.udpEncapsulation),
-    cacheBytes: parseSize(String(raw.cache?.memory ?? DEFAULTS.cacheMemory)) ?? 0,
-    spliceAbove: parseSize(String(raw.cache?.spliceAbove ?? DEFAULTS.spliceAbove)) ?? 0,
-    maxConnections: raw.limits?.connections ?? DEFAULTS.connections,
-    maxSplices: raw.limits?.splices ?? DEFAULTS.splices,
-    spliceIdleMs: parseDuration(raw.splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
+    ...toCacheSettings(raw.cache),
+    ...toLimits(raw),
     drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
   };
 }

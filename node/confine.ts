@@ -27,7 +27,7 @@ import { exec } from '../host/libc.js';
 import { ownCgroup, pinDirectory } from '../host/mounts.js';
 import { builtFile } from '../host/paths.js';
 import type { NodeConfig } from './config.js';
-import { roomFor } from './descriptors.js';
+import { descriptorRoom } from './descriptors.js';
 
 const all = (paths: readonly string[], may: (path: string) => boolean): boolean => {
   try {
@@ -66,7 +66,7 @@ export function confine(config: NodeConfig, configFile: string | undefined, logg
     return;
   }
   pinDirectory(); // mounts what is missing
-  roomFor(config.maxConnections, silentLogger); // the next image looks again, and says what is missing
+  descriptorRoom(silentLogger)(config.maxConnections); // the next image looks again, and says what is missing
   try {
     limitCapabilities(needed);
   } catch (error) {

@@ -156,6 +156,8 @@ export function openListener(family: Family): number {
       libc.setSocketOption(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
     }
     tuneForRelay(fd); // inherited by what is accepted
+    // So is this. With no descriptor left, libuv accepts and closes at once: a FIN would pass for an empty answer.
+    libc.resetOnClose(fd);
     libc.bind(fd, LOOPBACK[family], 0);
     return fd;
   } catch (error) {
@@ -230,6 +232,22 @@ export class EbpfDataPath implements DataPath {
 
   connect(options: LegOptions): Socket {
     const fd = libc.tcpSocket(options.address.family === 4 ? libc.AF_INET : libc.AF_INET6);
+    try {
+      this.#prepareLeg(fd, options);
+    } catch (error) {
+      libc.close(fd);
+      throw error;
+    }
+    // `manualStart` keeps Node from reading before the socket is connected; net.Socket has it, its types do not.
+    const settings: { fd: number; manualStart: boolean; allowHalfOpen: boolean } = {
+      fd,
+      manualStart: true,
+      allowHalfOpen: true,
+    };
+    return new Socket(settings).connect({ host: formatIp(options.address), port: options.port });
+  }
+
+  #prepareLeg(fd: number, options: LegOptions): void {
     tuneForRelay(fd);
     this.#bindLeg(fd, options);
     if (options.hops > 0) {
@@ -245,13 +263,6 @@ export class EbpfDataPath implements DataPath {
         udp: 0,
       });
     }
-    // `manualStart` keeps Node from reading before the socket is connected; net.Socket has it, its types do not.
-    const settings: { fd: number; manualStart: boolean; allowHalfOpen: boolean } = {
-      fd,
-      manualStart: true,
-      allowHalfOpen: true,
-    };
-    return new Socket(settings).connect({ host: formatIp(options.address), port: options.port });
   }
 
   legInfo(socket: Socket): LegInfo {
@@ -288,6 +299,10 @@ export class EbpfDataPath implements DataPath {
     const flags = kept | (edge ? EDGE : 0) | (clientLegs ? CLIENT_LEGS : 0);
     this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), { flags, maxConnections });
     this.#programs.setTrust(trust);
+  }
+
+  setRoom(connections: number): void {
+    this.#programs.configure({ maxConnections: connections });
   }
 
   counters(): Record<string, number> {
@@ -361,18 +376,13 @@ export class EbpfDataPath implements DataPath {
   #bindLeg(fd: number, options: LegOptions): void {
     const spliced = (flow: FlowEnds): boolean => this.#splicer.isSpliced(flow);
     if (options.from !== undefined) {
-      try {
-        // Not only spliced ones: a socket in TIME_WAIT does not hinder bind(2), but connect(2).
-        bindClient(
-          fd,
-          options.from,
-          options,
-          (flow) => spliced(flow) || this.#programs.hasSocket(kernelFlow(flow)),
-        );
-      } catch (error) {
-        libc.close(fd);
-        throw error;
-      }
+      // Not only spliced ones: a socket in TIME_WAIT does not hinder bind(2), but connect(2).
+      bindClient(
+        fd,
+        options.from,
+        options,
+        (flow) => spliced(flow) || this.#programs.hasSocket(kernelFlow(flow)),
+      );
     } else if ((this.#programs.config.flags & TpotFlag.SPLICING) !== 0) bindFreePort(fd, options, spliced);
   }
 
@@ -420,6 +430,7 @@ export class EbpfDataPath implements DataPath {
       socket.destroy();
       return;
     }
+    if (fd !== undefined) libc.finishOnClose(fd);
     events.connection(socket, {
       via,
       hops: via === 'edge' ? undefined : noted.requestHops,

@@ -136,6 +136,8 @@ export interface DataPath {
   splicedBefore(): { readonly connections: number; readonly bytesIn: number; readonly bytesOut: number };
   /** Replaces the settings; whether a SYN is taken changes in one step. Connections are not touched. */
   reconfigure(settings: DataPathSettings): void;
+  /** How many connections may be taken from now on; at the limit SYNs pass (`pass-limit`). */
+  setRoom(connections: number): void;
   /** Monotonic counters by reason code: every drop and every decision. */
   counters(): Record<string, number>;
   /** Facts for `status`: program and map ids, attached interfaces, kernel release, table fill. */

@@ -15,26 +15,42 @@ function openFileLimit(): number {
   return soft === undefined || soft === 'unlimited' ? Infinity : Number(soft);
 }
 
+/** How many connections a limit of open files has room for; where it is small, half of it is kept for the rest. */
+export function roomUnder(limit: number, connections: number): number {
+  const reserve = Math.min(RESERVE, Math.floor(limit / 2));
+  return Math.max(1, Math.min(connections, Math.floor((limit - reserve) / PER_CONNECTION)));
+}
+
 /**
- * Raises the limit of open files if need be, and returns how many connections there is room for: what a node cannot
- * carry it must not take, so that the next node or the destination does.
+ * What a node cannot carry it must not take, so that the next node or the destination does. Gives a function that says
+ * how many of `connections` there is room for under the limit of that moment, which it raises where it can.
  */
-export function roomFor(connections: number, logger: Logger): number {
-  const wanted = connections * PER_CONNECTION + RESERVE;
-  const found = openFileLimit();
-  if (found >= wanted) return connections;
-  try {
-    setOpenFileLimit(BigInt(wanted), BigInt(wanted));
-    return connections;
-  } catch (error) {
-    const room = Math.max(1, Math.floor((found - RESERVE) / PER_CONNECTION));
-    logger.warn('open-files-limit', {
-      limit: found,
-      wanted,
-      error: messageOf(error),
-      effect: `at most ${room} connections are taken`,
-      hint: 'raise LimitNOFILE (systemd) or `ulimit -n`, or lower limits.connections',
-    });
-    return room;
-  }
+export function descriptorRoom(logger: Logger): (connections: number) => number {
+  let refused = 0;
+  let known = 0;
+  return (connections) => {
+    const wanted = connections * PER_CONNECTION + RESERVE;
+    const limit = openFileLimit();
+    if (limit >= wanted) return connections;
+    const room = roomUnder(limit, connections);
+    if (limit === known && refused === wanted) return room; // said before
+    try {
+      setOpenFileLimit(BigInt(wanted), BigInt(wanted));
+      return connections;
+    } catch (error) {
+      known = limit;
+      refused = wanted;
+      warn(logger, limit, room, { wanted, error: messageOf(error) });
+      return room;
+    }
+  };
+}
+
+function warn(logger: Logger, limit: number, room: number, more: Record<string, string | number>): void {
+  logger.warn('open-files-limit', {
+    limit,
+    ...more,
+    effect: `at most ${room} connections are taken`,
+    hint: 'raise LimitNOFILE (systemd) or `ulimit -n`, or lower limits.connections',
+  });
 }

@@ -8,9 +8,11 @@
  *                       an error nobody caught ─▶ everything out of the kernel ─▶ exit 70
  * ```
  */
+import { lookup } from 'node:dns/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { systemClock } from '../core/clock.js';
+import { formatIp, ip } from '../core/address.js';
 import { TpotError } from '../core/errors.js';
 import { createLogger, type Logger } from '../core/log.js';
 import { lockAddresses } from './address-lock.js';
@@ -19,7 +21,7 @@ import { addressList, foreignAddresses } from './config-explain.js';
 import { ConfigError, type NodeConfig } from './config.js';
 import { confine } from './confine.js';
 import { EbpfDataPath } from './data-path-ebpf.js';
-import { roomFor } from './descriptors.js';
+import { descriptorRoom } from './descriptors.js';
 import { HttpService } from './http/service.js';
 import { TpotNode } from './node.js';
 import { reload, type ReloadReport } from './reload.js';
@@ -47,11 +49,6 @@ function requireOwnAddresses(config: NodeConfig): void {
     hint: '`ip address` lists them; leave `address` out to use the first global one.',
   }));
   if (problems.length > 0) throw new ConfigError(problems);
-}
-
-/** With no more connections than there is room for descriptors. */
-function within(config: NodeConfig, logger: Logger): NodeConfig {
-  return { ...config, maxConnections: roomFor(config.maxConnections, logger) };
 }
 
 /** Resolves with the exit status once the node has been stopped, by a signal or by its administrator. */
@@ -83,6 +80,12 @@ function untilStopped(
   });
 }
 
+/** All addresses that the machine's resolver knows of a name, in canonical form. */
+async function addressesOfName(name: string): Promise<string[]> {
+  const found = await lookup(name, { all: true });
+  return found.map(({ address }) => formatIp(ip(address)));
+}
+
 /**
  * Runs a node from start to end and resolves with the exit status. `load` reads the configuration, now and at each
  * reload, from `configFile` if there is one; `ready` is called when the node takes connections.
@@ -99,14 +102,18 @@ export async function runInForeground(
   requireOwnAddresses(config);
   const logger = createLogger((line) => process.stderr.write(line), systemClock);
   confine(config, configFile, logger);
-  const node = new TpotNode(within(config, logger), {
+  const node = new TpotNode(config, {
+    room: descriptorRoom(logger),
     createDataPath: (options) => new EbpfDataPath(options, logger),
     http: new HttpService({
       name: config.name,
       cacheBytes: config.cacheBytes,
       spliceAbove: config.spliceAbove,
+      cachePolicy: config.cachePolicy,
+      lookup: config.verifyHost ? addressesOfName : undefined,
       logger,
       clock: systemClock,
+      limits: { headersTimeout: config.headersTimeoutMs, idleTimeout: config.idleTimeoutMs },
     }),
     logger,
     clock: systemClock,
@@ -115,7 +122,7 @@ export async function runInForeground(
   const stopAsked = new Promise<void>((resolve) => {
     askToStop = resolve;
   });
-  const reloading = (): ReloadReport => reload(node, () => within(load(), logger), logger);
+  const reloading = (): ReloadReport => reload(node, load, logger);
   const admin = await AdminServer.open(config.name, {
     status: () => node.status(),
     conns: () => node.conns(),

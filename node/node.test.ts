@@ -1,3 +1,4 @@
+import { DEFAULT_POLICY } from '../cache/policy.js';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ip } from '../core/address.js';
@@ -32,9 +33,13 @@ const CONFIG: NodeConfig = {
   cacheBytes: 1 << 20,
   spliceAbove: 0,
   udp: undefined,
+  cachePolicy: DEFAULT_POLICY,
+  verifyHost: false,
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,
+  headersTimeoutMs: 60_000,
+  idleTimeoutMs: 600_000,
   drainTimeoutMs: 60_000,
 };
 const CACHE_ALL: Partial<NodeConfig> = {
@@ -49,6 +54,7 @@ async function startNode(settings: Partial<NodeConfig> = {}, originPort?: number
   const node = new TpotNode(
     { ...CONFIG, ...settings },
     {
+      room: (connections) => connections,
       createDataPath: (given) => {
         options = given;
         return dataPath;

@@ -79,6 +79,8 @@ export interface HttpSide extends HttpServer {
 }
 
 export interface NodePorts {
+  /** How many of so many connections there is room for now. */
+  readonly room: (connections: number) => number;
   readonly createDataPath: (options: DataPathOptions) => DataPath;
   readonly http: HttpSide;
   readonly logger: Logger;
@@ -98,6 +100,9 @@ function settingsOf({ rules, bypass, trust, edge, source, maxConnections }: Node
   return { policy: flattenRules(rules), bypass, trust, edge, clientLegs, maxConnections };
 }
 
+/** How often the room is looked at; and how long nothing is taken after descriptors ran out. */
+const ROOM_MS = 1000;
+
 export class TpotNode {
   #config: NodeConfig;
   readonly #ports: NodePorts;
@@ -105,6 +110,8 @@ export class TpotNode {
   readonly #startedAt: number;
   readonly #counters: Record<string, number> = {};
   #dataPath: DataPath | undefined;
+  #room = 0;
+  #roomTimer: NodeJS.Timeout | undefined;
   #state: NodeState = 'starting';
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -130,7 +137,8 @@ export class TpotNode {
    * that there are stay as they were begun.
    */
   reconfigure(config: NodeConfig): void {
-    this.#dataPath?.reconfigure(settingsOf(config));
+    this.#room = this.#ports.room(config.maxConnections);
+    this.#dataPath?.reconfigure({ ...settingsOf(config), maxConnections: this.#room });
     this.#config = config;
   }
 
@@ -148,6 +156,7 @@ export class TpotNode {
   async #start(): Promise<void> {
     const { name, addresses, interfaces, udp, maxSplices, spliceIdleMs } = this.config;
     const limits = { maxSplices, spliceIdleMs };
+    this.#room = this.#ports.room(this.config.maxConnections);
     this.#dataPath = this.#ports.createDataPath({
       name,
       addresses,
@@ -155,9 +164,30 @@ export class TpotNode {
       ...limits,
       udp,
       ...settingsOf(this.config),
+      maxConnections: this.#room,
     });
     await this.#dataPath.start({ connection: (socket, info) => this.#accepted(socket, info) });
+    this.#roomTimer = setInterval(
+      () => this.#setRoom(this.#ports.room(this.config.maxConnections)),
+      ROOM_MS,
+    ).unref();
     if (this.#state === 'starting') this.#state = 'running';
+  }
+
+  #setRoom(connections: number): void {
+    if (connections === this.#room) return;
+    this.#room = connections;
+    this.#dataPath?.setRoom(connections);
+  }
+
+  /** No file can be opened any more: nothing is taken until the next look, so that SYNs pass by instead. */
+  #noDescriptors(): void {
+    if (this.#room === 0) return;
+    this.#ports.logger.warn('no-descriptors', {
+      connections: this.#table.size,
+      effect: 'nothing is taken for a second',
+    });
+    this.#setRoom(0);
   }
 
   /**
@@ -258,7 +288,9 @@ export class TpotNode {
     try {
       const dataPath = this.#requireDataPath();
       const { hops, source } = this.config;
-      await runSession(connection, candidates, { dataPath, http: this.#ports.http, hops, source });
+      const noDescriptors = (): void => this.#noDescriptors();
+      const ports = { dataPath, http: this.#ports.http, hops, source, noDescriptors };
+      await runSession(connection, candidates, ports);
     } catch (error) {
       this.#count('session-failed');
       this.#ports.logger.error('session-failed', {
@@ -292,6 +324,7 @@ export class TpotNode {
       await Promise.race([this.#table.idle(), delay(ABORT_MS, undefined, { ref: false })]);
     }
     http.close();
+    clearInterval(this.#roomTimer);
     this.#dataPath?.close();
     this.#state = 'stopped';
     logger.info('stopped');

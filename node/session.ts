@@ -1,6 +1,7 @@
 /** The slow path of one connection: what happens in user space from its acceptance to its end. */
 import { once } from 'node:events';
 import { Socket } from 'node:net';
+import { SystemCallError } from '../host/libc.js';
 import { CAPABILITY } from '../tpot/option.js';
 import { decideRule, type Rule } from '../tpot/policy.js';
 import type { Action } from './config.js';
@@ -44,6 +45,8 @@ export interface HttpServer {
 export interface SessionPorts {
   readonly dataPath: Pick<DataPath, 'connect' | 'legInfo' | 'splice'>;
   readonly http: HttpServer;
+  /** Told that a leg could not be opened because this process has as many files open as it may. */
+  readonly noDescriptors: () => void;
   /** Hops for the request of the next leg when the connection came without a request. */
   readonly hops: number;
   /** Whose address the next leg has. */
@@ -74,7 +77,12 @@ function failedSocket(error: unknown): Socket {
   return socket.destroy(error as Error);
 }
 
-function openLeg(connection: Connection, { dataPath, hops, source }: SessionPorts): Socket {
+/** The errno's name, whoever made the call. */
+function systemErrorOf(error: NodeJS.ErrnoException): string {
+  return error instanceof SystemCallError ? error.errnoName : (error.code ?? '');
+}
+
+function openLeg(connection: Connection, { dataPath, hops, source, noDescriptors }: SessionPorts): Socket {
   const { client, destination, taken } = connection;
   const allowed = taken.hops === undefined ? hops : taken.hops - 1;
   let leg: Socket;
@@ -94,8 +102,11 @@ function openLeg(connection: Connection, { dataPath, hops, source }: SessionPort
     connection.legConnected(dataPath.legInfo(leg), () => (leg.destroyed ? undefined : dataPath.legInfo(leg)));
   });
   leg.once('end', () => connection.refreshLeg());
-  leg.on('error', ({ code = '' }: NodeJS.ErrnoException) => {
-    if (!connected) connection.because(LEG_FAILURES[code] ?? 'leg-failed');
+  leg.on('error', (error: NodeJS.ErrnoException) => {
+    if (connected) return;
+    const reason = LEG_FAILURES[systemErrorOf(error)] ?? 'leg-failed';
+    connection.because(reason);
+    if (reason === 'leg-no-descriptors') noDescriptors();
   });
   return leg;
 }

@@ -2,21 +2,12 @@
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fromMapped, ip, sameIp, toMapped, type IpAddress } from '../core/address.js';
+import { fromMapped, sameIp, toMapped } from '../core/address.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import * as tcp from '../host/tcp.js';
-import { passEveryProcessor } from '../host/processors.js';
-import {
-  TpotFlag,
-  TpotSpliceFlag,
-  TpotState,
-  TpotFlowCodec,
-  type TpotFlow,
-  type TpotSplice,
-} from '../bpf/generated/maps.js';
+import { TpotSpliceFlag, TpotState, type TpotFlow, type TpotSplice } from '../bpf/generated/maps.js';
 import type { TpotPrograms } from '../bpf/programs.js';
-import { testRun } from '../bpf/test-run.js';
 import { TimestampReader } from '../bpf/timestamps.js';
 import {
   handOverHolding,
@@ -24,14 +15,13 @@ import {
   type HandOverPort,
   type HandOverResult,
 } from '../splice/hand-over.js';
-import { joinLegs, type Joined, type LegState, type RelayedReason } from '../splice/join.js';
-import { reverse, type FlowEnds, type Mapping } from '../splice/mapping.js';
-import { seq } from '../wire/seq.js';
+import type { RelayedReason } from '../splice/join.js';
+import { reverse, type FlowEnds } from '../splice/mapping.js';
 import type { SpliceConditions, SplicedConnection, SpliceOutcome } from './data-path.js';
 import { HeldSegments } from './held-segments.js';
-import { descriptorOf } from './socket-descriptor.js';
 import { tunnelOf, untilHeard } from './leg-tunnel.js';
-import { holdEntry, kernelFlow, spliceEntry, type EntryFacts } from './splice-entry.js';
+import { forget, HandOver, isOver, legOf, type Leg, type Outer, type SplicerPorts } from './hand-over.js';
+import { kernelFlow } from './splice-entry.js';
 
 /** What ends sooner is not worth a hand-over; and the first request follows the handshake at once. */
 const YOUNG_MS = 20;
@@ -45,194 +35,7 @@ const WAIT_FOR_IDLE_MS = 60;
 const HOLD_MS = 150;
 const HOLDS = 4;
 const BETWEEN_HOLDS_MS = 700;
-/** TSval is read a moment before it is used, and without its lowest bit. */
-const TIMESTAMP_MARGIN = 2;
-
 const clock = { monotonic: () => performance.now(), wait: (ms: number) => delay(ms) };
-
-function flowFrom(socket: Socket): FlowEnds {
-  const { remoteAddress = '', remotePort = 0, localAddress = '', localPort = 0 } = socket;
-  return {
-    source: ip(remoteAddress),
-    sourcePort: remotePort,
-    destination: ip(localAddress),
-    destinationPort: localPort,
-  };
-}
-
-interface Leg {
-  readonly socket: Socket;
-  readonly fd: number;
-  readonly flow: FlowEnds;
-}
-
-function legOf(socket: Socket): Leg | undefined {
-  const fd = descriptorOf(socket);
-  return fd === undefined || socket.destroyed || !socket.remoteAddress
-    ? undefined
-    : { socket, fd, flow: flowFrom(socket) };
-}
-
-const isOver = ({ socket }: Leg): boolean =>
-  socket.destroyed || socket.readableEnded || socket.writableEnded || descriptorOf(socket) === undefined;
-
-const isQuiet = ({ socket, fd }: Leg): boolean =>
-  socket.readableLength === 0 && socket.writableLength === 0 && tcp.queuesEmpty(fd);
-
-export interface SplicerPorts {
-  readonly programs: TpotPrograms;
-  readonly timestamps: TimestampReader;
-  readonly held: HeldSegments;
-}
-
-/** The client's tunnel. */
-interface Outer {
-  readonly source: IpAddress;
-  readonly udp: boolean;
-}
-
-/** One connection on its way out of user space. */
-class HandOver implements HandOverPort {
-  readonly #ports: SplicerPorts;
-  readonly #client: Leg;
-  readonly #server: Leg;
-  readonly #outer: Outer | undefined;
-  readonly #leaving: () => void;
-  readonly #conditions: SpliceConditions | undefined;
-  #joined: (Joined & { readonly ok: true }) | undefined;
-
-  constructor(
-    ports: SplicerPorts,
-    client: Leg,
-    server: Leg,
-    outer: Outer | undefined,
-    leaving: () => void,
-    conditions: SpliceConditions | undefined,
-  ) {
-    this.#ports = ports;
-    this.#client = client;
-    this.#server = server;
-    this.#outer = outer;
-    this.#leaving = leaving;
-    this.#conditions = conditions;
-  }
-
-  over(): boolean {
-    return isOver(this.#client) || isOver(this.#server) || this.#conditions?.over() === true;
-  }
-
-  idle(): boolean {
-    return isQuiet(this.#client) && isQuiet(this.#server) && this.#conditions?.idle() !== false;
-  }
-
-  hold(): boolean {
-    const { programs } = this.#ports;
-    const { flags } = programs.config;
-    if ((flags & TpotFlag.SPLICING) === 0) programs.configure({ flags: flags | TpotFlag.SPLICING });
-    const now = process.hrtime.bigint();
-    const table = programs.map('tpotSplices');
-    for (const { flow } of [this.#client, this.#server]) this.#ports.held.begin(flow);
-    try {
-      table.set(kernelFlow(this.#client.flow), holdEntry(reverse(this.#server.flow), now));
-      table.set(kernelFlow(this.#server.flow), holdEntry(reverse(this.#client.flow), now));
-      return true;
-    } catch {
-      this.release(); // E2BIG
-      return false;
-    }
-  }
-
-  release(): void {
-    const table = this.#ports.programs.map('tpotSplices');
-    const legs = [this.#client, this.#server];
-    for (const { flow } of legs) table.delete(kernelFlow(flow));
-    for (const { flow } of legs) this.#ports.held.deliver(flow);
-  }
-
-  settle(): void {
-    passEveryProcessor();
-  }
-
-  read(): Joined {
-    const legs = [this.#client, this.#server];
-    for (const { fd } of legs) tcp.beginRepair(fd);
-    const [a, b] = legs.map((leg) => this.#stateOf(leg));
-    const joined: Joined =
-      a === undefined || b === undefined ? { ok: false, reason: 'relayed-closing' } : joinLegs(a, b);
-    if (!joined.ok) for (const { fd } of legs) tcp.endRepair(fd);
-    return joined;
-  }
-
-  join(joined: Joined & { readonly ok: true }): void {
-    const { fromA, fromB } = joined;
-    this.#joined = joined;
-    const now = process.hrtime.bigint();
-    const { socket } = this.#client;
-    const enter = (flow: FlowEnds, mapping: Mapping, facts: Omit<EntryFacts, 'now' | 'startedAt'>): void =>
-      this.#ports.programs
-        .map('tpotSplices')
-        .set(kernelFlow(flow), spliceEntry(mapping, { ...facts, now, startedAt: now }));
-    enter(this.#client.flow, fromA, {
-      outerSource: this.#outer?.source,
-      udp: this.#outer?.udp === true,
-      fromClient: true,
-      bytes: BigInt(socket.bytesRead),
-    });
-    enter(this.#server.flow, fromB, {
-      outerSource: undefined,
-      udp: false,
-      fromClient: false,
-      bytes: BigInt(socket.bytesWritten),
-    });
-  }
-
-  leave(): void {
-    const legs = [this.#client, this.#server];
-    const lost = legs.some(({ fd }) => !tcp.tcpInfo(fd).established);
-    this.#leaving();
-    if (lost) {
-      forget(this.#ports.programs, kernelFlow(this.#client.flow));
-      for (const { fd } of legs) tcp.endRepair(fd);
-    }
-    for (const { socket } of legs) {
-      if (lost) socket.resetAndDestroy();
-      else socket.destroy();
-    }
-    const { held } = this.#ports;
-    if (lost || this.#joined === undefined) {
-      for (const { flow } of legs) held.discard(flow);
-      return;
-    }
-    held.forward(this.#client.flow, this.#joined.fromA);
-    held.forward(this.#server.flow, this.#joined.fromB);
-  }
-
-  #stateOf({ fd, flow }: Leg): LegState | undefined {
-    const info = tcp.tcpInfo(fd);
-    const { sendNext, receiveNext } = tcp.sequences(fd);
-    if (!info.established) return undefined;
-    const received = info.timestamps ? this.#ports.timestamps.lastReceived(flow) : undefined;
-    if (info.timestamps && received === undefined) return undefined;
-    return {
-      flow,
-      sendNext: seq(sendNext),
-      receiveNext: seq(receiveNext),
-      timestamps:
-        received === undefined ? undefined : { sent: seq(tcp.timestampNow(fd) + TIMESTAMP_MARGIN), received },
-      sack: info.sack,
-      ecn: info.ecn,
-      theirScale: info.theirScale,
-      ourScale: info.ourScale,
-      sendMss: info.sendMss,
-    };
-  }
-}
-
-function forget(programs: TpotPrograms, flow: TpotFlow): void {
-  const frame = new Uint8Array(64);
-  TpotFlowCodec.write(new DataView(frame.buffer), flow);
-  testRun(programs.programFd('tpot_forget'), frame);
-}
 
 /** Milliseconds an entry stays after its last packet. */
 const KEEP = {

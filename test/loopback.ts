@@ -107,6 +107,8 @@ export class LoopbackDataPath implements DataPath {
   taken: TakenInfo = { via: 'tunnel', hops: 3, capabilities: 0 };
   leg: LegInfo = { nextHop: undefined, reason: 'plain-no-reply' };
   closed = false;
+  /** What {@link setRoom} was told. */
+  readonly rooms: number[] = [];
   readonly #origin: number;
   readonly #server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
 
@@ -147,6 +149,10 @@ export class LoopbackDataPath implements DataPath {
 
   splicedBefore(): { connections: number; bytesIn: number; bytesOut: number } {
     return { connections: 0, bytesIn: 0, bytesOut: 0 };
+  }
+
+  setRoom(connections: number): void {
+    this.rooms.push(connections);
   }
 
   reconfigure(): void {

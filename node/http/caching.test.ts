@@ -3,6 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Harness, until, type AskOptions } from './harness.props.js';
 
+const LONG_AGO = 'Sat, 01 Jan 2000 00:00:00 GMT';
+
 let h: Harness;
 beforeEach(() => {
   h = new Harness();
@@ -65,20 +67,13 @@ describe('storing', () => {
     ['Private', { 'Cache-Control': 'Private, max-age=60' }, {}],
     ['NO-CACHE', { 'Cache-Control': 'max-age=60, NO-CACHE' }, {}],
     ['a directive in quotes', { 'Cache-Control': 'private="a, max-age=60"' }, {}],
-    ['an unknown directive', { 'Cache-Control': 'max-age=60, frobnicate' }, {}],
     ['a malformed age', { 'Cache-Control': 'max-age=60s' }, {}],
     ['two ages', { 'Cache-Control': ['max-age=60', 'max-age=10'] }, {}],
-    ['Set-Cookie', { 'Cache-Control': 'public, max-age=60', 'Set-Cookie': 'a=b' }, {}],
+    ['Set-Cookie and a guess', { 'Last-Modified': LONG_AGO, 'Set-Cookie': 'a=b' }, {}],
     ['Vary: *', { 'Cache-Control': 'max-age=60', Vary: 'Accept, *' }, {}],
     ['a malformed Expires', { Expires: 'Thu, 01 Jan 2099 00:00' }, {}],
-    ['an encoding without Vary', { 'Cache-Control': 'max-age=60', 'Content-Encoding': 'gzip' }, {}],
-    [
-      'Authorization',
-      { 'Cache-Control': 'public, max-age=60' },
-      { headers: { authorization: 'Basic eA==' } },
-    ],
-    ['a cookie', { 'Cache-Control': 'max-age=60' }, { headers: { cookie: 'a=b' } }],
-    ['Range', { 'Cache-Control': 'max-age=60' }, { headers: { range: 'bytes=0-0' } }],
+    ['Authorization', { 'Cache-Control': 'max-age=60' }, { headers: { authorization: 'Basic eA==' } }],
+    ['a cookie and a guess', { 'Last-Modified': LONG_AGO, ETag: 'none' }, { headers: { cookie: 'a=b' } }],
     [
       'no-store of the client',
       { 'Cache-Control': 'max-age=60' },
@@ -244,13 +239,13 @@ describe('validating', () => {
     expect(log).toEqual(['-', '"a"']);
   });
 
-  it('a 304 that brings Set-Cookie or no-store is passed on once and ends the storing', async () => {
+  it('a 304 that brings no-store is passed on once and ends the storing', async () => {
     const state: { tag: string; extra?: Record<string, string> } = { tag: '"a"' };
     const { front } = await tagged(state);
     await h.ask(front, '/');
     h.clock.advance(20_000);
-    state.extra = { 'Set-Cookie': 'x=y' };
-    expect((await h.ask(front, '/')).headers['set-cookie']).toEqual(['x=y']);
+    state.extra = { 'Cache-Control': 'no-store', 'X-New': 'y' };
+    expect((await h.ask(front, '/')).headers['x-new']).toBe('y');
     expect(h.stat('entries')).toBe(0);
   });
 

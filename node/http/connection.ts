@@ -6,8 +6,8 @@ import { formatEndpoint } from '../connections.js';
 import type { HttpContext } from '../session.js';
 import type { LegSource } from './leg-pool.js';
 
-/** Credentials that stand for themselves in each request; any other scheme may authenticate the connection (NTLM). */
-const PER_REQUEST_SCHEMES = /^(?:basic|bearer|digest)(?: |$)/i;
+/** Schemes that authenticate the connection instead of the request (RFC 4559 section 5 and its relatives). */
+const CONNECTION_SCHEMES = /^(?:negotiate|ntlm|nego2|kerberos)(?: |$)/i;
 /** Idempotent methods (RFC 9110 section 9.2.2) that usually have no content. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE']);
 
@@ -77,7 +77,7 @@ export class ClientConnection {
   noteCredentials(request: RequestHead): void {
     const credentials =
       request.fields.get('authorization') ?? request.fields.get('proxy-authorization') ?? [];
-    if (credentials.some((value) => !PER_REQUEST_SCHEMES.test(value))) this.pinned = true;
+    if (credentials.some((value) => CONNECTION_SCHEMES.test(value))) this.pinned = true;
   }
 
   /**

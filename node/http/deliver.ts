@@ -3,29 +3,32 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Fill, FillReader } from '../../cache/fill.js';
-import type { ResponseHead } from '../../cache/rules.js';
-import { isToken, without } from '../../cache/fields.js';
-import type { StoredHead, StoredResponse } from '../../cache/stored.js';
+import type { CacheStatus } from '../../cache/cache-status.js';
+import { isToken } from '../../cache/fields.js';
+import type { ResponseHead } from '../../cache/storable.js';
+import type { StoredHead } from '../../cache/stored.js';
 import { reset } from '../relay.js';
 import type { RawBody } from './raw-body.js';
 import { carriesTrailers, lengthLast, nodeFields, responseHeaders, writablePairs } from './headers.js';
-import type { CacheStatus, NodeIdentity } from './headers.js';
+import type { NodeIdentity } from './headers.js';
 
 /** The client's side of one exchange. */
 export interface Delivery {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly node: NodeIdentity;
+  /** Milliseconds a client may take nothing while others wait for it to read on. */
+  readonly stallTimeout: number;
 }
-
-/** How long a client may take nothing while others wait for it to read on. */
-const STALL_MS = 30_000;
 
 /** Ends the client's connection in a way that cannot be taken for a complete response. */
 export function cutShort({ request, response }: Delivery): void {
   reset(request.socket);
   response.destroy();
 }
+
+/** Answers to requests that are not understood; what follows them may not be what it seems. */
+const ENDS_CONNECTION = new Set([400, 501, 505]);
 
 /** A response of this node's own, in plain text; the connection is cut when another has begun. */
 export function reply(delivery: Delivery, status: number, text: string, cacheStatus?: CacheStatus): void {
@@ -39,13 +42,13 @@ export function reply(delivery: Delivery, status: number, text: string, cacheSta
   headers.push('Cache-Control', 'no-store');
   if (cacheStatus !== undefined) headers.push(...nodeFields(node, '1.1', cacheStatus).slice(2));
   // What follows on the connection may be the rest of a request that is not answered here.
-  if (!request.complete || status === 400) headers.push('Connection', 'close');
+  if (!request.complete || ENDS_CONNECTION.has(status)) headers.push('Connection', 'close');
   response.writeHead(status, headers);
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
 /** Writes a head that came from elsewhere; `false`, and a 502, when Node refuses to. */
-function writeHead(
+export function writeHead(
   delivery: Delivery,
   head: { status: number; statusMessage: string },
   headers: string[],
@@ -143,7 +146,13 @@ export function passOnFill(delivery: Delivery, head: ResponseHead, fill: Fill, s
   flushSoon(delivery.response);
 }
 
-function storedHeaders(node: NodeIdentity, head: StoredHead, age: number, status: CacheStatus): string[] {
+/** The header section of what is answered from the store. */
+export function storedHeaders(
+  node: NodeIdentity,
+  head: StoredHead,
+  age: number,
+  status: CacheStatus,
+): string[] {
   return [...head.rawHeaders, 'Age', String(age), ...nodeFields(node, head.httpVersion, status)];
 }
 
@@ -158,59 +167,6 @@ export function shareFill(
   if (!writeHead(delivery, head, lengthLast(storedHeaders(delivery.node, head, age, status)))) return;
   pump(delivery, fill, delivery.request.httpVersion !== '1.0' && !head.fields.has('content-length'));
   flushSoon(delivery.response);
-}
-
-/** Fields a 304 repeats (RFC 9110 section 15.4.5), plus those that say how it came. */
-const IN_304 = new Set([
-  'cache-control',
-  'content-location',
-  'date',
-  'etag',
-  'expires',
-  'vary',
-  'last-modified',
-]);
-const SAID_BY_NODES = new Set(['via', 'cache-status']);
-
-/** Answers with a stored response's validators only. */
-export function sendNotModified(
-  delivery: Delivery,
-  entry: StoredResponse,
-  age: number,
-  status: CacheStatus,
-): void {
-  const headers = storedHeaders(delivery.node, entry, age, status);
-  const kept = without(headers, (name) => !IN_304.has(name) && !SAID_BY_NODES.has(name) && name !== 'age');
-  if (writeHead(delivery, { status: 304, statusMessage: 'Not Modified' }, kept)) delivery.response.end();
-}
-
-/** Answers with a stored response; to HEAD, with its head. */
-export function sendStored(
-  delivery: Delivery,
-  entry: StoredResponse,
-  age: number,
-  status: CacheStatus,
-): void {
-  const { request, response, node } = delivery;
-  const headers = storedHeaders(node, entry, age, status);
-  if (!entry.fields.has('content-length')) headers.push('Content-Length', String(entry.bodyLength));
-  if (!writeHead(delivery, entry, lengthLast(headers))) return;
-  const [first, ...rest] = request.method === 'HEAD' ? [] : entry.body;
-  if (rest.length === 0) {
-    response.end(first);
-    return;
-  }
-  let next = 0;
-  const write = (): void => {
-    while (next < entry.body.length && !response.destroyed) {
-      if (!response.write(entry.body[next++])) {
-        response.once('drain', write);
-        return;
-      }
-    }
-    response.end();
-  };
-  write();
 }
 
 /** Copies a fill to the client at the client's pace. */
@@ -242,7 +198,7 @@ function pump(delivery: Delivery, fill: Fill, trailers: boolean): void {
   const watch = setInterval(() => {
     if (full && reader.offset === taken && reader.holdsUpOthers()) cutShort(delivery);
     taken = reader.offset;
-  }, STALL_MS).unref();
+  }, delivery.stallTimeout).unref();
   response.once('close', () => {
     clearInterval(watch);
     reader.leave();

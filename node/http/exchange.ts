@@ -2,56 +2,52 @@
  * One request and its response.
  *
  * ```
- *              ┌─ not for a cache ───────────────────────────▶ forward ─▶ pass on as it comes
- *   request ───┤                 fresh ───────────────────────────────▶ answer from the store
- *              └─ cache.find ────┤
- *                                └ stale, none ─▶ a flight under way? ─yes─▶ follow ─▶ share │ go alone
- *                                                     └─no─▶ lead ─▶ fetch ─▶ fill, store │ pass on
+ *              ┌─ not for a cache ─────────────────────────────▶ forward ─▶ pass on as it comes
+ *   request ───┤                  serve ──────────────────────────────────▶ answer from the store (and renew it)
+ *              └─ cache.decide ───┤
+ *                                 └ validate, complete, fetch ─▶ a flight under way? ─yes─▶ follow ─▶ share │ go alone
+ *                                                                  └─no─▶ lead ─▶ fetch ─▶ fill, store │ pass on
  * ```
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { HttpCache } from '../../cache/cache.js';
-import type { Asker, Flight, Outcome } from '../../cache/flight.js';
-import { invalidatedKey, resourceKey, type RequestHead } from '../../cache/key.js';
-import { requestUse } from '../../cache/request-rules.js';
-import type { ExchangeTimes, ResponseHead } from '../../cache/rules.js';
-import { evaluateConditions, validators, type StoredResponse } from '../../cache/stored.js';
-import type { Clock } from '../../core/clock.js';
-import type { Logger } from '../../core/log.js';
+import type { ForwardReason } from '../../cache/cache-status.js';
+import { replyFrom, type Asker, type Decision, type Reply } from '../../cache/decision.js';
+import type { Flight, Outcome } from '../../cache/flight.js';
+import type { ExchangeTimes } from '../../cache/freshness.js';
+import { isSafe } from '../../cache/invalidation.js';
+import { resourceKey, type Destination, type RequestHead } from '../../cache/key.js';
+import { requestUse, type RequestUse } from '../../cache/request-directives.js';
+import type { ResponseHead } from '../../cache/storable.js';
+import type { StoredResponse } from '../../cache/stored.js';
+import { validators } from '../../cache/validation.js';
 import { reset } from '../relay.js';
 import type { ClientConnection } from './connection.js';
 import * as deliver from './deliver.js';
-import { requestHead, requestHeaders, responseHead, transferCodingKnown } from './headers.js';
-import type { CacheStatus, ForwardReason, NodeIdentity } from './headers.js';
-import type { LegPool } from './leg-pool.js';
+import { sendReply } from './deliver-stored.js';
+import {
+  copyInto,
+  Fetch,
+  forward,
+  type ExchangePorts,
+  type FetchClient,
+  type Forwarded,
+  type Received,
+} from './fetch.js';
+import { requestHead, responseHead, transferCodingKnown } from './headers.js';
 import { leaveWhenLong, mayBeLong } from './long-body.js';
-import { Upstream, type UpstreamFailure, type UpstreamHandlers } from './upstream.js';
+import { refuse } from './refusals.js';
+import type { Upstream, UpstreamFailure } from './upstream.js';
 
-/** What every exchange of a service uses. */
-export interface ExchangePorts {
-  readonly cache: HttpCache;
-  readonly pool: LegPool;
-  readonly node: NodeIdentity;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  /** Milliseconds; see {@link UpstreamRequest.responseTimeout}. */
-  readonly responseTimeout: number;
-  /** Milliseconds a request waits for the head of another's fetch before it fetches on its own. */
-  readonly collapseWait: number;
-  /** Bytes from which on a response that is not stored may leave for the kernel (long-body.ts); 0: none does. */
-  readonly spliceAbove: number;
-}
-
-/** Methods that change nothing at the origin (RFC 9110 section 9.2.1); any other invalidates. */
-const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY']);
-
-type Forwarded = Extract<CacheStatus, { hit: false }>;
+type Usable = Extract<RequestUse, { kind: 'usable' }>;
+type Missed = Exclude<Decision, { kind: 'serve' }>;
 
 export class Exchange {
   readonly #ports: ExchangePorts;
   readonly #connection: ClientConnection;
   readonly #head: RequestHead;
+  readonly #received: Received;
   readonly #delivery: deliver.Delivery;
+  readonly #client: FetchClient;
 
   constructor(
     ports: ExchangePorts,
@@ -62,7 +58,9 @@ export class Exchange {
     this.#ports = ports;
     this.#connection = connection;
     this.#head = requestHead(request);
-    this.#delivery = { request, response, node: ports.node };
+    this.#received = { connection, head: this.#head, httpVersion: request.httpVersion, message: request };
+    this.#delivery = { request, response, node: ports.node, stallTimeout: ports.stallTimeout };
+    this.#client = this.#fetchClient();
   }
 
   run(): void {
@@ -83,45 +81,61 @@ export class Exchange {
     const { cache } = this.#ports;
     const request = this.#head;
     const use = requestUse(request);
-    const key = resourceKey(this.#connection.destination, request);
+    const key = resourceKey(this.#destination, request);
     if (use.kind === 'bypass' || key === undefined) {
       this.#forward({ fwd: 'bypass', detail: use.kind === 'bypass' ? use.detail : 'no-key' });
       return;
     }
     const asker: Asker = { request, directives: use.directives };
-    const found = use.reload ? undefined : cache.find(key, asker);
-    if (found?.kind === 'fresh' && this.#answer(found.entry, use.conditional)) return;
-    const fwd =
-      found === undefined || found.kind === 'fresh'
-        ? 'request'
-        : found.kind === 'stale'
-          ? 'stale'
-          : found.reason;
-    if (use.directives.has('only-if-cached')) {
+    const decision = cache.decide(key, asker);
+    if (decision.kind === 'serve') {
+      this.#answer(decision.entry, decision.reply);
+      if (decision.renew) this.#renew(key, asker, decision.entry);
+      return;
+    }
+    const fwd: ForwardReason = decision.kind === 'complete' ? 'partial' : decision.fwd;
+    if (use.directives.onlyIfCached) {
+      // RFC 9111 section 5.2.1.7.
       deliver.reply(this.#delivery, 504, 'not cached (only-if-cached)', { hit: false, fwd });
     } else if (request.method === 'HEAD') {
-      this.#forward({ fwd });
-    } else if (use.conditional || use.reload) {
-      this.#lead(key, fwd, { shared: false });
+      this.#forward({ fwd, renews: { key, asker } });
     } else {
-      const flight = cache.flightFor(key, request);
-      if (flight !== undefined) this.#follow(flight, asker, key, fwd);
-      else this.#lead(key, fwd, { shared: true, stale: found?.kind === 'stale' ? found.entry : undefined });
+      this.#fetch(key, asker, use, decision, fwd);
     }
   }
 
-  /** Answers from the store; `false` when the client's condition is one that the origin must decide. */
-  #answer(entry: StoredResponse, conditional: boolean): boolean {
-    const age = this.#ports.cache.age(entry);
-    const status: CacheStatus = { hit: true, ttl: Math.floor(entry.freshness.lifetime - age) };
-    const decision =
-      conditional && entry.status === 200 ? evaluateConditions(this.#head.fields, entry) : 'full';
-    if (decision === 'not-modified') deliver.sendNotModified(this.#delivery, entry, age, status);
-    else if (decision === 'full') deliver.sendStored(this.#delivery, entry, age, status);
-    return decision !== 'undecided';
+  #answer(entry: StoredResponse, reply: Reply): void {
+    const { cache } = this.#ports;
+    sendReply(this.#delivery, entry, reply, {
+      age: cache.age(entry),
+      status: { hit: true, ttl: cache.ttl(entry) },
+    });
   }
 
-  /** Waits for another request's fetch. */
+  /** Renews a stale response behind the answer, unless that is being done already (RFC 5861 section 3). */
+  #renew(key: string, asker: Asker, stale: StoredResponse): void {
+    const { cache } = this.#ports;
+    if (asker.request.method !== 'GET' || cache.flightFor(key, asker.request) !== undefined) return;
+    const flight = cache.lead(key, asker, { shared: true, stale, background: true });
+    new Fetch(this.#ports, this.#received, flight, 'stale', undefined);
+  }
+
+  #fetch(key: string, asker: Asker, use: Usable, decision: Missed, fwd: ForwardReason): void {
+    const { cache, clock } = this.#ports;
+    const { request } = asker;
+    const stale = decision.kind === 'validate' ? decision.entry : undefined;
+    const completion = decision.kind === 'complete' ? decision : undefined;
+    const own =
+      stale === undefined ? completion !== undefined : validators(stale.fields, clock.now()).length > 0;
+    // Not with others: a part, a reload, an answer to credentials or to a condition that is the client's own.
+    const alone = use.ranged || use.directives.noCache || request.fields.has('authorization');
+    const shared = !alone && (own || !use.conditional);
+    const underWay = shared ? cache.flightFor(key, request) : undefined;
+    if (underWay !== undefined) this.#follow(underWay, asker, key, fwd);
+    else this.#lead(cache.lead(key, asker, { shared, stale, completion }), fwd);
+  }
+
+  /** Waits for another client's fetch. */
   #follow(flight: Flight, asker: Asker, key: string, fwd: ForwardReason): void {
     const { cache, collapseWait } = this.#ports;
     const { response } = this.#delivery;
@@ -130,17 +144,15 @@ export class Exchange {
       if (settled) return;
       settled = true;
       clearTimeout(timer);
-      const status: Forwarded = { hit: false, fwd, collapsed: true };
+      if (this.#gone) return;
       if (outcome.kind === 'alone') {
-        this.#lead(key, fwd, { shared: false });
+        this.#lead(cache.lead(key, asker, { shared: false }), fwd);
         return;
       }
       cache.countCollapsed();
+      const status: Forwarded = { hit: false, fwd, collapsed: true };
       if (outcome.kind === 'stored') {
-        deliver.sendStored(this.#delivery, outcome.entry, cache.age(outcome.entry), {
-          ...status,
-          status: 304,
-        });
+        this.#sendStored(outcome.entry, status);
       } else {
         const { head, fill } = outcome;
         deliver.shareFill(this.#delivery, head, fill, cache.age(head), { ...status, status: head.status });
@@ -159,104 +171,89 @@ export class Exchange {
   }
 
   /** Fetches, for this client and whoever follows. */
-  #lead(
-    key: string,
-    fwd: ForwardReason,
-    options: { shared: boolean; stale?: StoredResponse | undefined },
-  ): void {
-    const flight = this.#ports.cache.lead(key, this.#head, options);
-    const conditions = options.stale === undefined ? [] : validators(options.stale);
-    this.#fetchFor(flight, fwd, conditions);
+  #lead(flight: Flight, fwd: ForwardReason): void {
+    new Fetch(this.#ports, this.#received, flight, fwd, this.#client);
     this.#delivery.response.once('close', () => flight.leave());
   }
 
-  #fetchFor(flight: Flight, fwd: ForwardReason, conditions: readonly string[]): void {
-    const requestedAt = this.#ports.clock.now();
-    const upstream = this.#send(conditions, {
+  #fetchClient(): FetchClient {
+    return {
       information: (info) => deliver.sendInformation(this.#delivery, info),
-      response: (message) => {
-        const { clock } = this.#ports;
-        const times = { requestedAt, receivedAt: clock.now(), receivedMonotonic: clock.monotonic() };
-        if (conditions.length > 0 && message.statusCode === 304) {
-          this.#validated(flight, message, times);
-        } else {
-          this.#arrived(flight, upstream, message, times, fwd);
-        }
+      fill: (fill, response, stored, status) => {
+        if (this.#gone) return;
+        if (stored === undefined) deliver.passOnFill(this.#delivery, response, fill, status);
+        else deliver.shareFill(this.#delivery, stored, fill, this.#ports.cache.age(stored), status);
       },
-      failed: (failure) => {
-        flight.fail();
-        this.#failed(failure, { hit: false, fwd });
+      stored: (entry, status) => {
+        if (!this.#gone) this.#sendStored(entry, status);
       },
-    });
-    flight.abandoned = () => upstream.abort();
+      pass: (upstream, message, status) => this.#passOn(upstream, message, status),
+      failed: (failure, status) => this.#failed(failure, status),
+    };
   }
 
-  #arrived(
-    flight: Flight,
-    upstream: Upstream,
-    message: IncomingMessage,
-    times: ExchangeTimes,
-    fwd: ForwardReason,
-  ): void {
-    const head = responseHead(message, this.#head.method);
-    const status: Forwarded = { hit: false, fwd, status: head.status };
-    const offer = transferCodingKnown(head)
-      ? flight.offer(head, times)
-      : ({ kind: 'pass', reason: 'transfer-coding' } as const);
-    if (offer.kind === 'pass') {
-      flight.land();
-      this.#passOn(upstream, message, { ...status, detail: offer.reason });
-      return;
-    }
-    const { fill } = offer;
-    if (!this.#gone) deliver.passOnFill(this.#delivery, head, fill, { ...status, stored: true });
-    message.on('data', (chunk: Buffer) => {
-      if (!fill.push(chunk, () => message.resume())) message.pause();
-    });
-    message.once('end', () => {
-      if (message.complete) fill.finish(message.rawTrailers);
-    });
-    message.once('close', () => {
-      if (!message.readableEnded || !message.complete) flight.fail();
-    });
+  /** Answers with a stored response that has just been validated, or stands in for an error. */
+  #sendStored(entry: StoredResponse, status: Forwarded): void {
+    const { cache, clock } = this.#ports;
+    const reply = replyFrom(entry, this.#head, clock.now());
+    if (reply === undefined) deliver.reply(this.#delivery, 502, 'only a part is stored', status);
+    else sendReply(this.#delivery, entry, reply, { age: cache.age(entry), status });
   }
 
-  /** The next hop answered this node's conditions with 304. */
-  #validated(flight: Flight, message: IncomingMessage, times: ExchangeTimes): void {
-    message.resume();
-    const update = flight.notModified(responseHead(message, this.#head.method), times);
-    if (update.kind === 'mismatch') {
-      this.#fetchFor(flight, 'stale', []);
-    } else if (!this.#gone) {
-      const { entry, kept } = update;
-      const age = this.#ports.cache.age(entry);
-      deliver.sendStored(this.#delivery, entry, age, { hit: false, fwd: 'stale', status: 304, stored: kept });
-    }
-  }
-
-  /** Passes the request on with nothing looked up and nothing stored. */
-  #forward(why: { fwd: ForwardReason; detail?: string }): void {
-    let touched = SAFE.has(this.#head.method)
-      ? undefined
-      : invalidatedKey(this.#connection.destination, this.#head);
-    const invalidate = (): void => {
-      if (touched !== undefined) this.#ports.cache.invalidate(touched);
-      touched = undefined;
+  /** Passes the request on with nothing looked up; what comes back may change or renew what is stored. */
+  #forward(why: {
+    readonly fwd: ForwardReason;
+    readonly detail?: string;
+    readonly renews?: { readonly key: string; readonly asker: Asker };
+  }): void {
+    const { cache, clock } = this.#ports;
+    const { fwd, detail, renews } = why;
+    const status: Forwarded = { hit: false, fwd, detail };
+    let unsafe = !isSafe(this.#head.method);
+    const changed = (response?: ResponseHead): void => {
+      if (!unsafe) return;
+      unsafe = false;
+      const own = this.#connection.destination;
+      cache.changed(own, this.#head, response);
+      // Under whichever of the two it has been stored.
+      const shared = this.#ports.hosts?.shared(own, this.#head);
+      if (shared !== undefined) cache.changed(shared, this.#head, response);
     };
     // Also when it is given up or fails: the origin may have acted on it.
-    this.#delivery.response.once('close', invalidate);
-    const upstream = this.#send([], {
+    this.#delivery.response.once('close', () => changed());
+    const requestedAt = clock.now();
+    const upstream = forward(this.#ports, this.#received, {
       information: (info) => deliver.sendInformation(this.#delivery, info),
       response: (message) => {
-        invalidate();
-        this.#passOn(upstream, message, { hit: false, ...why, status: message.statusCode });
+        const head = responseHead(message, this.#head.method);
+        const times = { requestedAt, receivedAt: clock.now(), receivedMonotonic: clock.monotonic() };
+        changed(head);
+        if (renews !== undefined) cache.renewByHead(renews.key, renews.asker, head, times);
+        const answered = { ...status, status: head.status };
+        if (!this.#storePost(message, head, times, answered)) this.#passOn(upstream, message, answered);
       },
       failed: (failure) => {
-        invalidate();
-        this.#failed(failure, { hit: false, ...why });
+        changed();
+        this.#failed(failure, status);
       },
     });
     this.#abortWithClient(upstream);
+  }
+
+  /** Stores the answer to a POST that says it stands for a later GET (RFC 9110 section 9.3.3); `false` when it does not. */
+  #storePost(message: IncomingMessage, head: ResponseHead, times: ExchangeTimes, status: Forwarded): boolean {
+    const request = this.#head;
+    const names =
+      request.method === 'POST' && head.fields.has('content-location') && transferCodingKnown(head);
+    const key = names ? resourceKey(this.#destination, request) : undefined;
+    const use = key === undefined ? undefined : requestUse({ ...request, hasBody: false });
+    if (key === undefined || use?.kind !== 'usable' || this.#gone) return false;
+    const flight = this.#ports.cache.lead(key, { request, directives: use.directives }, { shared: false });
+    const offer = flight.offer(head, times);
+    if (offer.kind !== 'fill') return false;
+    deliver.passOnFill(this.#delivery, head, offer.fill, { ...status, stored: offer.kept });
+    copyInto(offer.fill, message, () => flight.fail());
+    return true;
   }
 
   #passOn(upstream: Upstream, message: IncomingMessage, status: Forwarded): void {
@@ -294,29 +291,6 @@ export class Exchange {
     });
   }
 
-  #send(conditions: readonly string[], handlers: UpstreamHandlers): Upstream {
-    const { node, pool, responseTimeout, spliceAbove } = this.#ports;
-    const { request } = this.#delivery;
-    const { authority } = this.#connection;
-    const headers = requestHeaders(this.#head, { httpVersion: request.httpVersion, authority }, node);
-    const content = this.#head.hasBody ? request : undefined;
-    const { method, target } = this.#head;
-    const leg = this.#connection.legFor(this.#head);
-    return new Upstream(
-      pool,
-      {
-        method,
-        target,
-        headers: [...headers, ...conditions],
-        content,
-        responseTimeout,
-        raw: spliceAbove > 0,
-        ...leg,
-      },
-      handlers,
-    );
-  }
-
   #failed(failure: UpstreamFailure, status: Forwarded): void {
     const { address, port } = this.#connection.destination;
     this.#ports.logger.debug('http-next-hop-failed', {
@@ -335,23 +309,13 @@ export class Exchange {
     deliver.reply(this.#delivery, failure.status, text, status);
   }
 
+  /** What the key begins with. */
+  get #destination(): Destination {
+    const own = this.#connection.destination;
+    return this.#ports.hosts?.shared(own, this.#head) ?? own;
+  }
+
   get #gone(): boolean {
     return this.#delivery.response.destroyed || this.#delivery.request.socket.destroyed;
   }
-}
-
-/** What Node's parser lets through and a careful intermediary must not. */
-function refuse(head: RequestHead, httpVersion: string): { status: number; text: string } | undefined {
-  const { fields } = head;
-  if ((fields.get('host')?.length ?? 0) > 1)
-    return { status: 400, text: 'more than one Host (RFC 9112 section 3.2)' };
-  if (!fields.has('transfer-encoding')) return undefined;
-  if (httpVersion === '1.0')
-    return { status: 400, text: 'Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1)' };
-  if (fields.has('content-length')) {
-    return { status: 400, text: 'Transfer-Encoding beside Content-Length (RFC 9112 section 6.1)' };
-  }
-  return transferCodingKnown(head)
-    ? undefined
-    : { status: 501, text: 'unknown transfer coding (RFC 9112 section 6.1)' };
 }

@@ -2,6 +2,7 @@
 import { createServer as createHttpServer, request as httpRequest, type RequestListener } from 'node:http';
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, Server as HttpServer } from 'node:http';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { CachePolicy } from '../../cache/policy.js';
 import { ip } from '../../core/address.js';
 import type { Clock } from '../../core/clock.js';
 import { silentLogger } from '../../core/log.js';
@@ -52,9 +53,15 @@ export async function until(condition: () => boolean): Promise<void> {
   }
 }
 
+/** What a service may be given besides its limits; clocks are shared by those that form a chain. */
+export interface HarnessOptions extends Partial<CachePolicy> {
+  readonly name?: string;
+  readonly clock?: ShiftedClock;
+}
+
 /** Everything a test opens; `close` ends it all. */
 export class Harness {
-  readonly clock = new ShiftedClock();
+  readonly clock: ShiftedClock;
   readonly service: HttpService;
   readonly #servers: (Server | HttpServer)[] = [];
   readonly #sockets = new Set<Socket>();
@@ -64,11 +71,18 @@ export class Harness {
   /** Why connections stay. */
   readonly stays: string[] = [];
 
-  constructor(limits: Partial<HttpLimits> = {}, cacheBytes = 64 * 2 ** 20, spliceAbove = 0) {
+  constructor(
+    limits: Partial<HttpLimits> = {},
+    cacheBytes = 64 * 2 ** 20,
+    spliceAbove = 0,
+    { name = 'p1', clock = new ShiftedClock(), ...cachePolicy }: HarnessOptions = {},
+  ) {
+    this.clock = clock;
     this.service = new HttpService({
-      name: 'p1',
+      name,
       cacheBytes,
       spliceAbove,
+      cachePolicy,
       logger: silentLogger,
       clock: this.clock,
       limits,

@@ -1,25 +1,9 @@
 /** The header sections this node writes: what it passes on, what it takes out, what it adds. */
 import { STATUS_CODES, type IncomingMessage } from 'node:http';
+import { cacheStatusName, formatCacheStatus, type CacheStatus } from '../../cache/cache-status.js';
 import { endToEnd, indexFields, isToken, listMembers, tokenList, without } from '../../cache/fields.js';
 import type { RequestHead } from '../../cache/key.js';
-import type { ResponseHead } from '../../cache/rules.js';
-
-/** Why a request was forwarded (RFC 9211 section 2.2). */
-export type ForwardReason = 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'request' | 'stale';
-
-/** This node's member of Cache-Status. */
-export type CacheStatus =
-  | { readonly hit: true; readonly ttl: number }
-  | {
-      readonly hit: false;
-      readonly fwd: ForwardReason;
-      /** The status the next hop answered with. */
-      readonly status?: number | undefined;
-      readonly stored?: boolean | undefined;
-      readonly collapsed?: boolean | undefined;
-      /** A token that says more. */
-      readonly detail?: string | undefined;
-    };
+import type { ResponseHead } from '../../cache/storable.js';
 
 /** A node's name in the two grammars that carry it. */
 export interface NodeIdentity {
@@ -32,27 +16,16 @@ export interface NodeIdentity {
 
 export function nodeIdentity(name: string): NodeIdentity {
   const printable = name.replace(/[^\x20-\x7e]/g, '_');
-  const sfToken = /^[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*$/.test(printable);
   return {
     name,
     via: printable.replace(/[^!#$%&'*+\-.^_`|~0-9A-Za-z]/g, '_') || '_',
-    cacheStatus: sfToken ? printable : `"${printable.replace(/["\\]/g, '\\$&')}"`,
+    cacheStatus: cacheStatusName(printable),
   };
-}
-
-function formatCacheStatus(node: NodeIdentity, status: CacheStatus): string {
-  if (status.hit) return `${node.cacheStatus}; hit; ttl=${status.ttl}`;
-  let member = `${node.cacheStatus}; fwd=${status.fwd}`;
-  if (status.status !== undefined) member += `; fwd-status=${status.status}`;
-  if (status.stored === true) member += '; stored';
-  if (status.collapsed === true) member += '; collapsed';
-  if (status.detail !== undefined) member += `; detail=${status.detail}`;
-  return member;
 }
 
 /** `Via` of a message that arrived as `httpVersion`, and `Cache-Status`: lines of their own, after those from below. */
 export function nodeFields(node: NodeIdentity, httpVersion: string, status: CacheStatus): string[] {
-  return ['Via', `${httpVersion} ${node.via}`, 'Cache-Status', formatCacheStatus(node, status)];
+  return ['Via', `${httpVersion} ${node.via}`, 'Cache-Status', formatCacheStatus(node.cacheStatus, status)];
 }
 
 /** The head of a request, as the client sent it. */
@@ -96,17 +69,21 @@ const EMPTY_BODY_IMPLIED = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE']
 
 /**
  * The header section for the next hop: the client's, order and case kept, without the fields of its hop, with the
- * framing that Node is to use. `authority` stands in when the client, speaking HTTP/1.0, named none.
+ * framing that Node is to use. `authority` stands in when the client, speaking HTTP/1.0, named none. `replaced` are the
+ * lower-case names of fields in whose place the node sends its own.
  */
 export function requestHeaders(
   request: RequestHead,
   received: { readonly httpVersion: string; readonly authority: string },
   node: NodeIdentity,
+  replaced: ReadonlySet<string>,
 ): string[] {
   const { fields } = request;
   const chunked = fields.has('transfer-encoding');
   const ignored = (name: string): boolean =>
-    (name === 'trailer' && !chunked) || (name === 'expect' && received.httpVersion === '1.0');
+    (name === 'trailer' && !chunked) ||
+    (name === 'expect' && received.httpVersion === '1.0') ||
+    replaced.has(name);
   const headers = without(endToEnd(request.rawHeaders, fields), ignored);
   // RFC 9112 section 3.3: without a Host, the authority is where the connection leads.
   if (!fields.has('host')) headers.unshift('Host', received.authority);

@@ -13,7 +13,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { ResponseHead } from '../../cache/rules.js';
+import type { ResponseHead } from '../../cache/storable.js';
 import { tokenList } from '../../cache/fields.js';
 import type { ClientConnection } from './connection.js';
 import type { Delivery } from './deliver.js';

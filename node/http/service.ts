@@ -10,14 +10,17 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { HttpCache } from '../../cache/cache.js';
+import type { CachePolicy } from '../../cache/policy.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
 import { reset } from '../relay.js';
 import type { HttpContext, HttpServer } from '../session.js';
 import { classify } from './classify.js';
 import { ClientConnection } from './connection.js';
-import { Exchange, type ExchangePorts } from './exchange.js';
+import { Exchange } from './exchange.js';
+import type { ExchangePorts } from './fetch.js';
 import { nodeIdentity } from './headers.js';
+import { HostVerifier, type Lookup } from './host-verifier.js';
 import { LegPool } from './leg-pool.js';
 
 /** Times in milliseconds. */
@@ -32,6 +35,8 @@ export interface HttpLimits {
   readonly responseTimeout: number;
   /** A request that waits for another's fetch. */
   readonly collapseWait: number;
+  /** A client that takes nothing of a response for which others wait too. */
+  readonly stallTimeout: number;
   /** Next legs kept between requests: per destination, in all, and how long. */
   readonly idleLegsPerName: number;
   readonly idleLegs: number;
@@ -44,6 +49,7 @@ const DEFAULT_LIMITS: HttpLimits = {
   idleTimeout: 600_000,
   responseTimeout: 300_000,
   collapseWait: 5_000,
+  stallTimeout: 30_000,
   idleLegsPerName: 32,
   idleLegs: 1024,
   idleLegTimeout: 15_000,
@@ -58,6 +64,10 @@ export interface HttpServiceOptions {
   readonly cacheBytes: number;
   /** Bytes; see {@link ExchangePorts}. Default: 0. */
   readonly spliceAbove?: number;
+  /** See {@link CachePolicy}; what is left out has its default. */
+  readonly cachePolicy?: Partial<CachePolicy>;
+  /** Looks names up whose addresses may then share what is stored; without it none do. */
+  readonly lookup?: Lookup | undefined;
   readonly logger: Logger;
   readonly clock: Clock;
   readonly limits?: Partial<HttpLimits>;
@@ -78,23 +88,36 @@ export class HttpService implements HttpServer {
   readonly #connections = new Map<Duplex, ClientConnection>();
   #nextId = 1;
   #requests = 0;
+  /** Requests that were refused, by the parser's code, and connections that were cut for silence. */
+  readonly #rejected: Record<string, number> = {};
   #draining = false;
 
-  constructor({ name, cacheBytes, spliceAbove = 0, logger, clock, limits }: HttpServiceOptions) {
+  constructor({
+    name,
+    cacheBytes,
+    spliceAbove = 0,
+    cachePolicy = {},
+    lookup,
+    logger,
+    clock,
+    limits,
+  }: HttpServiceOptions) {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#ports = {
-      cache: new HttpCache({ maxBytes: cacheBytes, clock }),
+      cache: new HttpCache({ maxBytes: cacheBytes, clock, policy: cachePolicy }),
       pool: new LegPool({
         idlePerName: this.#limits.idleLegsPerName,
         idle: this.#limits.idleLegs,
         idleTimeout: this.#limits.idleLegTimeout,
       }),
       node: nodeIdentity(name),
+      hosts: lookup && new HostVerifier(lookup, clock),
       clock,
       logger,
       responseTimeout: this.#limits.responseTimeout,
       collapseWait: this.#limits.collapseWait,
       spliceAbove,
+      stallTimeout: this.#limits.stallTimeout,
     };
     this.#server = this.#createServer();
   }
@@ -138,7 +161,8 @@ export class HttpService implements HttpServer {
     const { cache, pool } = this.#ports;
     const { opened, reused } = pool.counts;
     const legs = { opened, reused, idle: pool.idle };
-    return { ...cache.stats(), requests: this.#requests, connections: this.#connections.size, legs };
+    const counts = { requests: this.#requests, connections: this.#connections.size };
+    return { ...cache.stats(), ...counts, rejected: { ...this.#rejected }, legs };
   }
 
   /** Cuts every connection and closes every leg. */
@@ -172,7 +196,10 @@ export class HttpService implements HttpServer {
     server.on('upgrade', tunnel);
     server.on('connect', tunnel);
     server.on('clientError', (error: NodeJS.ErrnoException, client) => this.#reject(error, client));
-    server.on('timeout', (client: Duplex) => this.#cut(client));
+    server.on('timeout', (client: Duplex) => {
+      this.#countRejected('idle');
+      this.#cut(client);
+    });
     // Nothing listens here, but this event is what starts the watch over `headersTimeout`.
     server.emit('listening');
     return server;
@@ -222,6 +249,7 @@ export class HttpService implements HttpServer {
     const connection = this.#connections.get(client);
     const code = error.code ?? '';
     const rejected = code.startsWith('HPE_') || Object.hasOwn(REJECTIONS, code);
+    if (rejected) this.#countRejected(code);
     // An answer now would be taken for that of a request still open.
     if (connection === undefined || connection.busy || !rejected || !client.writable) {
       this.#cut(client);
@@ -231,6 +259,10 @@ export class HttpService implements HttpServer {
     const fields = `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close`;
     client.write(`HTTP/1.1 ${REJECTIONS[code] ?? '400 Bad Request'}\r\n${fields}\r\n\r\n${body}`);
     connection.socket.destroySoon();
+  }
+
+  #countRejected(code: string): void {
+    this.#rejected[code] = (this.#rejected[code] ?? 0) + 1;
   }
 
   /** Closes a connection; with RST when a response is under way, whose end a FIN could be taken for. */

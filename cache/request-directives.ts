@@ -1,6 +1,5 @@
 /** What a request allows a shared cache to do with it (RFC 9111 sections 3, 4 and 5.2.1), in doubt nothing. */
-import type { Directives } from './directives.js';
-import { parseRequestDirectives } from './directives.js';
+import { parseRequestDirectives, type RequestDirectives } from './cache-control.js';
 import { nominatesFields } from './fields.js';
 import type { RequestHead } from './key.js';
 
@@ -12,11 +11,12 @@ export type RequestUse =
     }
   | {
       readonly kind: 'usable';
-      readonly directives: Directives;
-      /** The client wants an answer from the origin (`no-cache`); it may still be stored. */
-      readonly reload: boolean;
+      /** `noCache` also for a `Pragma: no-cache`. */
+      readonly directives: RequestDirectives;
       /** The client validates a copy of its own. */
       readonly conditional: boolean;
+      /** The client wants a part. */
+      readonly ranged: boolean;
     };
 
 /**
@@ -37,27 +37,34 @@ const UNKEYED_ROUTING = [
 function bypassDetail(request: RequestHead): string | undefined {
   const { fields } = request;
   if (request.hasBody) return 'request-content';
-  if (fields.has('authorization') || fields.has('proxy-authorization')) return 'authorization';
-  if (fields.has('range') || fields.has('if-range')) return 'range';
+  // A cache must not evaluate conditions that only the origin can (RFC 9110 section 13.2.1).
   if (fields.has('if-match') || fields.has('if-unmodified-since')) return 'precondition';
+  if (fields.has('if-range') && !fields.has('range')) return 'precondition';
+  if (fields.has('proxy-authorization')) return 'authorization';
   if (fields.has('expect')) return 'expectation';
   if (nominatesFields(fields)) return 'connection-options';
   if (UNKEYED_ROUTING.some((name) => fields.has(name))) return 'unkeyed-field';
   return undefined;
 }
 
+/** RFC 9111 section 5.4: Pragma counts only beside no Cache-Control. */
+function pragmaNoCache({ fields }: RequestHead): boolean {
+  if (fields.has('cache-control')) return false;
+  return fields.get('pragma')?.some((value) => /no-cache/i.test(value)) === true;
+}
+
 /** Classifies a GET or HEAD request; the caller has already sorted out the other methods. */
 export function requestUse(request: RequestHead): RequestUse {
   const detail = bypassDetail(request);
   if (detail !== undefined) return { kind: 'bypass', detail };
-  const directives = parseRequestDirectives(request.fields.get('cache-control') ?? []);
-  if (directives === undefined) return { kind: 'bypass', detail: 'request-directives' };
-  if (directives.has('no-store')) return { kind: 'bypass', detail: 'no-store' };
-  const pragma = request.fields.get('pragma')?.some((value) => /no-cache/i.test(value)) ?? false;
+  const { fields } = request;
+  const directives = parseRequestDirectives(fields.get('cache-control'));
+  // RFC 9111 section 5.2.1.5 lets a stored response be used; who asks for this wants none.
+  if (directives.noStore) return { kind: 'bypass', detail: 'no-store' };
   return {
     kind: 'usable',
-    directives,
-    reload: directives.has('no-cache') || pragma,
-    conditional: request.fields.has('if-none-match') || request.fields.has('if-modified-since'),
+    directives: pragmaNoCache(request) ? { ...directives, noCache: true } : directives,
+    conditional: fields.has('if-none-match') || fields.has('if-modified-since'),
+    ranged: request.method === 'GET' && fields.has('range'),
   };
 }

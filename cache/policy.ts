@@ -1,0 +1,19 @@
+/** What an operator can choose about a cache. */
+
+export interface CachePolicy {
+  /** Targeted fields that speak to this cache (RFC 9213), lower-case, by precedence. */
+  readonly targets: readonly string[];
+  /** Seconds past its freshness for which a response may be used when the next hop cannot be reached; 0 for never. */
+  readonly disconnectedSeconds: number;
+  /** Store only what is asked for a second time. */
+  readonly secondRequest: boolean;
+  /** Store also what the next hop has answered from its own store. */
+  readonly keepHits: boolean;
+}
+
+export const DEFAULT_POLICY: CachePolicy = {
+  targets: ['cdn-cache-control'],
+  disconnectedSeconds: 86_400,
+  secondRequest: false,
+  keepHits: true,
+};

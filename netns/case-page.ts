@@ -1,0 +1,96 @@
+/** docs/reliability.md from the cases of labs. Pure. */
+import type { CaseOutcome } from './cases.js';
+
+/** The cases of one run of a lab, as `lab NAME --json` prints them. */
+export interface LabCases {
+  readonly lab: string;
+  readonly ok: boolean;
+  readonly cases: readonly CaseOutcome[];
+}
+
+/** A lab in the page. */
+export interface PageLab {
+  readonly name: string;
+  readonly summary: string;
+  readonly runs: readonly LabCases[];
+}
+
+const INTRODUCTION = `# Reliability
+
+Whatever stands in the way, a connection with TPOT on should work at least as well as one without. Each row below is a case
+that a lab makes on this machine out of real packets, and checks: what a client sees without TPOT on the same path, with it,
+and what the same means achieve when they are aimed at TPOT. [labs.md](labs.md) says how each lab works.
+
+*To fall back* is how much longer the first connection took than one without TPOT, *next time* the same of the connection
+after it: medians over the runs. A path without delay shows what the protocol itself costs. Where nothing is fetched without TPOT
+(\`restart\`, \`attack\`), the column says what follows from TCP alone.
+`;
+
+const LIMITS = `## Where it is worse than no node
+
+Each of these is a property of the design and not of a single case:
+
+- **A relayed connection ends with the process that relays it** (\`restart\`). It ends with a reset, never with a FIN that could pass
+  for the end of the data. Connections that are spliced go on, and \`down\` waits for the others (\`drainTimeout\`).
+- **A tunnel that is blocked after it has carried data is not given up** (\`blocked\`): by then the node has bytes that the
+  destination does not have, or the reverse. The connection fails as it does when a route fails.
+- **A middlebox that drops SYNs with unknown options costs the first connection its first two SYNs**, once in ten minutes for
+  each destination (\`stripped\`).
+- **Both ends opening at once** (RFC 9293 section 3.5) does not work through a node that takes the connection: one side is answered
+  before its own SYN arrives. Both get an error soon. A rule with \`pass\` for the ports that do so restores it.
+- **A node whose own packets come back to it** (a path that crosses it twice) needs \`net.ipv4.conf.INTERFACE.accept_local=1\`: a kernel drops
+  what arrives under one of its own addresses.
+`;
+
+function median(values: readonly number[]): number | undefined {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  if (sorted.length % 2 === 1) return sorted[middle];
+  const [low, high] = [sorted[middle - 1], sorted[middle]];
+  return low === undefined || high === undefined ? undefined : (low + high) / 2;
+}
+
+/** Below this a difference says nothing but that the machine was busy. */
+const NOTHING_MS = 100;
+
+function time(value: number | undefined): string {
+  if (value === undefined) return '';
+  return value < NOTHING_MS ? 'at once' : `${(value / 1000).toFixed(1)} s`;
+}
+
+function row(id: string, runs: readonly LabCases[]): string {
+  const found = runs.flatMap(({ cases }) => cases.filter((one) => one.id === id));
+  const [first] = found;
+  if (first === undefined) return '';
+  const middle = (of: (one: CaseOutcome) => number | undefined): number | undefined =>
+    median(found.flatMap((one) => of(one) ?? []));
+  const cells = [
+    first.title,
+    first.without,
+    first.with,
+    first.against ?? '–',
+    time(middle(({ fallbackMs }) => fallbackMs)),
+    time(middle(({ laterMs }) => laterMs)),
+  ];
+  return `| ${cells.join(' | ')} |`;
+}
+
+function section({ name, summary, runs }: PageLab): string {
+  const ids = runs[0]?.cases.map(({ id }) => id) ?? [];
+  const held = runs.filter(({ ok }) => ok).length;
+  return [
+    `## ${name}: ${summary}`,
+    `\`tpot-node lab ${name}\`; every check held in ${held} of ${runs.length} runs.`,
+    [
+      '| case | without TPOT | with TPOT | turned against it | to fall back | next time |',
+      '|---|---|---|---|---|---|',
+      ...ids.map((id) => row(id, runs)),
+    ].join('\n'),
+  ].join('\n\n');
+}
+
+/** `made`: the day, the kernel and what else belongs to the figures. */
+export function reliabilityPage(labs: readonly PageLab[], made: string): string {
+  const written = `Written by \`npm run reliability\` (${made}).\n`;
+  return [INTRODUCTION + written, ...labs.map(section), LIMITS].join('\n\n').replace(/\n{3,}/g, '\n\n');
+}

@@ -1,0 +1,36 @@
+/** The keys of the configuration under `cache`. */
+import { DEFAULT_POLICY, type CachePolicy } from '../cache/policy.js';
+import type { RawCache } from './config-schema.js';
+import { parseDuration, parseSize } from './units.js';
+
+const DEFAULT_MEMORY = '256MiB';
+const DEFAULT_SPLICE_ABOVE = '16MiB';
+
+function toPolicy({ targeted, staleIfDown, admit, keepHits }: RawCache): CachePolicy {
+  const down = staleIfDown === undefined ? undefined : parseDuration(staleIfDown);
+  return {
+    targets: targeted?.map((name) => name.toLowerCase()) ?? DEFAULT_POLICY.targets,
+    disconnectedSeconds: down === undefined ? DEFAULT_POLICY.disconnectedSeconds : Math.floor(down / 1000),
+    secondRequest: admit === undefined ? DEFAULT_POLICY.secondRequest : admit === 'second-request',
+    keepHits: keepHits ?? DEFAULT_POLICY.keepHits,
+  };
+}
+
+/** The part of a node's configuration that is about its cache; sizes in bytes. */
+export interface CacheSettings {
+  readonly cacheBytes: number;
+  /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
+  readonly spliceAbove: number;
+  readonly cachePolicy: CachePolicy;
+  /** Whether addresses of one name share what is stored, after a look at DNS. */
+  readonly verifyHost: boolean;
+}
+
+export function toCacheSettings(raw: RawCache = {}): CacheSettings {
+  return {
+    cacheBytes: parseSize(String(raw.memory ?? DEFAULT_MEMORY)) ?? 0,
+    spliceAbove: parseSize(String(raw.spliceAbove ?? DEFAULT_SPLICE_ABOVE)) ?? 0,
+    cachePolicy: toPolicy(raw),
+    verifyHost: raw.verifyHost ?? false,
+  };
+}

@@ -1,0 +1,232 @@
+/**
+ * Requests to the next hop: forwarded as they are, or sent for the cache, where what comes is stored, shared and used to
+ * renew what is stored.
+ */
+import type { IncomingMessage, InformationEvent } from 'node:http';
+import type { HttpCache } from '../../cache/cache.js';
+import type { CacheStatus, ForwardReason } from '../../cache/cache-status.js';
+import type { Fill } from '../../cache/fill.js';
+import type { Flight } from '../../cache/flight.js';
+import type { ExchangeTimes } from '../../cache/freshness.js';
+import type { RequestHead } from '../../cache/key.js';
+import { formatGap } from '../../cache/partial.js';
+import type { ResponseHead } from '../../cache/storable.js';
+import type { StoredHead, StoredResponse } from '../../cache/stored.js';
+import { strongTag, validators } from '../../cache/validation.js';
+import type { Clock } from '../../core/clock.js';
+import type { Logger } from '../../core/log.js';
+import type { ClientConnection } from './connection.js';
+import type { HostVerifier } from './host-verifier.js';
+import { requestHeaders, responseHead, transferCodingKnown, type NodeIdentity } from './headers.js';
+import type { LegPool } from './leg-pool.js';
+import { Upstream, type UpstreamFailure, type UpstreamHandlers } from './upstream.js';
+
+/** What every exchange of a service uses. */
+export interface ExchangePorts {
+  readonly cache: HttpCache;
+  readonly pool: LegPool;
+  readonly node: NodeIdentity;
+  /** Merges the addresses of one name, if that is wanted. */
+  readonly hosts: HostVerifier | undefined;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Milliseconds; see {@link UpstreamRequest.responseTimeout}. */
+  readonly responseTimeout: number;
+  /** Milliseconds a request waits for the head of another's fetch before it fetches on its own. */
+  readonly collapseWait: number;
+  /** Bytes from which on a response that is not stored may leave for the kernel (long-body.ts); 0: none does. */
+  readonly spliceAbove: number;
+  /** Milliseconds a client may hold up others with whom it shares a fetch. */
+  readonly stallTimeout: number;
+}
+
+export type Forwarded = Extract<CacheStatus, { hit: false }>;
+
+/** A request as it came, and on which connection. */
+export interface Received {
+  readonly connection: ClientConnection;
+  readonly head: RequestHead;
+  readonly httpVersion: string;
+  /** The message whose content follows. */
+  readonly message: IncomingMessage | undefined;
+}
+
+/** Fields that the node sends instead of the client's. */
+export interface Replacement {
+  /** Names and values alternating. */
+  readonly headers: readonly string[];
+  /** Lower-case names of the client's fields that are left out. */
+  readonly without: ReadonlySet<string>;
+}
+
+const NOTHING_REPLACED: Replacement = { headers: [], without: new Set() };
+const CONDITIONS = new Set(['if-none-match', 'if-modified-since']);
+const CONDITIONS_AND_RANGE = new Set([...CONDITIONS, 'range', 'if-range']);
+
+/** Sends a request to the next hop towards its destination. */
+export function forward(
+  { node, pool, responseTimeout, spliceAbove }: ExchangePorts,
+  { connection, head, httpVersion, message }: Received,
+  handlers: UpstreamHandlers,
+  { headers: own, without }: Replacement = NOTHING_REPLACED,
+): Upstream {
+  const headers = requestHeaders(head, { httpVersion, authority: connection.authority }, node, without);
+  const content = head.hasBody ? message : undefined;
+  const { method, target } = head;
+  const leg = connection.legFor(head);
+  return new Upstream(
+    pool,
+    {
+      method,
+      target,
+      headers: [...headers, ...own],
+      content,
+      responseTimeout,
+      raw: spliceAbove > 0,
+      ...leg,
+    },
+    handlers,
+  );
+}
+
+/** The client who waits for a {@link Fetch}; a renewal behind an answer has none. */
+export interface FetchClient {
+  information(info: InformationEvent): void;
+  /** The content comes in `fill`: with `response`'s head, or, where that is only the missing part, with `stored`. */
+  fill(fill: Fill, response: ResponseHead, stored: StoredHead | undefined, status: Forwarded): void;
+  stored(entry: StoredResponse, status: Forwarded): void;
+  /** Not for the cache: the message is the client's. */
+  pass(upstream: Upstream, message: IncomingMessage, status: Forwarded): void;
+  failed(failure: UpstreamFailure, status: Forwarded): void;
+}
+
+/** One fetch for the cache: drives a flight with what the next hop says. */
+export class Fetch {
+  readonly #ports: ExchangePorts;
+  readonly #received: Received;
+  readonly #flight: Flight;
+  readonly #fwd: ForwardReason;
+  readonly #client: FetchClient | undefined;
+
+  constructor(
+    ports: ExchangePorts,
+    received: Received,
+    flight: Flight,
+    fwd: ForwardReason,
+    client: FetchClient | undefined,
+  ) {
+    this.#ports = ports;
+    this.#received = received;
+    this.#flight = flight;
+    this.#fwd = fwd;
+    this.#client = client;
+    this.#send(this.#conditions());
+  }
+
+  /** What is asked instead of the client's own question, when something is stored. */
+  #conditions(): Replacement {
+    const { stale, completion, background } = this.#flight.plan;
+    if (completion !== undefined) {
+      const { entry, gap } = completion;
+      const range = formatGap(gap, entry.pieces?.total ?? 0);
+      const headers = ['Range', range, 'If-Range', strongTag(entry.fields) ?? '""'];
+      return { headers, without: CONDITIONS_AND_RANGE };
+    }
+    const headers = stale === undefined ? [] : validators(stale.fields, this.#ports.clock.now());
+    if (background) return { headers, without: CONDITIONS_AND_RANGE };
+    return headers.length === 0 ? NOTHING_REPLACED : { headers, without: CONDITIONS };
+  }
+
+  #send(replacement: Replacement): void {
+    const { clock } = this.#ports;
+    const requestedAt = clock.now();
+    const handlers: UpstreamHandlers = {
+      information: (info) => this.#client?.information(info),
+      response: (message) => {
+        const times = { requestedAt, receivedAt: clock.now(), receivedMonotonic: clock.monotonic() };
+        this.#responded(upstream, message, times, replacement);
+      },
+      failed: (failure) => this.#failed(failure),
+    };
+    const upstream = forward(this.#ports, this.#received, handlers, replacement);
+    this.#flight.abandoned = () => upstream.abort();
+  }
+
+  #responded(
+    upstream: Upstream,
+    message: IncomingMessage,
+    times: ExchangeTimes,
+    replacement: Replacement,
+  ): void {
+    const head = responseHead(message, this.#received.head.method);
+    const status: Forwarded = { hit: false, fwd: this.#fwd, status: head.status };
+    const { stale } = this.#flight.plan;
+    if (stale !== undefined && replacement.headers.length > 0 && head.status === 304) {
+      this.#validated(message, head, times);
+      return;
+    }
+    const instead = head.status >= 500 ? this.#flight.rescue(head.status) : undefined;
+    if (instead !== undefined) {
+      message.resume();
+      this.#client?.stored(instead, { ...status, detail: 'stale-if-error' });
+      return;
+    }
+    this.#arrived(upstream, message, head, times, status);
+  }
+
+  #arrived(
+    upstream: Upstream,
+    message: IncomingMessage,
+    head: ResponseHead,
+    times: ExchangeTimes,
+    status: Forwarded,
+  ): void {
+    const offer = transferCodingKnown(head)
+      ? this.#flight.offer(head, times)
+      : ({ kind: 'pass', reason: 'transfer-coding' } as const);
+    if (offer.kind === 'mismatch') {
+      upstream.abort();
+      this.#send(NOTHING_REPLACED);
+    } else if (offer.kind === 'pass') {
+      this.#flight.land();
+      if (this.#client === undefined) upstream.abort();
+      else this.#client.pass(upstream, message, { ...status, detail: offer.reason });
+    } else {
+      const stored = offer.completes ? offer.head : undefined;
+      this.#client?.fill(offer.fill, head, stored, { ...status, stored: offer.kept });
+      copyInto(offer.fill, message, () => this.#flight.fail());
+    }
+  }
+
+  /** The next hop answered this node's conditions with 304. */
+  #validated(message: IncomingMessage, head: ResponseHead, times: ExchangeTimes): void {
+    message.resume();
+    const update = this.#flight.notModified(head, times);
+    if (update.kind === 'mismatch') this.#send(NOTHING_REPLACED);
+    else this.#client?.stored(update.entry, { hit: false, fwd: this.#fwd, status: 304, stored: update.kept });
+  }
+
+  #failed(failure: UpstreamFailure): void {
+    const status: Forwarded = { hit: false, fwd: this.#fwd };
+    const instead = this.#flight.rescue(undefined);
+    if (instead !== undefined) {
+      this.#client?.stored(instead, { ...status, detail: 'stale-if-error' });
+      return;
+    }
+    this.#flight.fail();
+    this.#client?.failed(failure, status);
+  }
+}
+
+/** Copies a response's content into a fill, at the pace of its readers. */
+export function copyInto(fill: Fill, message: IncomingMessage, broken: () => void): void {
+  message.on('data', (chunk: Buffer) => {
+    if (!fill.push(chunk, () => message.resume())) message.pause();
+  });
+  message.once('end', () => {
+    if (message.complete) fill.finish(message.rawTrailers);
+  });
+  message.once('close', () => {
+    if (!message.readableEnded || !message.complete) broken();
+  });
+}
