@@ -41,11 +41,6 @@ static __always_inline int is_piece(const struct __sk_buff *skb)
 	return (skb->mark & PIECE_MASK) == PIECE_MARK;
 }
 
-static __always_inline __u32 ip_header_of(const struct packet *p)
-{
-	return p->family == 4 ? IPV4_HLEN : IPV6_HLEN;
-}
-
 static __always_inline __u32 sum_of(const void *words, __u32 length, __u32 sum)
 {
 	return bpf_csum_diff(0, 0, (__be32 *)words, length, sum);
@@ -308,7 +303,7 @@ static __always_inline int send_error(struct __sk_buff *skb, struct packet *p, _
 	p->l3 = l3;
 	p->end = skb->len;
 	p->now = clock_now(bpf_ktime_get_coarse_ns());
-	return route_spliced(skb, p, source, destination, p->family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_);
+	return route_spliced(skb, p, 0, source, destination, p->family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_);
 }
 
 /* Makes of a segment the error that its sender gets: `mtu` is what its packets may have. SPLICE_GO_ON: not possible. */

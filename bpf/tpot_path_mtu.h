@@ -14,8 +14,6 @@
 #ifndef TPOT_PATH_MTU_H
 #define TPOT_PATH_MTU_H
 
-/* TCP header and payload: below this a path is not followed. Tunnels on links of 576 bytes have 536. */
-#define MIN_SEGMENT 512
 /* What a router before RFC 1191 may have meant. */
 #define OLD_ROUTER_MTU 576
 
@@ -41,21 +39,6 @@ static __always_inline int is_on_its_way(__u32 sequence, const struct tpot_splic
 {
 	return (__s32)(sequence - other->acknowledged) >= 0 &&
 	       (__s32)(splice->sent + splice->sequence_delta - sequence) > 0;
-}
-
-static __always_inline int lower_max_segment(struct tpot_splice *splice, const struct packet *p, __u32 mtu)
-{
-	__u32 segment;
-
-	if (mtu == 0)
-		return 0;
-	segment = mtu - ip_header_of(p);
-	segment = segment < MIN_SEGMENT ? MIN_SEGMENT : segment;
-	if (segment >= splice->max_segment)
-		return 0;
-	splice->max_segment = segment;
-	splice->too_big = 0;
-	return 1;
 }
 
 /*

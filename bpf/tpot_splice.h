@@ -12,6 +12,9 @@
 
 /* No TC_ACT_*: the packet is treated as if there were no splice. */
 #define SPLICE_GO_ON 100
+/* TCP header and payload: below this a path is not followed. Tunnels on links of 576 bytes have 536. */
+#define MIN_SEGMENT 512
+
 /* Nor is this: the segment is as it came, and larger than the other leg takes. */
 #define SPLICE_TOO_BIG 101
 
@@ -55,6 +58,20 @@ static __always_inline int is_joined(const struct tpot_flow *flow)
 	struct tpot_splice *splice = find_splice(flow, config_get());
 
 	return splice && !(splice->flags & TPOT_SPLICE_HOLD);
+}
+
+/* The entry of the segments that leave as this flow; null: they are of no spliced connection. */
+static __always_inline struct tpot_splice *find_splice_by_out(const struct tpot_flow *out)
+{
+	struct tpot_splice *other;
+	struct tpot_flow key;
+
+	flow_reverse(&key, out);
+	other = find_splice(&key, config_get());
+	if (!other || (other->flags & TPOT_SPLICE_HOLD))
+		return 0;
+	flow_reverse(&key, &other->out);
+	return bpf_map_lookup_elem(&tpot_splices, &key);
 }
 
 static __always_inline struct tpot_splice *other_direction(const struct tpot_splice *splice)
@@ -106,12 +123,44 @@ static __always_inline int is_new_connection(const struct packet *p, const struc
 	       forget_if_over(p, splice);
 }
 
+static __always_inline __u32 ip_header_of(const struct packet *p)
+{
+	return p->family == 4 ? IPV4_HLEN : IPV6_HLEN;
+}
+
+/* `mtu`: for packets without an outer header; 0: not known. Whether it says anything new. */
+static __always_inline int lower_max_segment(struct tpot_splice *splice, const struct packet *p, __u32 mtu)
+{
+	__u32 segment;
+
+	if (mtu == 0)
+		return 0;
+	segment = mtu - ip_header_of(p);
+	segment = segment < MIN_SEGMENT ? MIN_SEGMENT : segment;
+	if (segment >= splice->max_segment)
+		return 0;
+	splice->max_segment = segment;
+	splice->too_big = 0;
+	return 1;
+}
+
 /*
- * Sends a packet towards `destination`. Not through the routing code: a packet with one of our own addresses as its
- * source would be a martian there.
+ * What this machine's own route does not take. The segment has been mapped and is lost, as it would be in a router; the
+ * next one is too large for `splice` before that, and its sender is told.
  */
-static __always_inline int route_spliced(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
-				    const __be32 *destination, __u32 protocol)
+static __noinline int drop_too_big(const struct packet *p, struct tpot_splice *splice, __u32 mtu)
+{
+	if (p && splice)
+		lower_max_segment(splice, p, mtu);
+	return drop_spliced(TPOT_R_DROP_SPLICE_TOO_BIG);
+}
+
+/*
+ * Sends a packet towards `destination`; `splice`: that its segment is of, null for an error. Not through the routing
+ * code: a packet with one of our own addresses as its source would be a martian there.
+ */
+static __always_inline int route_spliced(struct __sk_buff *skb, const struct packet *p, struct tpot_splice *splice,
+					 const __be32 *source, const __be32 *destination, __u32 protocol)
 {
 	struct tpot_route *route = route_slot(source, destination);
 
@@ -121,12 +170,11 @@ static __always_inline int route_spliced(struct __sk_buff *skb, const struct pac
 		set_route_ends(route, skb->ifindex, source, destination);
 		long result = look_up_route(skb, p, route, protocol, 0);
 
-		if (result != BPF_FIB_LKUP_RET_SUCCESS)
-			return drop_spliced(result == BPF_FIB_LKUP_RET_FRAG_NEEDED ? TPOT_R_DROP_SPLICE_TOO_BIG
-										   : TPOT_R_DROP_SPLICE_NO_ROUTE);
+		if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+			return drop_spliced(TPOT_R_DROP_SPLICE_NO_ROUTE);
 	}
 	if (segment_length(skb, p) > route->mtu)
-		return drop_spliced(TPOT_R_DROP_SPLICE_TOO_BIG);
+		return drop_too_big(p, splice, route->mtu - p->outer);
 	if (p->l3 == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0)) /* the redirect wants room for a header */
 		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
 	count(protocol == IPPROTO_ICMP_ || protocol == IPPROTO_ICMPV6_ ? TPOT_R_SPLICE_TOLD : TPOT_R_SPLICE_FORWARDED);
@@ -270,7 +318,7 @@ static __noinline int forward_spliced(struct __sk_buff *skb, struct packet *p, s
 		destination = tunnel->remote;
 		protocol = outer_protocol(p, tunnel);
 	}
-	return route_spliced(skb, p, splice->out.source, destination, protocol);
+	return route_spliced(skb, p, splice, splice->out.source, destination, protocol);
 }
 
 /* The same for a segment of any size. What fits it is called from here, for the stack of the other is large. */

@@ -311,6 +311,14 @@ static __always_inline int push_outer6(struct __sk_buff *skb, const struct packe
 	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof(outer), 0);
 }
 
+/* A spliced segment that is larger than this machine's own link takes with the outer header: see drop_too_big. */
+static __noinline int is_too_big_for_tunnel(const struct packet *p, __u32 mtu)
+{
+	struct tpot_splice *splice = p ? find_splice_by_out(&p->flow) : 0;
+
+	return splice && drop_too_big(p, splice, mtu) == TC_ACT_SHOT;
+}
+
 /*
  * The packet was routed towards D; its outer header wants the route towards the node. Where the kernel tells the
  * route (forwarding hosts), the packet takes it, unless it is on it anyway. Elsewhere it leaves as routed: the first
@@ -328,6 +336,9 @@ static __always_inline int route_outer(struct __sk_buff *skb, struct packet *p, 
 		set_route_ends(route, from, p->flow.source, tunnel->remote);
 		look_up_route(skb, p, route, outer_protocol(p, tunnel), BPF_FIB_LOOKUP_OUTPUT);
 	}
+	if (route->mtu != 0 && segment_length(skb, p) + outer_room(p->family, tunnel->udp) > route->mtu &&
+	    is_too_big_for_tunnel(p, route->mtu - outer_room(p->family, tunnel->udp)))
+		return TC_ACT_SHOT;
 	return route->ifindex == 0 || takes_route(skb, p, route) ? TC_ACT_OK : redirect_by(route);
 }
 

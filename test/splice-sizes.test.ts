@@ -14,10 +14,12 @@ test('a plain leg into a tunnel: both are spliced, and a client that hears no IC
 });
 
 test.each([
-  ['1400 in the tunnel, IPv6', 1400, LINE_ORIGIN_V6, true],
-  ['576 beyond the node', 576, ORIGIN, false],
-])('a link that has become narrow carries on: %s', async (_, mtu, destination, tunnel) => {
+  ['1400 in the tunnel, IPv6', 1400, LINE_ORIGIN_V6, true, ['r1', 'r2']],
+  ['576 beyond the node', 576, ORIGIN, false, ['r1', 'r2']],
+  ["1300 at the node's own interface", 1300, ORIGIN, false, ['p1', 'r1']],
+  ["1400 at the node's own interface in the tunnel, IPv6", 1400, LINE_ORIGIN_V6, true, ['p1', 'r1']],
+] as const)('a link that has become narrow carries on: %s', async (_, mtu, destination, tunnel, link) => {
   const chain = await standLine({ offload: !tunnel, tunnel });
-  await transfer(chain, destination, () => narrow(chain, ['r1', 'r2'], mtu));
+  await transfer(chain, destination, () => narrow(chain, link, mtu));
   expect(await chain.counter('p1', 'splice-told')).toBeGreaterThan(0);
 });
