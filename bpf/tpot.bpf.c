@@ -27,9 +27,9 @@
 #include "tpot_rewrite.h"
 #include "tpot_route.h"
 #include "tpot_keep.h"
+#include "tpot_udp.h"
 #include "tpot_splice.h"
 #include "tpot_fit.h"
-#include "tpot_udp.h"
 #include "tpot_tunnel.h"
 #include "tpot_black_hole.h"
 #include "tpot_blocked.h"
@@ -52,16 +52,13 @@ static __always_inline int is_tunnel_to_us(struct __sk_buff *skb, const struct p
 	return p->protocol == (p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_) || is_udp_to_port(skb, p, config->udp_port);
 }
 
-static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
+static __always_inline int ingress_tcp(struct __sk_buff *skb, struct packet *p, const struct tpot_config *config)
 {
-	struct tpot_config *config = config_get();
-
-	if (!config || !p)
-		return TC_ACT_UNSPEC;
 	struct tpot_splice *splice = find_splice(&p->flow, config);
 
 	if (splice && !is_new_connection(p, splice)) {
-		int verdict = handle_spliced(skb, p, splice, is_piece(skb));
+		p->tunnelled = is_piece(skb); /* of a segment that was checked */
+		int verdict = handle_spliced(skb, p, splice, 0);
 
 		if (verdict != SPLICE_GO_ON)
 			return verdict;
@@ -73,7 +70,7 @@ static __noinline int ingress_tcp(struct __sk_buff *skb, struct packet *p)
 	}
 	if (!(config->flags & TPOT_FLAG_NODE))
 		return TC_ACT_UNSPEC;
-	return p->flags & TCP_SYN ? handle_syn(skb, p) : handle_plain(skb, p, config);
+	return p->flags & TCP_SYN ? handle_syn(skb, p) : handle_plain(skb, p);
 }
 
 /* Whether a segment can be of a connection that this machine has taken or spliced; beside SYNs. */
@@ -94,7 +91,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 	if (p.protocol == IPPROTO_TCP_) {
 		if (!p.sound || !parse_tcp(skb, &p) || (!(p.flags & TCP_SYN) && !may_be_ours(config)))
 			return TC_ACT_UNSPEC;
-		return ingress_tcp(skb, &p);
+		return ingress_tcp(skb, &p, config);
 	}
 	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(skb, &p, config))
 		return handle_tunnelled(skb, &p);

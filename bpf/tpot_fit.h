@@ -41,11 +41,6 @@ static __always_inline int is_piece(const struct __sk_buff *skb)
 	return (skb->mark & PIECE_MASK) == PIECE_MARK;
 }
 
-static __always_inline __u32 ip_header_of(const struct packet *p)
-{
-	return p->family == 4 ? IPV4_HLEN : IPV6_HLEN;
-}
-
 static __always_inline __u32 sum_of(const void *words, __u32 length, __u32 sum)
 {
 	return bpf_csum_diff(0, 0, (__be32 *)words, length, sum);
@@ -238,15 +233,16 @@ static __always_inline void fill_error6(struct ipv6 *ip, const struct tpot_confi
 /* Where the frame's first IP header begins: the segment may still be in its tunnel. */
 static __always_inline __u32 first_header(const struct packet *p)
 {
-	return p->l3 >= ip_header_of(p) ? p->l3 - ip_header_of(p) : p->l3;
+	return p->l3 - p->outer;
 }
 
 /* Cuts a frame down to an IP and a TCP header, with room for an error's headers in front, in place of an outer one. */
 static __always_inline int make_quotation(struct __sk_buff *skb, const struct packet *p)
 {
-	__u32 room = ip_header_of(p) + ICMP_HLEN - (p->l3 - first_header(p));
+	__u32 room = ip_header_of(p) + ICMP_HLEN - p->outer;
 
-	return bpf_skb_change_tail(skb, p->l4 + QUOTED_TCP, 0) == 0 && bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) == 0;
+	return bpf_skb_change_tail(skb, p->l4 + QUOTED_TCP, 0) == 0 &&
+	       (room == 0 || bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) == 0);
 }
 
 /* The headers of an error in front of what it quotes, `sum` being that of the quoted TCP header. */
@@ -307,7 +303,7 @@ static __always_inline int send_error(struct __sk_buff *skb, struct packet *p, _
 	p->l3 = l3;
 	p->end = skb->len;
 	p->now = clock_now(bpf_ktime_get_coarse_ns());
-	return route_spliced(skb, p, source, destination, p->family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_);
+	return route_spliced(skb, p, 0, source, destination, p->family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_);
 }
 
 /* Makes of a segment the error that its sender gets: `mtu` is what its packets may have. SPLICE_GO_ON: not possible. */

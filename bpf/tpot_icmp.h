@@ -19,7 +19,7 @@
 #define ICMP6_PARAMETER 4
 
 /* The headers that an error quotes; `outer` is what the translation takes away. */
-struct quoted {
+struct tpot_quoted {
 	struct tpot_flow flow;
 	__be32 remote[4];
 	__be32 outer[IPV6_HLEN / 4];
@@ -29,10 +29,28 @@ struct quoted {
 	__u8 udp;
 };
 
-/* tpot_path_mtu.h; not static for the verifier's sake. */
-__noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, struct quoted *q, int too_big);
+/* In a map, for the same reasons as tpot_scratch. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tpot_quoted);
+} tpot_quoted SEC(".maps");
 
-static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct quoted *q)
+static __always_inline struct tpot_quoted *empty_quotation(void)
+{
+	__u32 zero = 0;
+	struct tpot_quoted *q = bpf_map_lookup_elem(&tpot_quoted, &zero);
+
+	if (q)
+		__builtin_memset(q, 0, sizeof(*q));
+	return q;
+}
+
+/* tpot_path_mtu.h; not static for the verifier's sake. */
+__noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_quoted *q, int too_big);
+
+static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct tpot_quoted *q)
 {
 	__be16 ports[2];
 
@@ -45,13 +63,13 @@ static __always_inline int read_ports(struct __sk_buff *skb, __u32 at, struct qu
 }
 
 /* Reads the UDP header behind an outer one; the offset behind it. */
-static __always_inline __u32 read_quoted_udp(struct __sk_buff *skb, __u32 at, __u8 protocol, struct quoted *q)
+static __always_inline __u32 read_quoted_udp(struct __sk_buff *skb, __u32 at, __u8 protocol, struct tpot_quoted *q)
 {
 	q->udp = protocol == IPPROTO_UDP_ && bpf_skb_load_bytes(skb, at, q->udp_header, UDP_HLEN) == 0;
 	return q->udp ? at + UDP_HLEN : at;
 }
 
-static __noinline int read_quoted4(struct __sk_buff *skb, __u32 at, struct quoted *q)
+static __noinline int read_quoted4(struct __sk_buff *skb, __u32 at, struct tpot_quoted *q)
 {
 	struct ipv4 inner, *outer;
 
@@ -73,7 +91,7 @@ static __noinline int read_quoted4(struct __sk_buff *skb, __u32 at, struct quote
 	return read_ports(skb, at + IPV4_HLEN, q);
 }
 
-static __noinline int read_quoted6(struct __sk_buff *skb, __u32 at, struct quoted *q)
+static __noinline int read_quoted6(struct __sk_buff *skb, __u32 at, struct tpot_quoted *q)
 {
 	struct ipv6 inner, *outer;
 
@@ -102,7 +120,7 @@ static __always_inline __u16 fold(__u32 sum)
 }
 
 /* RFC 1624 over what goes (the outer header), the MTU, and for ICMPv6 the length in the pseudo header. */
-static __always_inline __u16 translated_checksum(const struct icmp *old, const struct icmp *new, struct quoted *q,
+static __always_inline __u16 translated_checksum(const struct icmp *old, const struct icmp *new, struct tpot_quoted *q,
 						 __u32 family, __be32 old_length, __be32 new_length)
 {
 	__be32 was = old->rest, is = new->rest;
@@ -133,7 +151,7 @@ static __always_inline __u32 shorten_ip(struct __sk_buff *skb, const struct pack
 }
 
 /* Takes the quoted outer header out: its last 8 bytes become the place of the new ICMP header. */
-static __noinline int translate_too_big(struct __sk_buff *skb, const struct packet *p, struct quoted *q)
+static __noinline int translate_too_big(struct __sk_buff *skb, const struct packet *p, struct tpot_quoted *q)
 {
 	struct icmp old, new;
 
@@ -158,7 +176,7 @@ static __noinline int translate_too_big(struct __sk_buff *skb, const struct pack
 }
 
 /* The node cannot be reached by this tunnel. The functions it calls want a segment that comes from the node. */
-static __noinline int handle_unreachable(struct __sk_buff *skb, const struct packet *p, const struct quoted *q,
+static __noinline int handle_unreachable(struct __sk_buff *skb, const struct packet *p, const struct tpot_quoted *q,
 					 struct tpot_tunnel *tunnel)
 {
 	struct packet incoming = {};
@@ -188,7 +206,7 @@ static __always_inline int is_unreachable(const struct packet *p, const struct i
 }
 
 /* The quoted segment of an error that is not about a tunnel packet. */
-static __noinline int read_quoted_segment(struct __sk_buff *skb, const struct packet *p, struct quoted *q)
+static __noinline int read_quoted_segment(struct __sk_buff *skb, const struct packet *p, struct tpot_quoted *q)
 {
 	if (!p || !q)
 		return 0;
@@ -214,7 +232,7 @@ static __noinline int read_quoted_segment(struct __sk_buff *skb, const struct pa
 }
 
 /* An error about a segment that we sent in D's name: TCP here is what has to know. */
-static __noinline int handle_icmp_of_taken(struct __sk_buff *skb, const struct quoted *q)
+static __noinline int handle_icmp_of_taken(struct __sk_buff *skb, const struct tpot_quoted *q)
 {
 	struct tpot_config *config = config_get();
 	struct tpot_flow taken;
@@ -231,7 +249,7 @@ static __noinline int handle_icmp_of_taken(struct __sk_buff *skb, const struct q
 /* Only errors that quote a segment or a tunnel of ours, addresses and ports included, are touched. */
 static __noinline int handle_icmp(struct __sk_buff *skb, struct packet *p)
 {
-	struct quoted q = {};
+	struct tpot_quoted *q;
 	struct icmp icmp;
 	int verdict;
 
@@ -239,20 +257,23 @@ static __noinline int handle_icmp(struct __sk_buff *skb, struct packet *p)
 		return TC_ACT_UNSPEC;
 	if (!is_too_big(p, &icmp) && !is_unreachable(p, &icmp))
 		return TC_ACT_UNSPEC;
-	if (!(p->family == 4 ? read_quoted4(skb, p->l4 + ICMP_HLEN, &q) : read_quoted6(skb, p->l4 + ICMP_HLEN, &q)) &&
-	    !read_quoted_segment(skb, p, &q))
+	q = empty_quotation();
+	if (!q)
 		return TC_ACT_UNSPEC;
-	verdict = handle_icmp_of_spliced(skb, p, &q, is_too_big(p, &icmp));
+	if (!(p->family == 4 ? read_quoted4(skb, p->l4 + ICMP_HLEN, q) : read_quoted6(skb, p->l4 + ICMP_HLEN, q)) &&
+	    !read_quoted_segment(skb, p, q))
+		return TC_ACT_UNSPEC;
+	verdict = handle_icmp_of_spliced(skb, p, q, is_too_big(p, &icmp));
 	if (verdict != SPLICE_GO_ON)
 		return verdict;
-	if (q.outer_length == 0)
-		return handle_icmp_of_taken(skb, &q);
-	struct tpot_tunnel *tunnel = bpf_map_lookup_elem(&tpot_tunnels, &q.flow);
+	if (q->outer_length == 0)
+		return handle_icmp_of_taken(skb, q);
+	struct tpot_tunnel *tunnel = bpf_map_lookup_elem(&tpot_tunnels, &q->flow);
 
 	/* What a connection sent before it went on in UDP says nothing about UDP. */
-	if (!tunnel || !same_address(tunnel->remote, q.remote) || tunnel->udp != q.udp)
+	if (!tunnel || !same_address(tunnel->remote, q->remote) || tunnel->udp != q->udp)
 		return TC_ACT_UNSPEC;
-	return is_too_big(p, &icmp) ? translate_too_big(skb, p, &q) : handle_unreachable(skb, p, &q, tunnel);
+	return is_too_big(p, &icmp) ? translate_too_big(skb, p, q) : handle_unreachable(skb, p, q, tunnel);
 }
 
 #endif

@@ -16,6 +16,8 @@ struct packet {
 	__u8 flags;
 	__u8 sound;    /* no fragment, a legal header length, addresses of its own family */
 	__u8 traffic_class; /* or type of service: DSCP and ECN */
+	__u8 tunnelled; /* it came in the tunnel of its connection, which has been checked */
+	__u8 outer;     /* bytes of outer header in front of `l3`, when it is still in the frame */
 	__u32 now;     /* once it is known: clock_now() */
 };
 

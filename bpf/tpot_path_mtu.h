@@ -14,8 +14,6 @@
 #ifndef TPOT_PATH_MTU_H
 #define TPOT_PATH_MTU_H
 
-/* TCP header and payload: below this a path is not followed. Tunnels on links of 576 bytes have 536. */
-#define MIN_SEGMENT 512
 /* What a router before RFC 1191 may have meant. */
 #define OLD_ROUTER_MTU 576
 
@@ -41,21 +39,6 @@ static __always_inline int is_on_its_way(__u32 sequence, const struct tpot_splic
 {
 	return (__s32)(sequence - other->acknowledged) >= 0 &&
 	       (__s32)(splice->sent + splice->sequence_delta - sequence) > 0;
-}
-
-static __always_inline int lower_max_segment(struct tpot_splice *splice, const struct packet *p, __u32 mtu)
-{
-	__u32 segment;
-
-	if (mtu == 0)
-		return 0;
-	segment = mtu - ip_header_of(p);
-	segment = segment < MIN_SEGMENT ? MIN_SEGMENT : segment;
-	if (segment >= splice->max_segment)
-		return 0;
-	splice->max_segment = segment;
-	splice->too_big = 0;
-	return 1;
 }
 
 /*
@@ -157,7 +140,7 @@ static __always_inline int renew_error6(struct __sk_buff *skb, const struct pack
 }
 
 /* Makes of an error, whose quotation is mapped already, the one that the sender of the segment gets. */
-static __noinline int renew_error(struct __sk_buff *skb, struct packet *p, struct quoted *q,
+static __noinline int renew_error(struct __sk_buff *skb, struct packet *p, struct tpot_quoted *q,
 				  const struct tpot_flow *sender, const struct translation *by)
 {
 	struct icmp icmp;
@@ -183,7 +166,7 @@ static __noinline int renew_error(struct __sk_buff *skb, struct packet *p, struc
 }
 
 /* What is said about the size of the segments of `splice`; 0 when it is not to be believed or says nothing new. */
-static __always_inline __u32 learn_mtu(struct __sk_buff *skb, const struct packet *p, const struct quoted *q,
+static __always_inline __u32 learn_mtu(struct __sk_buff *skb, const struct packet *p, const struct tpot_quoted *q,
 				       struct tpot_splice *splice, const struct tpot_splice *other)
 {
 	struct tpot_tunnel *tunnel;
@@ -204,7 +187,7 @@ static __always_inline __u32 learn_mtu(struct __sk_buff *skb, const struct packe
 }
 
 /* An error that quotes what left here for a spliced connection. SPLICE_GO_ON: it does not. */
-__noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, struct quoted *q, int too_big)
+__noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_quoted *q, int too_big)
 {
 	struct tpot_splice *splice, *other;
 	struct translation by = {};

@@ -54,6 +54,13 @@ static __always_inline __u16 fold16(__u64 sum)
 	return (folded & 0xffff) + (folded >> 16);
 }
 
+static __always_inline __u16 ipv4_checksum(const struct ipv4 *ip)
+{
+	const __be32 *words = (const __be32 *)ip;
+
+	return ~fold16((__u64)words[0] + words[1] + words[2] + words[3] + words[4]);
+}
+
 static __always_inline __be32 add_be32(__be32 number, __u32 delta)
 {
 	return bpf_htonl(bpf_ntohl(number) + delta);
@@ -65,11 +72,15 @@ static __always_inline __u32 payload_of(const struct packet *p)
 	return p->end - p->l4 - p->tcp_header_len;
 }
 
-/* The sum of a payload, 64 bytes at a time; for the rare segment that is cut. */
+/* The sum of a payload, 64 bytes at a time (in the scratch area); for the rare segment that is cut. */
 __noinline __u32 payload_sum(struct __sk_buff *skb, __u32 at, __u32 length)
 {
-	__be32 chunk[CHUNK / 4];
+	struct tpot_option_area *area = scratch_area();
 	__u32 sum = 0;
+
+	if (!area)
+		return 0;
+	__be32 *chunk = (__be32 *)area->bytes;
 
 	for (__u32 i = 0; i < MAX_CHUNKS && length >= CHUNK; i++) {
 		if (bpf_skb_load_bytes(skb, at, chunk, CHUNK))
@@ -80,7 +91,7 @@ __noinline __u32 payload_sum(struct __sk_buff *skb, __u32 at, __u32 length)
 	}
 	if (length == 0)
 		return sum;
-	__builtin_memset(chunk, 0, sizeof(chunk));
+	__builtin_memset(chunk, 0, CHUNK);
 	asm volatile("" : "+r"(length));
 	if (bpf_skb_load_bytes(skb, at, chunk, ((length - 1) & (CHUNK - 1)) + 1) == 0)
 		sum = bpf_csum_diff(0, 0, chunk, CHUNK, sum);
@@ -337,15 +348,12 @@ static __always_inline long finish_checksum(struct __sk_buff *skb, const struct 
 #define OPTIONS_LEFT TPOT_R_COUNT
 
 /* Both headers of a segment. TPOT_R_NONE, OPTIONS_LEFT, or why the packet ends here. */
-static __noinline __u32 rewrite_headers(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
+static __always_inline __u32 rewrite_headers(struct __sk_buff *skb, const struct packet *p, const struct tpot_splice *splice)
 {
 	struct changes changes = {};
+	__u64 l4 = p->l4 & 0xff;
 	__u32 reason;
-	__u64 l4;
 
-	if (!p || !splice)
-		return TPOT_R_DROP_SPLICE_FAILED;
-	l4 = p->l4 & 0xff;
 	if (!ensure_linear(skb, l4 + (p->tcp_header_len & 0x3f)))
 		return TPOT_R_DROP_SPLICE_FAILED;
 	void *data = frame_start(skb), *end = frame_end(skb);

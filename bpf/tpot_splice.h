@@ -12,6 +12,11 @@
 
 /* No TC_ACT_*: the packet is treated as if there were no splice. */
 #define SPLICE_GO_ON 100
+/* TCP header and payload: below this a path is not followed. Tunnels on links of 576 bytes have 536. */
+#define MIN_SEGMENT 512
+
+/* Nor is this: the segment is as it came, and larger than the other leg takes. */
+#define SPLICE_TOO_BIG 101
 
 static __always_inline int drop_spliced(__u32 reason)
 {
@@ -53,6 +58,20 @@ static __always_inline int is_joined(const struct tpot_flow *flow)
 	struct tpot_splice *splice = find_splice(flow, config_get());
 
 	return splice && !(splice->flags & TPOT_SPLICE_HOLD);
+}
+
+/* The entry of the segments that leave as this flow; null: they are of no spliced connection. */
+static __always_inline struct tpot_splice *find_splice_by_out(const struct tpot_flow *out)
+{
+	struct tpot_splice *other;
+	struct tpot_flow key;
+
+	flow_reverse(&key, out);
+	other = find_splice(&key, config_get());
+	if (!other || (other->flags & TPOT_SPLICE_HOLD))
+		return 0;
+	flow_reverse(&key, &other->out);
+	return bpf_map_lookup_elem(&tpot_splices, &key);
 }
 
 static __always_inline struct tpot_splice *other_direction(const struct tpot_splice *splice)
@@ -104,30 +123,58 @@ static __always_inline int is_new_connection(const struct packet *p, const struc
 	       forget_if_over(p, splice);
 }
 
-/*
- * Sends a packet towards `destination`. Not through the routing code: a packet with one of our own addresses as its
- * source would be a martian there.
- */
-static __noinline int route_spliced(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
-				    const __be32 *destination, __u32 protocol)
+static __always_inline __u32 ip_header_of(const struct packet *p)
 {
-	struct tpot_route *route;
+	return p->family == 4 ? IPV4_HLEN : IPV6_HLEN;
+}
 
-	if (!p || !source || !destination)
-		return TC_ACT_SHOT;
-	route = route_slot(source, destination);
+/* `mtu`: for packets without an outer header; 0: not known. Whether it says anything new. */
+static __always_inline int lower_max_segment(struct tpot_splice *splice, const struct packet *p, __u32 mtu)
+{
+	__u32 segment;
+
+	if (mtu == 0)
+		return 0;
+	segment = mtu - ip_header_of(p);
+	segment = segment < MIN_SEGMENT ? MIN_SEGMENT : segment;
+	if (segment >= splice->max_segment)
+		return 0;
+	splice->max_segment = segment;
+	splice->too_big = 0;
+	return 1;
+}
+
+/*
+ * What this machine's own route does not take. The segment has been mapped and is lost, as it would be in a router; the
+ * next one is too large for `splice` before that, and its sender is told.
+ */
+static __noinline int drop_too_big(const struct packet *p, struct tpot_splice *splice, __u32 mtu)
+{
+	if (p && splice)
+		lower_max_segment(splice, p, mtu);
+	return drop_spliced(TPOT_R_DROP_SPLICE_TOO_BIG);
+}
+
+/*
+ * Sends a packet towards `destination`; `splice`: that its segment is of, null for an error. Not through the routing
+ * code: a packet with one of our own addresses as its source would be a martian there.
+ */
+static __always_inline int route_spliced(struct __sk_buff *skb, const struct packet *p, struct tpot_splice *splice,
+					 const __be32 *source, const __be32 *destination, __u32 protocol)
+{
+	struct tpot_route *route = route_slot(source, destination);
+
 	if (!route)
 		return TC_ACT_SHOT;
 	if (!is_route(route, skb->ifindex, source, destination, p->now)) {
 		set_route_ends(route, skb->ifindex, source, destination);
 		long result = look_up_route(skb, p, route, protocol, 0);
 
-		if (result != BPF_FIB_LKUP_RET_SUCCESS)
-			return drop_spliced(result == BPF_FIB_LKUP_RET_FRAG_NEEDED ? TPOT_R_DROP_SPLICE_TOO_BIG
-										   : TPOT_R_DROP_SPLICE_NO_ROUTE);
+		if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+			return drop_spliced(TPOT_R_DROP_SPLICE_NO_ROUTE);
 	}
 	if (segment_length(skb, p) > route->mtu)
-		return drop_spliced(TPOT_R_DROP_SPLICE_TOO_BIG);
+		return drop_too_big(p, splice, route->mtu - p->outer);
 	if (p->l3 == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0)) /* the redirect wants room for a header */
 		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
 	count(protocol == IPPROTO_ICMP_ || protocol == IPPROTO_ICMPV6_ ? TPOT_R_SPLICE_TOLD : TPOT_R_SPLICE_FORWARDED);
@@ -157,29 +204,24 @@ static __noinline int follow_end(const struct packet *p, struct tpot_splice *spl
 	return 0;
 }
 
-/* Maps a segment in place. `tunnelled`: it came in the tunnel of its leg, which has been checked. TC_ACT_OK: to be sent. */
-static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, int tunnelled)
+/* Maps a segment in place. TC_ACT_OK: to be sent. */
+static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice)
 {
 	__u32 payload, reason;
 	__u64 now;
 
-	if (!p || !splice || (__u32)p->l4 + p->tcp_header_len > p->end || p->end > skb->len)
+	if ((__u32)p->l4 + p->tcp_header_len > p->end || p->end > skb->len)
 		return SPLICE_GO_ON; /* cut: nothing that a TCP would take */
 	if (splice->flags & TPOT_SPLICE_HOLD)
 		return hold_segment(skb, p);
 	/* Rule 8. A SYN never travels in the tunnel; mapped, it meets the end that can tell whether it is genuine. */
-	if ((splice->flags & TPOT_SPLICE_TUNNELLED) && !tunnelled && !(p->flags & TCP_SYN)) {
+	if ((splice->flags & TPOT_SPLICE_TUNNELLED) && !p->tunnelled && !(p->flags & TCP_SYN)) {
 		count(TPOT_R_PASS_PLAIN_OF_TUNNELLED);
 		return TC_ACT_UNSPEC;
 	}
 	payload = payload_of(p);
-	if (p->tcp_header_len + (skb->gso_size ? skb->gso_size : payload) > splice->max_segment) {
-		int verdict = fit_segment(skb, p, splice);
-
-		if (verdict != TC_ACT_OK)
-			return verdict;
-		payload = payload_of(p);
-	}
+	if (p->tcp_header_len + (skb->gso_size ? skb->gso_size : payload) > splice->max_segment)
+		return SPLICE_TOO_BIG;
 	if ((__s32)(p->seq - splice->base) < 0 && (payload > 0 || (p->flags & TCP_FIN))) {
 		if (!cut_segment(skb, p, payload))
 			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
@@ -203,15 +245,95 @@ static __noinline int map_spliced(struct __sk_buff *skb, struct packet *p, struc
 	return TC_ACT_OK;
 }
 
-/* Maps a segment and sends it where its new destination is; tc egress there finds the tunnel of that leg. */
-static __always_inline int handle_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
-					  int tunnelled)
+/* The header of a tunnel that a segment stays in; it keeps its class, and a CE mark with it. */
+static __always_inline int renew_outer_ip(struct __sk_buff *skb, const struct packet *p, __u32 l3,
+					  const __be32 *source, const __be32 *remote)
 {
-	int verdict = map_spliced(skb, p, splice, tunnelled);
+	if (p->family == 4) {
+		struct ipv4 ip;
 
+		if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+			return -1;
+		ip.total_length = bpf_htons(p->end - l3); /* shorter, where a segment was cut */
+		ip.id = 0;
+		ip.fragment = bpf_htons(IPV4_DF);
+		ip.ttl = OUTER_TTL;
+		ip.source = source[3];
+		ip.destination = remote[3];
+		ip.checksum = 0;
+		ip.checksum = ipv4_checksum(&ip);
+		return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
+	}
+	struct ipv6 ip;
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+		return -1;
+	ip.payload_length = bpf_htons(p->end - l3 - IPV6_HLEN);
+	ip.hop_limit = OUTER_TTL;
+	copy_address(ip.source, source);
+	copy_address(ip.destination, remote);
+	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
+}
+
+static __noinline int renew_outer(struct __sk_buff *skb, const struct packet *p, const struct tpot_flow *out,
+				  const struct tpot_tunnel *tunnel)
+{
+	if (!p || !out || !tunnel)
+		return -1;
+	__u32 l3 = p->l3 - p->outer, udp = l3 + outer_room(p->family, 0);
+
+	if (renew_outer_ip(skb, p, l3, out->source, tunnel->remote))
+		return -1;
+	return tunnel->udp ? store_udp(skb, udp, out, tunnel->udp_port, p->end - udp) : 0;
+}
+
+static __always_inline __u32 outer_protocol(const struct packet *p, const struct tpot_tunnel *tunnel)
+{
+	if (tunnel->udp)
+		return IPPROTO_UDP_;
+	return p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_;
+}
+
+/*
+ * Maps a segment and sends it where its new destination is; tc egress there finds the tunnel of that leg. With
+ * `tunnel`, it is still in a tunnel packet and goes on in this one of the same kind, with its outer header renewed.
+ */
+static __noinline int forward_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
+				      const struct tpot_tunnel *tunnel)
+{
+	__u32 protocol = IPPROTO_TCP_;
+	const __be32 *destination;
+	int verdict;
+
+	if (!p || !splice)
+		return SPLICE_GO_ON;
+	verdict = map_spliced(skb, p, splice);
 	if (verdict != TC_ACT_OK)
 		return verdict;
-	return route_spliced(skb, p, splice->out.source, splice->out.destination, IPPROTO_TCP_);
+	destination = splice->out.destination;
+	if (tunnel) {
+		if (renew_outer(skb, p, &splice->out, tunnel))
+			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
+		p->l3 -= p->outer;
+		destination = tunnel->remote;
+		protocol = outer_protocol(p, tunnel);
+	}
+	return route_spliced(skb, p, splice, splice->out.source, destination, protocol);
+}
+
+/* The same for a segment of any size. What fits it is called from here, for the stack of the other is large. */
+static __always_inline int handle_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
+					  const struct tpot_tunnel *tunnel)
+{
+	int verdict = forward_spliced(skb, p, splice, tunnel);
+
+	if (verdict != SPLICE_TOO_BIG)
+		return verdict;
+	verdict = fit_segment(skb, p, splice);
+	if (verdict != TC_ACT_OK)
+		return verdict;
+	verdict = forward_spliced(skb, p, splice, tunnel);
+	return verdict == SPLICE_TOO_BIG ? drop_spliced(TPOT_R_DROP_SPLICE_FAILED) : verdict;
 }
 
 #endif

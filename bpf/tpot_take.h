@@ -317,10 +317,14 @@ static __always_inline int deliver_to_leg(struct __sk_buff *skb, const struct pa
 }
 
 /* A segment that is not a SYN and came outside any tunnel. */
-static __always_inline int handle_plain(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config)
+static __noinline int handle_plain(struct __sk_buff *skb, const struct packet *p)
 {
-	struct tpot_taken *taken = find_taken(&p->flow);
+	struct tpot_config *config = config_get();
+	struct tpot_taken *taken;
 
+	if (!config || !p)
+		return TC_ACT_UNSPEC;
+	taken = find_taken(&p->flow);
 	if (!taken)
 		return deliver_to_leg(skb, p, config);
 	if (plain_counts(taken, p))

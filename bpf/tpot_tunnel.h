@@ -154,87 +154,21 @@ static __always_inline int read_outer_udp(struct __sk_buff *skb, struct packet *
 	return 1;
 }
 
-static __always_inline __u16 ipv4_checksum(const struct ipv4 *ip)
-{
-	const __be32 *words = (const __be32 *)ip;
-
-	return ~fold16((__u64)words[0] + words[1] + words[2] + words[3] + words[4]);
-}
-
-static __always_inline __u32 outer_protocol(const struct packet *p, const struct tpot_tunnel *tunnel)
-{
-	if (tunnel->udp)
-		return IPPROTO_UDP_;
-	return p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_;
-}
-
-/* The outer header of a tunnel packet that goes on in another tunnel; it keeps its class, and a CE mark with it. */
-static __noinline int renew_outer(struct __sk_buff *skb, const struct packet *p, __u32 l3, const __be32 *source,
-				       const __be32 *remote)
-{
-	if (!p || !source || !remote)
-		return -1;
-	if (p->family == 4) {
-		struct ipv4 ip;
-
-		if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
-			return -1;
-		ip.total_length = bpf_htons(p->end - l3); /* shorter, where a segment was cut */
-		ip.id = 0;
-		ip.fragment = bpf_htons(IPV4_DF);
-		ip.ttl = OUTER_TTL;
-		ip.source = source[3];
-		ip.destination = remote[3];
-		ip.checksum = 0;
-		ip.checksum = ipv4_checksum(&ip);
-		return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
-	}
-	struct ipv6 ip;
-
-	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
-		return -1;
-	ip.payload_length = bpf_htons(p->end - l3 - IPV6_HLEN);
-	ip.hop_limit = OUTER_TTL;
-	copy_address(ip.source, source);
-	copy_address(ip.destination, remote);
-	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
-}
-
-static __noinline int renew_outer_udp(struct __sk_buff *skb, const struct packet *p, __u32 l3,
-				      const struct tpot_flow *flow, __be16 port)
-{
-	__u32 at = l3 + (p ? outer_room(p->family, 0) : 0);
-
-	return p && flow ? store_udp(skb, at, flow, port, p->end - at) : -1;
-}
-
 /*
- * From one tunnel into the next: the inner segment is mapped where it is and the outer header renewed. Taking the
- * header off and putting one on again would move the frame twice, and the kernel refuses the latter: a packet that
- * has been encapsulated is marked so for good. SPLICE_GO_ON: the other leg has no tunnel, or one of another kind;
- * the node joins no legs of both kinds.
+ * The tunnel that a tunnelled segment of a spliced connection goes on in; null when that leg has none, or one of another
+ * kind: the node joins no legs of both kinds. Taking the outer header off and putting one on again would move the frame
+ * twice, and the kernel refuses the latter: a packet that has been encapsulated is marked so for good.
  */
-static __noinline int tunnel_on(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
-				const struct outer *outer, __u32 l3)
+static __always_inline struct tpot_tunnel *next_tunnel(const struct packet *p, const struct outer *outer)
 {
+	struct tpot_splice *splice = outer->splice;
 	struct tpot_tunnel *tunnel;
-	int verdict;
 
-	if (!p || !splice || !outer || (splice->flags & TPOT_SPLICE_HOLD) || tables_unused(TPOT_UNUSED_TUNNELS))
-		return SPLICE_GO_ON;
+	if ((splice->flags & TPOT_SPLICE_HOLD) || outer->length != outer_room(p->family, outer->udp) ||
+	    tables_unused(TPOT_UNUSED_TUNNELS))
+		return 0;
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &splice->out);
-	if (!tunnel || tunnel->plain || tunnel->udp != outer->udp ||
-	    outer->length != outer_room(p->family, tunnel->udp))
-		return SPLICE_GO_ON;
-	verdict = map_spliced(skb, p, splice, 1);
-	if (verdict != TC_ACT_OK)
-		return verdict;
-	if (renew_outer(skb, p, l3, splice->out.source, tunnel->remote))
-		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-	if (tunnel->udp && renew_outer_udp(skb, p, l3, &splice->out, tunnel->udp_port))
-		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-	p->l3 = l3;
-	return route_spliced(skb, p, splice->out.source, tunnel->remote, outer_protocol(p, tunnel));
+	return tunnel && !tunnel->plain && tunnel->udp == outer->udp ? tunnel : 0;
 }
 
 /* A tunnelled segment that has passed every check: it goes on spliced, or to its socket. */
@@ -247,9 +181,13 @@ static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, 
 	if (!config || !p || !outer)
 		return TC_ACT_SHOT;
 	count(outer->udp ? TPOT_R_DECAP_UDP_OK : TPOT_R_DECAP_OK);
+	p->tunnelled = 1;
 	splice = outer->splice;
 	if (splice) {
-		verdict = tunnel_on(skb, p, splice, outer, p->l3 - outer->length);
+		struct tpot_tunnel *tunnel = next_tunnel(p, outer);
+
+		p->outer = outer->length;
+		verdict = tunnel ? handle_spliced(skb, p, splice, tunnel) : SPLICE_GO_ON;
 		if (verdict != SPLICE_GO_ON)
 			return verdict;
 	}
@@ -259,11 +197,12 @@ static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, 
 	}
 	if ((p->traffic_class & ECN_MASK) == ECN_CE)
 		bpf_skb_ecn_set_ce(skb); /* RFC 6040 section 4.2 */
+	p->outer = 0;
 	p->l3 -= outer->length;
 	p->l4 -= outer->length;
 	p->end -= outer->length;
 	if (splice) {
-		verdict = handle_spliced(skb, p, splice, 1);
+		verdict = handle_spliced(skb, p, splice, 0);
 		if (verdict != SPLICE_GO_ON)
 			return verdict;
 	}
@@ -372,6 +311,14 @@ static __always_inline int push_outer6(struct __sk_buff *skb, const struct packe
 	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof(outer), 0);
 }
 
+/* A spliced segment that is larger than this machine's own link takes with the outer header: see drop_too_big. */
+static __noinline int is_too_big_for_tunnel(const struct packet *p, __u32 mtu)
+{
+	struct tpot_splice *splice = p ? find_splice_by_out(&p->flow) : 0;
+
+	return splice && drop_too_big(p, splice, mtu) == TC_ACT_SHOT;
+}
+
 /*
  * The packet was routed towards D; its outer header wants the route towards the node. Where the kernel tells the
  * route (forwarding hosts), the packet takes it, unless it is on it anyway. Elsewhere it leaves as routed: the first
@@ -389,6 +336,9 @@ static __always_inline int route_outer(struct __sk_buff *skb, struct packet *p, 
 		set_route_ends(route, from, p->flow.source, tunnel->remote);
 		look_up_route(skb, p, route, outer_protocol(p, tunnel), BPF_FIB_LOOKUP_OUTPUT);
 	}
+	if (route->mtu != 0 && segment_length(skb, p) + outer_room(p->family, tunnel->udp) > route->mtu &&
+	    is_too_big_for_tunnel(p, route->mtu - outer_room(p->family, tunnel->udp)))
+		return TC_ACT_SHOT;
 	return route->ifindex == 0 || takes_route(skb, p, route) ? TC_ACT_OK : redirect_by(route);
 }
 

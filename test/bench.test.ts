@@ -25,7 +25,11 @@ it('`bench cost --quick --json` times every path and saves what it prints', asyn
   expect(readFileSync(join(directory, 'cost-cost.svg'), 'utf8')).toContain('spliced segment');
   expect(result).toMatchObject({ format: 1, bench: 'cost', quick: true });
   expect(result.machine.kernel).not.toBe('');
-  const costs = result.samples as { name: string; nanoseconds: number[] }[];
+  const { paths: costs, ways } = result.samples as Record<
+    'paths' | 'ways',
+    { name: string; nanoseconds: number[] }[]
+  >;
+  expect(ways.map(({ nanoseconds }) => nanoseconds.length)).toEqual([5, 5, 5, 5, 5]);
   for (const { name, nanoseconds } of costs) {
     expect(nanoseconds.length, name).toBe(5);
     expect(Math.max(...nanoseconds), name).toBeLessThan(1_000_000);

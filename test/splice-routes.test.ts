@@ -15,6 +15,7 @@ import { enterNewNetworkNamespace } from './network-namespace.js';
 
 const MTU = 1500;
 const ROUTE_SLOTS = 1024;
+const TCP_HEADER = 20;
 const HEADERS: Record<Family, number> = { 4: 40, 6: 60 };
 const OUT: Record<Family, FlowEnds> = {
   4: { source: ip('198.18.1.1'), sourcePort: 51000, destination: ip('192.0.2.80'), destinationPort: 80 },
@@ -86,6 +87,9 @@ function send(family: Family, payload: number, gsoSize = 0): Outcome {
   return kernel.run('tpot_ingress', frameOf(packet, family), { gsoSize });
 }
 
+const maxSegment = (family: Family): number | undefined =>
+  kernel.programs.map('tpotSplices').get(mapFlow(flows[family]))?.maxSegment;
+
 /** The remembered route to where the flow goes; on whichever processor the last segment was. */
 function remembered(family: Family): TpotRoute | undefined {
   const destination = Buffer.from(toMapped(OUT[family].destination));
@@ -100,15 +104,19 @@ const indexOf = (name: string): number | undefined =>
   listInterfaces().find((candidate) => candidate.name === name)?.index;
 
 describe.each([4, 6] as const)('a spliced segment, IPv%i', (family) => {
-  it('longer than the MTU of its route ends here, as does one that is cut from a longer packet', () => {
+  it('longer than the MTU of its route is lost, and the next one meets what has been learned from it', () => {
     route(family, 'replace', 'default', 'dev', 'left');
-    enter(family);
     const room = MTU - HEADERS[family];
     const check = (): void => {
+      enter(family);
       expect(send(family, room).counted).toEqual({ 'splice-forwarded': 1 });
       expect(send(family, room + 1).counted).toEqual({ 'drop-splice-too-big': 1 });
+      expect(send(family, room).counted).toEqual({ 'splice-forwarded': 1 });
+      expect(send(family, room + 1).counted).toEqual({ 'drop-splice-too-big': 1, 'splice-told': 1 });
+      enter(family);
       expect(send(family, 3000, room).counted).toEqual({ 'splice-forwarded': 1 });
       expect(send(family, 3000, room + 1).counted).toEqual({ 'drop-splice-too-big': 1 });
+      expect(maxSegment(family)).toBe(TCP_HEADER + room);
     };
     check(); // looks the route up,
     check(); // and finds it remembered

@@ -21,3 +21,10 @@ test.each([
   await transfer(chain, destination, () => narrow(chain, ['r1', 'r2'], mtu));
   expect(await chain.counter('p1', 'splice-told')).toBeGreaterThan(0);
 });
+
+test("the node's own link that has become narrow carries on", async () => {
+  const chain = await standLine({ offload: true, tunnel: false });
+  await deafen(chain, 'c1'); // what it heard about one connection it would know for all of them
+  await transfer(chain, ORIGIN, () => narrow(chain, ['p1', 'r1'], 1300));
+  expect(await chain.counter('p1', 'drop-splice-too-big')).toBeGreaterThan(0);
+});

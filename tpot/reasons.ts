@@ -80,7 +80,8 @@ const SPLICING = {
   'drop-splice-hold': 'data came during a hand-over: it is sent on after it, or sent again by its sender',
   'drop-splice-ttl': 'a segment has passed as many routers as it may',
   'drop-splice-congestion': 'a segment marked by a router goes to an end that does not understand the mark',
-  'drop-splice-too-big': 'a segment is larger than the other leg takes; its sender is told',
+  'drop-splice-too-big':
+    'a segment is larger than the other leg takes; its sender is told, now or when it sends the next one',
   'splice-told': 'the sender of a spliced segment was told by ICMP what fits',
   'splice-resized': 'a segment larger than the other leg takes was made smaller ones of',
   'drop-icmp-spliced':

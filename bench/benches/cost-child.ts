@@ -3,35 +3,22 @@
  *
  *   unshare --net node dist/bench/benches/cost-child.js '{"rounds":5,"runs":100000}'
  *
- * stdout: one JSON array of {@link PathCost}.
+ * stdout: one {@link CostSamples} as JSON.
  */
 import { writeFileSync } from 'node:fs';
-import koffi from 'koffi';
 import { TpotError } from '../../core/errors.js';
 import { commandSync } from '../../host/exec.js';
 import { TpotFlag } from '../../bpf/generated/maps.js';
-import { checkBpf } from '../../bpf/libbpf.js';
 import { ipv4Number, TpotPrograms } from '../../bpf/programs.js';
 import { testRun } from '../../bpf/test-run.js';
 import { kernelRow } from '../../node/data-path-ebpf.js';
 import { flattenRules } from '../../tpot/policy.js';
+import { loadInstructions, PROGRAM_TYPE } from '../measure/live-frames.js';
 import { median } from '../measure/statistics.js';
 import { costPaths, NODE_ADDRESS, type CostPath } from './cost-paths.js';
-import type { CostPlan, PathCost } from './cost.js';
+import { measureWays } from './cost-ways.js';
+import type { CostPlan, CostSamples, PathCost } from './cost.js';
 
-const bpfProgLoad = koffi
-  .load('libbpf.so.1')
-  .func(
-    'int bpf_prog_load(int type, const char *name, const char *license, const void *code, size_t count, void *opts)',
-  ) as (
-  type: number,
-  name: string,
-  license: string,
-  code: Uint8Array,
-  count: number,
-  options: null,
-) => number;
-const BPF_PROG_TYPE_SCHED_CLS = 3;
 /** A call with a single run has the clock's own cost in it, and cold caches; so many give a steady median. */
 const SINGLE_RUNS = 2000;
 
@@ -56,7 +43,7 @@ function loadPrograms(): TpotPrograms {
 /** `return TC_ACT_UNSPEC`: what a test run costs beyond the program that it runs. */
 function loadEmptyProgram(): number {
   const instructions = Buffer.from('b7000000ffffffff9500000000000000', 'hex'); // r0 = -1; exit
-  return checkBpf('load', bpfProgLoad(BPF_PROG_TYPE_SCHED_CLS, 'empty', 'MIT', instructions, 2, null));
+  return loadInstructions(PROGRAM_TYPE.schedCls, 'empty', instructions);
 }
 
 /** Nanoseconds of one run, over at least `runs` of them. */
@@ -101,5 +88,9 @@ function measure(programs: TpotPrograms, { rounds, runs }: CostPlan): PathCost[]
 
 prepareNamespace();
 const programs = loadPrograms();
-process.stdout.write(JSON.stringify(measure(programs, JSON.parse(process.argv[2] ?? '{}') as CostPlan)));
+const plan = JSON.parse(process.argv[2] ?? '{}') as CostPlan;
+const paths = measure(programs, plan);
+programs.declareUnused();
+const samples: CostSamples = { paths, ways: measureWays(programs, plan.rounds) };
+process.stdout.write(JSON.stringify(samples));
 programs.close();

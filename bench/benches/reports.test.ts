@@ -111,7 +111,7 @@ it('costs meet their aims or not', () => {
   });
   const costs = [cost('splice', [100, 110, 300]), cost('pass-ingress', [16]), cost('decap', [1])];
   expect(targetsOf(costs).map(({ met }) => met)).toEqual([true, false]);
-  expect(describeCosts(costs, { rounds: 3, runs: 10 }).tables[0]?.rows[0]).toEqual([
+  expect(describeCosts({ paths: costs, ways: [] }, { rounds: 3, runs: 10 }).tables[0]?.rows[0]).toEqual([
     'splice',
     '110 (100–300)',
     '110 (100–300)',

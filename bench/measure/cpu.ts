@@ -3,12 +3,13 @@ import { readFileSync } from 'node:fs';
 
 /** In clock ticks since boot, all processors together. */
 export interface MachineTime {
-  /** Everything but idle, waiting for a disk, and what the hypervisor gave to others. */
-  readonly busy: number;
-  /** In interrupts: where forwarded packets are handled. */
+  /** Idle, or waiting for a disk. */
+  readonly idle: number;
+  /** In interrupts: where forwarded packets are handled. Sampled by the timer where the kernel has no better. */
   readonly softirq: number;
+  /** What the hypervisor gave to others. */
   readonly stolen: number;
-  readonly total: number;
+  readonly processors: number;
 }
 
 export interface Usage {
@@ -37,12 +38,11 @@ const TICKS_PER_SECOND = 100;
 const UTIME_FIELD = 11; // counted after the command name
 const STIME_FIELD = 12;
 
-/** The first line of /proc/stat. */
+/** /proc/stat: the sums in its first line, and a line for each processor. */
 export function parseMachineTime(text: string): MachineTime {
   const fields = (/^cpu +(.*)$/m.exec(text)?.[1] ?? '').split(' ').map(Number);
-  const [user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, stolen = 0] = fields;
-  const busy = user + nice + system + irq + softirq;
-  return { busy, softirq, stolen, total: busy + idle + iowait + stolen };
+  const [, , , idle = 0, iowait = 0, , softirq = 0, stolen = 0] = fields;
+  return { idle: idle + iowait, softirq, stolen, processors: text.match(/^cpu\d/gm)?.length ?? 1 };
 }
 
 /** utime + stime of one line of /proc/PID/stat. */
@@ -67,14 +67,19 @@ export function sampleCpu(pids: readonly number[]): CpuSample {
   };
 }
 
+/**
+ * Busy is what was not idle. The kernel measures idle time, but samples the others with its timer, which short work
+ * that begins with a packet and ends before the next tick mostly escapes.
+ */
 export function usageBetween(before: CpuSample, after: CpuSample): Usage {
-  const total = Math.max(1, after.machine.total - before.machine.total);
   const seconds = (after.time - before.time) / 1000;
-  const busy = after.machine.busy - before.machine.busy;
+  const total = Math.max(1, after.machine.processors * seconds * TICKS_PER_SECOND);
+  const grown = (key: 'idle' | 'softirq' | 'stolen'): number => after.machine[key] - before.machine[key];
+  const busy = Math.max(0, total - grown('idle') - grown('stolen'));
   return {
     machine: busy / total,
-    softirq: (after.machine.softirq - before.machine.softirq) / total,
-    stolen: (after.machine.stolen - before.machine.stolen) / total,
+    softirq: grown('softirq') / total,
+    stolen: grown('stolen') / total,
     processes: (after.processTicks - before.processTicks) / TICKS_PER_SECOND / seconds,
     busySeconds: busy / TICKS_PER_SECOND,
     seconds,

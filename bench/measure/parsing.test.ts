@@ -6,8 +6,8 @@ import { numberedFlow } from './splice-table.js';
 
 describe('/proc', () => {
   it('the machine: waiting and what others took is not busy', () => {
-    const text = 'cpu  100 10 50 1000 7 3 20 9 0 0\ncpu0 1 2 3\n';
-    expect(parseMachineTime(text)).toEqual({ busy: 183, softirq: 20, stolen: 9, total: 183 + 1000 + 7 + 9 });
+    const text = 'cpu  100 10 50 1000 7 3 20 9 0 0\ncpu0 1 2 3\ncpu1 1 2 3\n';
+    expect(parseMachineTime(text)).toEqual({ idle: 1007, softirq: 20, stolen: 9, processors: 2 });
   });
 
   it('a process, even with a name that has spaces and parentheses', () => {
@@ -16,10 +16,10 @@ describe('/proc', () => {
   });
 
   it('use is what happened between two looks', () => {
-    const machine = { busy: 0, softirq: 0, stolen: 0, total: 0 };
+    const machine = { idle: 0, softirq: 0, stolen: 0, processors: 2 };
     const usage = usageBetween(
       { machine, processTicks: 10, time: 0 },
-      { machine: { busy: 150, softirq: 50, stolen: 0, total: 200 }, processTicks: 60, time: 1000 },
+      { machine: { idle: 40, softirq: 50, stolen: 10, processors: 2 }, processTicks: 60, time: 1000 },
     );
     expect(usage).toMatchObject({
       machine: 0.75,

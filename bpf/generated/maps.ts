@@ -318,6 +318,38 @@ export const TpotPrefixCodec: Codec<TpotPrefix> = {
   },
 };
 
+/** `struct tpot_quoted`, 112 bytes. */
+export interface TpotQuoted {
+  flow: TpotFlow;
+  remote: Uint8Array;
+  outer: Uint8Array;
+  outerLength: number;
+  tcp: number;
+  udpHeader: Uint8Array;
+  udp: number;
+}
+export const TpotQuotedCodec: Codec<TpotQuoted> = {
+  size: 112,
+  read: (view, at = 0) => ({
+    flow: TpotFlowCodec.read(view, at + 0),
+    remote: bytesAt(view, at + 36, 16),
+    outer: bytesAt(view, at + 52, 40),
+    outerLength: view.getUint32(at + 92, true),
+    tcp: view.getUint32(at + 96, true),
+    udpHeader: bytesAt(view, at + 100, 8),
+    udp: view.getUint8(at + 108),
+  }),
+  write: (view, value, at = 0) => {
+    TpotFlowCodec.write(view, value.flow, at + 0);
+    putBytes(view, at + 36, 16, value.remote);
+    putBytes(view, at + 52, 40, value.outer);
+    view.setUint32(at + 92, value.outerLength, true);
+    view.setUint32(at + 96, value.tcp, true);
+    putBytes(view, at + 100, 8, value.udpHeader);
+    view.setUint8(at + 108, value.udp);
+  },
+};
+
 /** `struct tpot_route`, 72 bytes. */
 export interface TpotRoute {
   from: number;
@@ -680,6 +712,7 @@ export const maps = {
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
+  tpotQuoted: { name: 'tpot_quoted', key: u32Codec, value: TpotQuotedCodec, maxEntries: 1, type: 6 },
   tpotRoutes: { name: 'tpot_routes', key: u32Codec, value: TpotRouteCodec, maxEntries: 1024, type: 6 },
   tpotScratch: { name: 'tpot_scratch', key: u32Codec, value: TpotOptionAreaCodec, maxEntries: 1, type: 6 },
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
