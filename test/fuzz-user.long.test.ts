@@ -253,8 +253,15 @@ it('HTTP requests: one request upstream for each that was accepted, and each ans
     const tapped = await h.rawOrigin((socket) => {
       const index = received.push('') - 1;
       const leg = connect(origin, '127.0.0.1');
-      socket.on('data', (chunk: Buffer) => (received[index] += chunk.toString('latin1')));
-      for (const end of [leg, socket]) end.on('error', () => void [leg.destroy(), socket.destroy()]);
+      socket.on('data', (chunk: Buffer) => {
+        received[index] = (received[index] ?? '') + chunk.toString('latin1');
+      });
+      for (const end of [leg, socket]) {
+        end.on('error', () => {
+          leg.destroy();
+          socket.destroy();
+        });
+      }
       socket.pipe(leg).pipe(socket);
     });
     const front = await h.front(tapped);

@@ -67,7 +67,10 @@ function spoilOption(random: Random, area: Uint8Array): void {
     if (kind > 1) lengths.push(at + 1);
     at += kind > 1 ? Math.max(2, area[at + 1] ?? 0) : 1;
   }
-  if (lengths.length === 0 || random.once(3)) return spoil(random, area, [], 0);
+  if (lengths.length === 0 || random.once(3)) {
+    spoil(random, area, [], 0);
+    return;
+  }
   const at = random.pick(lengths);
   const was = area[at] ?? 0;
   area[at] = random.pick([

@@ -42,7 +42,7 @@ export interface FuzzRun {
   readonly random: Random;
   readonly cases: number;
   /** Says on stdout what was run; `seen`: how often each outcome was met. */
-  done(seen: ReadonlyMap<string, number>): void;
+  readonly done: (seen: ReadonlyMap<string, number>) => void;
 }
 
 function fromEnvironment(name: string, otherwise: number): number {
