@@ -1,7 +1,7 @@
 /** What of the protocol can be seen on a link: counts over a capture. Pure. */
 import { formatIp } from '../core/address.js';
 import { decodeOption } from '../tpot/option.js';
-import { protocolOf } from '../wire/ip.js';
+import { protocolOf, type IpRepr } from '../wire/ip.js';
 import { PROTOCOL } from '../wire/protocols.js';
 import { hasFlags } from '../wire/tcp.js';
 import type { LinkCapture } from './capture.js';
@@ -23,6 +23,9 @@ export interface Seen {
   /** Resets in either direction. */
   readonly resets: number;
 }
+
+const isUdp = (outer: IpRepr | undefined): boolean =>
+  outer !== undefined && protocolOf(outer) === PROTOCOL.udp;
 
 /** Counts what a capture holds of connections towards `destination`, retransmissions included. */
 export function seenOn(capture: LinkCapture, destination: string): Seen {
@@ -49,7 +52,7 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     if (syn && !forward) seen.synAcks++;
     if (syn && !forward && types.includes('reply')) seen.replies++;
     if (outer !== undefined) seen.tunnelled++;
-    if (outer !== undefined && protocolOf(outer) === PROTOCOL.udp) seen.tunnelledInUdp++;
+    if (isUdp(outer)) seen.tunnelledInUdp++;
     else if (forward && !syn) seen.plain++;
   }
   return seen;

@@ -237,7 +237,7 @@ describe('a broken file', () => {
     const [found] = problems('rules:\n  - { match: { sni: *.example.net, dport: 443 }, action: splice }');
     expect(found?.message).toContain('alias');
     expect(found?.hint).toContain('quotes');
-    const levels = [...'bcdefghi'].map(
+    const levels = Array.from('bcdefghi').map(
       (name, at) => `${name}: &${name} [${`*${'abcdefgh'[at]},`.repeat(9)}]`,
     );
     expect(problems(['a: &a [x]', ...levels].join('\n')).length).toBeGreaterThan(0);

@@ -18,7 +18,7 @@ import { UDP_HEADER } from '../wire/udp.js';
 import { encapsulateInUdp } from '../wire/udp-tunnel.js';
 import { ends, endsInUdp, NodeUnderTest, phases, UDP_PORT } from './bpf-node.js';
 import { expectedOfTunnelled } from './bpf-expected.js';
-import { flows, frameOf, nodeAddresses, type Expected, type ProgramsUnderTest } from './bpf-programs.js';
+import { flows, frameOf, type Expected, type ProgramsUnderTest } from './bpf-programs.js';
 
 const family = fc.constantFrom<Family>(4, 6);
 let node: NodeUnderTest;
