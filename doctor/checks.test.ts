@@ -116,6 +116,7 @@ describe('iptables rules', () => {
     '-A FORWARD -p ipencap -j DROP',
     '-A FORWARD -p 4 -j REJECT --reject-with icmp-port-unreachable',
     '-A FORWARD -p tcp -m tcp --tcp-option 253 -j DROP',
+    '-A FORWARD -p udp -m udp --dport 6080 -j DROP',
     '-A FORWARD -m conntrack --ctstate INVALID -j DROP',
   ])('%s', (line) => expect(iptablesFindings(`*filter\n${line}\nCOMMIT\n`)).toEqual([`iptables: ${line}`]));
 

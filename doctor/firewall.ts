@@ -11,11 +11,14 @@
 import { messageOf } from '../core/errors.js';
 import { tryCommand } from '../host/exec.js';
 import { DELIVERY_MARK, DELIVERY_MASK } from '../bpf/programs.js';
+import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { ok, warn, type Check } from './check.js';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 const TUNNELS: ReadonlySet<Json> = new Set<Json>([4, 41, 'ipip', 'ipencap', 'ip', 'ipv6']);
+const NO_TUNNEL = 'IP protocol 4 or 41, which tunnels are';
+const NO_UDP_TUNNEL = `UDP port ${UDP_TUNNEL_PORT}, which tunnels go on in where protocol 4 or 41 does not pass`;
 /** Options that nftables knows by name: a rule about one of these is not about ours. */
 const KNOWN_OPTIONS = new Set([
   'maxseg',
@@ -97,6 +100,23 @@ function meansTunnels(rule: readonly Json[]): boolean {
   });
 }
 
+/** Whether a value is a port or a range of ports with that of the tunnels in it. */
+function holdsUdpPort(value: Json): boolean {
+  const range = member(value, 'range');
+  const [from, to] = Array.isArray(range) ? (range as readonly Json[]) : [value, value];
+  return Number(from) <= UDP_TUNNEL_PORT && Number(to) >= UDP_TUNNEL_PORT;
+}
+
+/** Whether a rule names the port of tunnels in UDP, or names others and means all but those. */
+function meansUdpTunnels(rule: readonly Json[]): boolean {
+  return matches(rule).some((match) => {
+    const payload = member(member(match, 'left'), 'payload');
+    if (member(payload, 'protocol') !== 'udp' || member(payload, 'field') !== 'dport') return false;
+    const named = values(match).some(holdsUdpPort);
+    return member(match, 'op') === '!=' ? !named : named;
+  });
+}
+
 function meansUnknownOption(rule: readonly Json[]): boolean {
   return rule.some((expression) => {
     const left = member(member(expression, 'match'), 'left') ?? member(expression, 'reset');
@@ -140,7 +160,8 @@ function chainFindings(chain: Chain): string[] {
     if (meansUnknownOption(rule) && (drops(rule) || has(rule, 'reset')))
       return ['TCP options it does not know'];
     if (!drops(rule)) return [];
-    if (meansTunnels(rule)) return ['IP protocol 4 or 41, which tunnels are'];
+    if (meansTunnels(rule)) return [NO_TUNNEL];
+    if (meansUdpTunnels(rule)) return [NO_UDP_TUNNEL];
     return meansInvalid(rule) ? ['packets of state invalid, which those beside a tunnel can be'] : [];
   });
   return [...rules.map((what) => `chain ${chain.label} drops or strips ${what}`), ...policyFinding(chain)];
@@ -157,6 +178,7 @@ export function iptablesFindings(saved: string): string[] {
     if (!/ -j (DROP|REJECT|TCPOPTSTRIP)\b/.test(line)) return [];
     const suspicious =
       / -p (4|41|ipencap|ipip|ipv6)\b/.test(line) ||
+      new RegExp(` -p (17|udp)\\b.* --dports? \\S*\\b${UDP_TUNNEL_PORT}\\b`).test(line) ||
       / --tcp-option 25[34]\b/.test(line) ||
       / -j TCPOPTSTRIP\b.*\b25[34]\b/.test(line) ||
       / --(ct)?state \S*INVALID/.test(line);
@@ -165,7 +187,7 @@ export function iptablesFindings(saved: string): string[] {
 }
 
 const MEND =
-  'Let IP protocols 4 and 41 and TCP option 253 pass; on a node let its own connections in: ' +
+  `Let IP protocols 4 and 41, UDP port ${UDP_TUNNEL_PORT} and TCP option 253 pass; on a node let its own connections in: ` +
   `nft add rule inet filter input meta mark and ${MASK} == ${MARK} accept`;
 
 /** What a program prints; undefined when it is not there or fails. */

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { formatIp, type IpAddress } from '../core/address.js';
 import { Prober, type Probe, type ProbeAnswer } from '../client-shim/prober.js';
 import { CAPABILITY } from '../tpot/option.js';
+import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { fail, ok, warn, type Check } from './check.js';
 
 /** A segment that got through is acknowledged within a round trip; the shim gives a tunnel up after about 3 s. */
@@ -71,17 +72,31 @@ async function isHeard(probe: Probe, isBlocked: () => boolean): Promise<boolean>
   return false;
 }
 
-async function checkTunnel(probe: Probe, node: IpAddress, prober: Prober): Promise<Check> {
+/** `counters` are those of the one probe there was. */
+function judgeTunnel(node: IpAddress, heard: boolean, counters: Readonly<Record<string, number>>): Check {
   const name = 'toward-tunnel';
-  const protocol = node.family === 4 ? 4 : 41;
-  const heard = await isHeard(probe, () => (prober.counters()['tunnel-blocked'] ?? 0) > 0);
-  if (heard)
-    return ok(name, `${formatIp(node)} acknowledges what comes through its tunnel (IP protocol ${protocol})`);
+  const protocol = `IP protocol ${node.family === 4 ? 4 : 41}`;
+  const inUdp = (counters['tunnel-udp'] ?? 0) > 0;
+  if (heard && !inUdp)
+    return ok(name, `${formatIp(node)} acknowledges what comes through its tunnel (${protocol})`);
+  if (heard) {
+    return warn(
+      name,
+      `${protocol} does not pass to ${formatIp(node)}, UDP does: tunnels go on in UDP (port ${UDP_TUNNEL_PORT} by default)`,
+      `Let ${protocol} pass from here to ${formatIp(node)}: first connections then need not try it in vain.`,
+    );
+  }
+  const filtered = inUdp ? `${protocol} is filtered, and so is UDP` : `${protocol} is filtered`;
   return fail(
     name,
-    `${formatIp(node)} does not acknowledge what is sent through its tunnel: IP protocol ${protocol} is filtered`,
-    `Let IP protocol ${protocol} pass from here to ${formatIp(node)}. ${NO_PROXY}`,
+    `${formatIp(node)} does not acknowledge what is sent through its tunnel: ${filtered}`,
+    `Let ${protocol} or UDP port ${UDP_TUNNEL_PORT} (the node\'s udpEncapsulation) pass from here to ${formatIp(node)}. ${NO_PROXY}`,
   );
+}
+
+async function checkTunnel(probe: Probe, node: IpAddress, prober: Prober): Promise<Check> {
+  const heard = await isHeard(probe, () => (prober.counters()['tunnel-blocked'] ?? 0) > 0);
+  return judgeTunnel(node, heard, prober.counters());
 }
 
 /** A trace request for the first node (protocol rule 11): it opens no connection to the destination. */

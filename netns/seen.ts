@@ -1,6 +1,8 @@
 /** What of the protocol can be seen on a link: counts over a capture. Pure. */
 import { formatIp } from '../core/address.js';
 import { decodeOption } from '../tpot/option.js';
+import { protocolOf, type IpRepr } from '../wire/ip.js';
+import { PROTOCOL } from '../wire/protocols.js';
 import { hasFlags } from '../wire/tcp.js';
 import type { LinkCapture } from './capture.js';
 
@@ -12,16 +14,31 @@ export interface Seen {
   readonly synAcks: number;
   /** SYN-ACKs with a reply. */
   readonly replies: number;
+  /** In a tunnel of any kind. */
   readonly tunnelled: number;
+  /** Of these, in UDP. */
+  readonly tunnelledInUdp: number;
   /** Neither SYN nor SYN-ACK, towards the destination, outside any tunnel. */
   readonly plain: number;
   /** Resets in either direction. */
   readonly resets: number;
 }
 
+const isUdp = (outer: IpRepr | undefined): boolean =>
+  outer !== undefined && protocolOf(outer) === PROTOCOL.udp;
+
 /** Counts what a capture holds of connections towards `destination`, retransmissions included. */
 export function seenOn(capture: LinkCapture, destination: string): Seen {
-  const seen = { syns: 0, requests: 0, synAcks: 0, replies: 0, tunnelled: 0, plain: 0, resets: 0 };
+  const seen = {
+    syns: 0,
+    requests: 0,
+    synAcks: 0,
+    replies: 0,
+    tunnelled: 0,
+    tunnelledInUdp: 0,
+    plain: 0,
+    resets: 0,
+  };
   for (const { dissection } of capture.packets) {
     if (dissection.kind !== 'tcp') continue;
     const { ip, tcp, outer, options } = dissection;
@@ -35,6 +52,7 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     if (syn && !forward) seen.synAcks++;
     if (syn && !forward && types.includes('reply')) seen.replies++;
     if (outer !== undefined) seen.tunnelled++;
+    if (isUdp(outer)) seen.tunnelledInUdp++;
     else if (forward && !syn) seen.plain++;
   }
   return seen;

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -47,6 +48,26 @@ describe('the administration socket', () => {
     expect(await askNode('p1', '/conns', directory)).toEqual([{ client: '192.0.2.1:1' }]);
     expect(statSync(socketPath('p1', directory)).mode & 0o777).toBe(0o600);
   });
+
+  it.each(['%', '%zz', '%ff', '192.0.2.1%00', 'x', '/'])(
+    'forgets nothing for a destination that is no address: %s',
+    async (text) => {
+      const forgotten: unknown[] = [];
+      await open('p1', { forgetBlackHoles: (destination) => forgotten.push(destination) });
+      const options = {
+        socketPath: socketPath('p1', directory),
+        method: 'DELETE',
+        path: `/black-holes/${text}`,
+      };
+      const status = await new Promise<number | undefined>((resolve, reject) => {
+        request(options, (response) => resolve(response.resume().statusCode))
+          .on('error', reject)
+          .end();
+      });
+      expect([status, forgotten]).toEqual([400, []]);
+      expect(await askNode('p1', '/status', directory)).toMatchObject({ state: 'running' });
+    },
+  );
 
   it('says who runs under the name', async () => {
     await open('p1');

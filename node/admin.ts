@@ -91,9 +91,18 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
 
 const CLEAR = 'DELETE /black-holes';
 
+/** The address in a target, which may be percent-encoded; undefined for what is none. */
+function addressIn(path: string): IpAddress | undefined {
+  try {
+    return parseIp(decodeURIComponent(path));
+  } catch {
+    return undefined; // a percent sign that encodes nothing
+  }
+}
+
 /** `which` is empty, or a slash and an address. */
 function clearBlackHoles(target: AdminTarget, which: string, response: ServerResponse): void {
-  const destination = which.startsWith('/') ? parseIp(decodeURIComponent(which.slice(1))) : undefined;
+  const destination = which.startsWith('/') ? addressIn(which.slice(1)) : undefined;
   if (which !== '' && destination === undefined) answer(response, 400, { error: 'not-an-address' });
   else answer(response, 200, { cleared: target.forgetBlackHoles(destination) });
 }

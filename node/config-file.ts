@@ -54,7 +54,12 @@ export function parseConfigText(file: string, text: string): ConfigSource {
     }));
     return { raw: {}, problems, locate };
   }
-  const checked = checkShape(toPlain(document));
+  const plain = toPlain(document);
+  if (plain instanceof ReferenceError) {
+    const hint = 'A value that begins with `*` needs quotes: "*.example.net".';
+    return { raw: {}, problems: [{ where: file, message: plain.message, hint }], locate };
+  }
+  const checked = checkShape(plain);
   if ('config' in checked) return { raw: checked.config, problems: [], locate };
   const place = ({ path, atKey }: SchemaProblem): string =>
     atKey ? locateNode(keyAt(document, path)) : locate(path);
@@ -66,7 +71,13 @@ export function parseConfigText(file: string, text: string): ConfigSource {
   return { raw: {}, problems, locate };
 }
 
+/** The values of a document, or the error about an alias that stands for nothing, or for too much. */
 function toPlain(document: Document): unknown {
-  const plain: unknown = document.toJS();
-  return plain ?? {};
+  try {
+    const plain: unknown = document.toJS();
+    return plain ?? {};
+  } catch (error) {
+    if (error instanceof ReferenceError) return error;
+    throw error;
+  }
 }

@@ -233,6 +233,16 @@ describe('a broken file', () => {
     expect(problems('hops: 1\nhops: 2')).toMatchObject([{ where: '2:1' }]);
   });
 
+  it('reports a value that begins like an alias, and aliases without end', () => {
+    const [found] = problems('rules:\n  - { match: { sni: *.example.net, dport: 443 }, action: splice }');
+    expect(found?.message).toContain('alias');
+    expect(found?.hint).toContain('quotes');
+    const levels = Array.from('bcdefghi').map(
+      (name, at) => `${name}: &${name} [${`*${'abcdefgh'[at]},`.repeat(9)}]`,
+    );
+    expect(problems(['a: &a [x]', ...levels].join('\n')).length).toBeGreaterThan(0);
+  });
+
   it('that is missing is a problem of its own', () => {
     expect(() => loadConfig(join(folder, 'absent.yaml'))).toThrow(/absent\.yaml: cannot be read/);
   });

@@ -4,12 +4,11 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ip, sameIp, toMapped, type Family } from '../core/address.js';
+import { ip, toMapped, type Family } from '../core/address.js';
 import { TpotFlag, TpotState } from '../bpf/generated/maps.js';
 import { DELIVERY_MARK } from '../bpf/programs.js';
 import * as libc from '../host/libc.js';
-import { decideTunnelled, type Flow, type TakenConnection } from '../tpot/decap.js';
-import type { TakenState } from '../tpot/node.js';
+import type { Flow } from '../tpot/decap.js';
 import { bytesUpTo, u8 } from '../wire/arbitraries.props.js';
 import { buildTcp, type TcpPacketSpec } from '../wire/build.js';
 import { concat } from '../wire/bytes.js';
@@ -18,7 +17,8 @@ import { ipv4 } from '../wire/ipv4.js';
 import { UDP_HEADER } from '../wire/udp.js';
 import { encapsulateInUdp } from '../wire/udp-tunnel.js';
 import { ends, endsInUdp, NodeUnderTest, phases, UDP_PORT } from './bpf-node.js';
-import { flows, frameOf, nodeAddresses, type Expected, type ProgramsUnderTest } from './bpf-programs.js';
+import { expectedOfTunnelled } from './bpf-expected.js';
+import { flows, frameOf, type Expected, type ProgramsUnderTest } from './bpf-programs.js';
 
 const family = fc.constantFrom<Family>(4, 6);
 let node: NodeUnderTest;
@@ -43,39 +43,13 @@ describe('what comes to our end of a tunnel (rule 7)', () => {
   });
   const tunnelled = (of: Family, changes: Partial<TcpPacketSpec> = {}): Uint8Array =>
     buildTcp({ ...inside(of), tunnel: ends[of], ...changes });
-  const own = Object.values(nodeAddresses);
-  const isFlow = (a: Flow, b: Flow): boolean =>
-    sameIp(a.source, b.source) &&
-    sameIp(a.destination, b.destination) &&
-    a.sourcePort === b.sourcePort &&
-    a.destinationPort === b.destinationPort;
-  const known =
-    (state: TakenState) =>
-    (flow: Flow): TakenConnection | undefined => {
-      const of = flow.source.family;
-      return isFlow(flow, flows[of]) ? { outerSource: flows[of].source, state } : undefined;
-    };
-
-  /** What the model says; `untouched` for packets that IP itself throws away before a tunnel could see them. */
-  function expectedOf(packet: Uint8Array, of: Family, state: TakenState): Expected {
-    if ((packet[0] ?? 0) >> 4 !== of) return { verdict: 'untouched' };
-    const decision = decideTunnelled(packet, { own, udpPort: UDP_PORT }, known(state));
-    if (decision.verdict === 'pass') return { verdict: 'untouched' };
-    if (decision.verdict === 'drop') return decision;
-    const ipHeader = of === 4 ? ipv4.view(packet).headerLength : 40;
-    const outerHeader = ipHeader + (decision.reason === 'decap-udp-ok' ? UDP_HEADER : 0);
-    // Padding of the frame stays where it is: behind what the packet says is its end.
-    const padding = packet.subarray(outerHeader + decision.packet.length);
-    return { verdict: 'deliver', reason: decision.reason, packet: concat(decision.packet, padding) };
-  }
-
   function check(
     packet: Uint8Array,
     of: Family,
     phase: 'tunnelled' | 'plain' | 'edge' = 'tunnelled',
   ): Expected {
     take(of, phases[phase]);
-    const expected = expectedOf(packet, of, { phase });
+    const expected = expectedOfTunnelled(packet, of, { phase });
     kernel.expect('tpot_ingress', frameOf(packet, of), expected);
     return expected;
   }

@@ -12,23 +12,15 @@ import { ip, toMapped, type Family, type IpAddress, type Prefix } from '../core/
 import { TpotFlag } from '../bpf/generated/maps.js';
 import { defaultConfig, POLICY_ROWS } from '../bpf/programs.js';
 import { kernelRow } from '../node/data-path-ebpf.js';
-import { decideSyn, type NodeView } from '../tpot/node.js';
+import type { NodeView } from '../tpot/node.js';
 import { encodeOption } from '../tpot/option.js';
 import { flattenRules, type PolicyRow } from '../tpot/policy.js';
 import { bytesUpTo, plainOption, u8 } from '../wire/arbitraries.props.js';
 import { buildTcp, type TcpPacketSpec } from '../wire/build.js';
 import { concat } from '../wire/bytes.js';
-import { hasFlags } from '../wire/tcp.js';
 import { tcpOptions, type TcpOption } from '../wire/tcp-options.js';
-import {
-  ETHERNET_HEADER,
-  flows,
-  frameOf,
-  nodeAddresses,
-  ProgramsUnderTest,
-  segmentOf,
-  type Expected,
-} from './bpf-programs.js';
+import { ETHERNET_HEADER, flows, frameOf, nodeAddresses, ProgramsUnderTest } from './bpf-programs.js';
+import { expectedOfSyn } from './bpf-expected.js';
 import { enterNewNetworkNamespace } from './network-namespace.js';
 
 const family = fc.constantFrom<Family>(4, 6);
@@ -70,20 +62,6 @@ function configure(node: NodeView): void {
     maxConnections: node.full ? 0 : 10,
   });
   kernel.programs.setPolicy(node.policy.map(kernelRow));
-}
-
-/** What the model says should become of a frame that belongs to no connection the node knows. */
-function expectedOf(frame: Uint8Array, node: NodeView): Expected {
-  const segment = segmentOf(frame);
-  if (segment === undefined || !hasFlags(segment.tcp, 'syn') || hasFlags(segment.tcp, 'ack')) {
-    return { verdict: 'untouched' };
-  }
-  const { header, tcp } = segment;
-  const { source, destination } = header;
-  const { destinationPort, options } = tcp;
-  const { take, reason } = decideSyn({ source, destination, destinationPort, options }, node);
-  expect(take).toBe(false);
-  return { verdict: 'untouched', reason };
 }
 
 const request = (hops = 8): TcpOption => encodeOption({ type: 'request', hops, capabilities: 5 });
@@ -144,8 +122,8 @@ describe('a SYN', () => {
       const whole = { ...view, ...node };
       configure(whole);
       const frame = synFrame(of, changes);
-      expect(expectedOf(frame, whole).reason).toBe(reason);
-      kernel.expect('tpot_ingress', frame, expectedOf(frame, whole));
+      expect(expectedOfSyn(frame, whole).reason).toBe(reason);
+      kernel.expect('tpot_ingress', frame, expectedOfSyn(frame, whole));
     });
 
     it('is judged as the model does, whatever its options', () => {
@@ -155,7 +133,7 @@ describe('a SYN', () => {
           configure(node);
           for (const options of areas) {
             const frame = synFrame(of, { options });
-            kernel.expect('tpot_ingress', frame, expectedOf(frame, node));
+            kernel.expect('tpot_ingress', frame, expectedOfSyn(frame, node));
           }
         }),
         { numRuns: 100 },
@@ -190,7 +168,7 @@ describe('a SYN', () => {
         banks |= (kernel.programs.config.policy & 0x80000000) === 0 ? 1 : 2;
         for (const one of connections) {
           const frame = synFrame(one.source.family, one);
-          kernel.expect('tpot_ingress', frame, expectedOf(frame, node));
+          kernel.expect('tpot_ingress', frame, expectedOfSyn(frame, node));
         }
       }),
       { numRuns: 150 },
@@ -280,7 +258,7 @@ describe('what is none of ours', () => {
         kernel.expect(
           program,
           frame,
-          node === undefined ? { verdict: 'untouched' } : expectedOf(frame, node),
+          node === undefined ? { verdict: 'untouched' } : expectedOfSyn(frame, node),
         );
       }),
       { numRuns: 2000 },

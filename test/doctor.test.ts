@@ -115,15 +115,17 @@ describe('a path that is not well', () => {
     });
   });
 
-  test('protocol 4 is dropped', async () => {
+  test.each([
+    ['protocol 4', ['ip protocol 4 drop'], 'warn', 'tunnels go on in UDP'],
+    ['protocol 4 and UDP', ['ip protocol 4 drop', 'udp dport 6080 drop'], 'fail', 'and so is UDP'],
+  ])('dropped: %s', async (_, rules, status, found) => {
     const chain = await standChain({ nodes: { p2: {} } });
-    await chain.host('p1').must('nft', [table('forward', 'accept', 'ip protocol 4 drop')]);
-    const { code, checks } = await doctor(chain, 'c1', '--toward', ORIGIN);
-    expect(code).toBe(1);
+    await chain.host('p1').must('nft', [table('forward', 'accept', ...rules)]);
+    const { checks } = await doctor(chain, 'c1', '--toward', ORIGIN);
     expect(checks['toward-option']?.status).toBe('ok');
     expect(checks['toward-tunnel']).toMatchObject({
-      status: 'fail',
-      found: expect.stringContaining('IP protocol 4 is filtered') as string,
+      status,
+      found: expect.stringContaining(found) as string,
     });
   });
 
@@ -146,6 +148,8 @@ test.each<[string, string, string[], string | undefined]>([
   ['forward', 'accept', ['meta l4proto { 4, 41, 47 } drop'], 'protocol 4 or 41'],
   ['forward', 'accept', ['ip6 nexthdr 41 reject'], 'protocol 4 or 41'],
   ['forward', 'accept', ['meta l4proto != { 6, 17, 1 } drop'], 'protocol 4 or 41'],
+  ['forward', 'accept', ['udp dport { 53, 6000-6100 } drop'], 'UDP port 6080'],
+  ['forward', 'accept', ['udp dport 53 drop'], undefined],
   ['forward', 'accept', ['tcp option 253 exists drop'], 'TCP options it does not know'],
   ['forward', 'accept', ['ct state invalid drop'], 'state invalid'],
   ['forward', 'drop', ['tcp dport 80 accept'], 'accepts no protocol 4'],
