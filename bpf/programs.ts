@@ -2,7 +2,6 @@
  * The TPOT programs in the kernel, as the node's data path and the client shim use them: load, configure, attach.
  */
 import { type Family, type IpAddress, type Prefix, fromMapped, toMapped } from '../core/address.js';
-import { keyHalves, MAX_KEYS, type Key } from '../tpot/key.js';
 import { builtFile } from '../host/paths.js';
 import type { NetworkInterface } from '../host/interfaces.js';
 import { attachCgroup, attachInterface, type Attachment } from './attach.js';
@@ -14,6 +13,7 @@ import {
   TpotUnused,
   type TpotFlow,
   type TpotConfig,
+  type TpotKey,
   type TpotPolicyRow,
   type TpotPrefix,
 } from './generated/maps.js';
@@ -24,6 +24,7 @@ import { testRun } from './test-run.js';
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
 export const LAYOUT_VERSION = 4;
 export const POLICY_ROWS = 256;
+export const MAX_KEYS = 4;
 
 /** A number that is not zero only in packets on their way to the node's sockets; one byte, to leave room for others. */
 export const DELIVERY_MARK = 0x54000000;
@@ -162,11 +163,11 @@ export class TpotPrograms {
    * The keys of requests and replies (docs/protocol.md, "Keys"): the first signs, all verify. They go into the bank that
    * is not in use, which counts from one store on, `changes` of the configuration included.
    */
-  setKeys(keys: readonly Key[], changes: Partial<TpotConfig> = {}): void {
+  setKeys(keys: readonly TpotKey[], changes: Partial<TpotConfig> = {}): void {
     if (keys.length > MAX_KEYS) throw new RangeError(`at most ${MAX_KEYS} keys`);
     const table = this.#object.map(maps.tpotKeys);
     const bank = (this.#current.keys & BANK_BIT) === 0 ? 1 : 0;
-    for (const [index, key] of keys.entries()) table.set(bank * MAX_KEYS + index, keyHalves(key));
+    for (const [index, key] of keys.entries()) table.set(bank * MAX_KEYS + index, key);
     const word = keys.length === 0 ? 0 : ((bank === 1 ? BANK_BIT : 0) | keys.length) >>> 0;
     this.configure({ ...changes, keys: word });
   }

@@ -27,6 +27,7 @@ import {
 } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { ipv4Number, type BypassPrefix, type TpotPrograms } from '../bpf/programs.js';
+import { keyHalves } from '../tpot/key.js';
 import { compileBypass, mappedPrefix, type BypassEntry } from '../tpot/bypass.js';
 import { CAPABILITY } from '../tpot/option.js';
 import type { PolicyRow } from '../tpot/policy.js';
@@ -308,7 +309,7 @@ export class EbpfDataPath implements DataPath {
     // Legs that have their clients' addresses outlive the setting.
     const kept = this.#programs.config.flags & ~(EDGE | REQUIRE_KEY);
     const flags = kept | (edge ? EDGE : 0) | (clientLegs ? CLIENT_LEGS : 0) | (requireKey ? REQUIRE_KEY : 0);
-    this.#programs.setKeys(keys);
+    this.#programs.setKeys(keys.map(keyHalves));
     this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), { flags, maxConnections });
     this.#programs.setTrust(trust);
   }

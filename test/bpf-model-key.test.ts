@@ -5,7 +5,7 @@ import { TpotFlag } from '../bpf/generated/maps.js';
 import { defaultConfig } from '../bpf/programs.js';
 import { parsePrefix, type Family } from '../core/address.js';
 import { kernelRow } from '../node/data-path-ebpf.js';
-import { isAuthentic, signed, type Key } from '../tpot/key.js';
+import { isAuthentic, keyHalves, signed, type Key } from '../tpot/key.js';
 import { decideSyn } from '../tpot/node.js';
 import { encodeOption, findOption, type ReplyOption, type RequestOption } from '../tpot/option.js';
 import { flattenRules } from '../tpot/policy.js';
@@ -84,7 +84,9 @@ it('a SYN is admitted as the model says, whatever its keys and however it was ch
         const options = spoilt(areaOf(others, option), bit);
         const sent = { ...flows[of], seq: moved ? (number + 1) >>> 0 : number };
         const frame = frameOf(buildTcp({ ...sent, flags: ['syn'], options }), of);
-        kernel.programs.setKeys(ours, { flags: TpotFlag.NODE | (requireKey ? TpotFlag.REQUIRE_KEY : 0) });
+        kernel.programs.setKeys(ours.map(keyHalves), {
+          flags: TpotFlag.NODE | (requireKey ? TpotFlag.REQUIRE_KEY : 0),
+        });
         const node = {
           own: [],
           policy,
@@ -144,7 +146,7 @@ describe('a SYN-ACK for a request', () => {
           const sent = { seq: moved ? (isn + 1) >>> 0 : isn, ack: (number + 1) >>> 0 };
           const packet = buildTcp({ ...reversed(flows[4]), ...sent, flags: ['syn', 'ack'], options });
           const frame = frameOf(packet, 4);
-          kernel.programs.setKeys(ours);
+          kernel.programs.setKeys(ours.map(keyHalves));
           const waiting = { plain: 0, keyed: keyed ? 1 : 0, verified: 0, unused: 0 };
           pending.set(mapFlow(flows[4]), waiting);
           const found = findOption(segmentOf(frame)!.tcp.options, 'reply');
