@@ -7,7 +7,7 @@ import { dumpBtf, generateBindings } from '../scripts/btf-bindings.js';
 import { CAPABILITY } from '../tpot/option.js';
 import { REASONS } from '../tpot/reasons.js';
 import { TpotReason } from './generated/maps.js';
-import { LAYOUT_VERSION, POLICY_ROWS, reasonText } from './programs.js';
+import { LAYOUT_VERSION, MAX_KEYS, POLICY_ROWS, reasonText } from './programs.js';
 
 const read = (...path: string[]): string => readFileSync(join(packageRoot, ...path), 'utf8');
 
@@ -36,6 +36,7 @@ describe('constants that BTF does not carry', () => {
   it.each([
     ['TPOT_LAYOUT_VERSION', LAYOUT_VERSION],
     ['TPOT_POLICY_ROWS', POLICY_ROWS],
+    ['TPOT_MAX_KEYS', MAX_KEYS],
     ['TPOT_CAPABILITY_TRACE', CAPABILITY.trace],
   ])('%s', (name, value) => {
     const found = new RegExp(`^#define ${name} (\\w+)`, 'm').exec(read('bpf', 'tpot_consts.h'));

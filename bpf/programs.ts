@@ -13,6 +13,7 @@ import {
   TpotUnused,
   type TpotFlow,
   type TpotConfig,
+  type TpotKey,
   type TpotPolicyRow,
   type TpotPrefix,
 } from './generated/maps.js';
@@ -21,8 +22,9 @@ import { BpfObject, type LoadOptions } from './object.js';
 import { testRun } from './test-run.js';
 
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
-export const LAYOUT_VERSION = 3;
+export const LAYOUT_VERSION = 4;
 export const POLICY_ROWS = 256;
+export const MAX_KEYS = 4;
 
 /** A number that is not zero only in packets on their way to the node's sockets; one byte, to leave room for others. */
 export const DELIVERY_MARK = 0x54000000;
@@ -67,6 +69,7 @@ export function defaultConfig(): TpotConfig {
     blackHoleMaxSeconds: 86_400,
     udpPort: 0,
     unused: 0,
+    keys: 0,
   };
 }
 
@@ -154,6 +157,19 @@ export class TpotPrograms {
       const list = family | (source ? TpotBypassList.SOURCE : 0) | bank;
       table.set({ length: FAMILY_BITS + length, list, address }, { ports });
     }
+  }
+
+  /**
+   * The keys of requests and replies (docs/protocol.md, "Keys"): the first signs, all verify. They go into the bank that
+   * is not in use, which counts from one store on, `changes` of the configuration included.
+   */
+  setKeys(keys: readonly TpotKey[], changes: Partial<TpotConfig> = {}): void {
+    if (keys.length > MAX_KEYS) throw new RangeError(`at most ${MAX_KEYS} keys`);
+    const table = this.#object.map(maps.tpotKeys);
+    const bank = (this.#current.keys & BANK_BIT) === 0 ? 1 : 0;
+    for (const [index, key] of keys.entries()) table.set(bank * MAX_KEYS + index, key);
+    const word = keys.length === 0 ? 0 : ((bank === 1 ? BANK_BIT : 0) | keys.length) >>> 0;
+    this.configure({ ...changes, keys: word });
   }
 
   /** Which next hops may pin a connection (protocol rule 2). What stays is trusted all the time. */

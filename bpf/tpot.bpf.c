@@ -22,6 +22,7 @@
 #include "tpot_maps.h"
 #include "tpot_packet.h"
 #include "tpot_option.h"
+#include "tpot_key.h"
 #include "tpot_bypass.h"
 #include "tpot_take.h"
 #include "tpot_rewrite.h"
@@ -158,6 +159,13 @@ static __always_inline struct tpot_taken *transient_of(struct bpf_sock_ops *ops,
 	return bpf_map_lookup_elem(&tpot_transient, flow);
 }
 
+static __always_inline __u32 reply4_length(const struct tpot_taken *taken, const struct tpot_config *config)
+{
+	__u32 length = config->udp_port ? TPOT_REPLY4_UDP_LEN : TPOT_REPLY4_LEN;
+
+	return taken->keyed && config->keys ? length + TPOT_MAC_LEN : length;
+}
+
 static __noinline int reserve_reply(struct bpf_sock_ops *ops)
 {
 	struct tpot_flow flow = {};
@@ -170,13 +178,29 @@ static __noinline int reserve_reply(struct bpf_sock_ops *ops)
 	if (!is_mapped_ipv4(flow.source))
 		bpf_reserve_hdr_opt(ops, TPOT_REPLY6_LEN, 0);
 	else
-		bpf_reserve_hdr_opt(ops, config->udp_port ? TPOT_REPLY4_UDP_LEN : TPOT_REPLY4_LEN, 0);
+		bpf_reserve_hdr_opt(ops, reply4_length(taken, config), 0);
 	return 0;
 }
 
 static __always_inline void put_be32(__u8 *to, __be32 value)
 {
 	__builtin_memcpy(to, &value, sizeof(value));
+}
+
+/* The MAC of the reply in `option`, which is as long as the longest and zero where the MAC goes. */
+static __noinline __u32 sign_reply(struct bpf_sock_ops *ops, const __u8 *option, __u32 index)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_mac_input input = {};
+	struct tpot_flow ours = {};
+	__be32 ack = 0;
+
+	if (!config || !option || !flow_of_socket(ops, &ours) || !numbers_sent(ops, &input.isn, &ack))
+		return 0;
+	flow_reverse(&input.flow, &ours);
+	input.seq = bpf_htonl(bpf_ntohl(ack) - 1);
+	__builtin_memcpy(input.option, option, sizeof(input.option));
+	return sign(config, &input, index);
 }
 
 static __noinline int write_reply(struct bpf_sock_ops *ops)
@@ -196,16 +220,20 @@ static __noinline int write_reply(struct bpf_sock_ops *ops)
 	option[2] = exid >> 8;
 	option[3] = exid & 0xff;
 	if (four) {
-		option[1] = TPOT_REPLY4_LEN;
+		__u32 length = reply4_length(taken, config);
+
+		option[1] = length;
 		option[4] = TPOT_VERSION << 4 | TPOT_TYPE_REPLY;
 		option[6] = accepted >> 8;
 		option[7] = accepted & 0xff;
 		put_be32(option + 8, config->address4);
-		if (config->udp_port) {
-			option[1] = TPOT_REPLY4_UDP_LEN;
+		if (config->udp_port)
 			__builtin_memcpy(option + 12, &config->udp_port, sizeof(config->udp_port));
-		}
-		bpf_store_hdr_opt(ops, option, config->udp_port ? TPOT_REPLY4_UDP_LEN : TPOT_REPLY4_LEN, 0);
+		if (length == TPOT_REPLY4_UDP_KEYED_LEN)
+			put_be32(option + TPOT_REPLY4_UDP_LEN, sign_reply(ops, option, taken->keyed - 1));
+		else if (length == TPOT_REPLY4_KEYED_LEN)
+			put_be32(option + TPOT_REPLY4_LEN, sign_reply(ops, option, taken->keyed - 1));
+		bpf_store_hdr_opt(ops, option, length, 0);
 	} else {
 		option[1] = TPOT_REPLY6_LEN;
 		put_be32(option + 4, config->address6[0]);

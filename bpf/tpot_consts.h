@@ -53,6 +53,11 @@
 #define TPOT_REPLY4_LEN 12
 #define TPOT_REPLY4_UDP_LEN 14
 #define TPOT_REPLY6_LEN 20
+#define TPOT_MAC_LEN 4 /* makes the IPv4 forms longer; the length tells */
+#define TPOT_REQUEST_KEYED_LEN (TPOT_REQUEST_LEN + TPOT_MAC_LEN)
+#define TPOT_REPLY4_KEYED_LEN (TPOT_REPLY4_LEN + TPOT_MAC_LEN)
+#define TPOT_REPLY4_UDP_KEYED_LEN (TPOT_REPLY4_UDP_LEN + TPOT_MAC_LEN)
+#define TPOT_HOPS_AT 5
 #define TPOT_CAPABILITY_TRACE 0x8000
 
 /* Registered for GUE; over IPv6, where a reply has no room for a port, the only one. */
@@ -60,9 +65,10 @@
 #define TPOT_UDP_FIRST_SOURCE_PORT 0xc000
 
 /* Changes whenever a map's layout does: a restarted node adopts pinned maps of its own version only. */
-#define TPOT_LAYOUT_VERSION 3
+#define TPOT_LAYOUT_VERSION 4
 
 #define TPOT_POLICY_ROWS 256 /* per bank; two banks, so that a new table replaces the old in one store */
+#define TPOT_MAX_KEYS 4 /* per bank, as with policy rows */
 #define TPOT_MAX_HELD 64
 #define TPOT_HELD_BYTES 16384 /* a power of two */
 #define TPOT_MAX_TRANSIENT 65536

@@ -17,6 +17,9 @@ struct option_scan {
 	__u8 mss_at;      /* offset of the MSS value in the area; 0: none */
 	__u8 hops;
 	__u8 hops_at;     /* offset of the hops of the request; 0: none */
+	__u8 request_keyed; /* it has a MAC; once that was checked, by which key, from 1 */
+	__u8 reply_at;    /* offset of an IPv4 reply */
+	__u8 reply_keyed; /* its length when it has a MAC */
 	__u16 request_capabilities;
 	__be32 reply_address[4];
 	__be16 reply_udp_port;
@@ -55,7 +58,10 @@ static __always_inline void scan_reply(const struct tpot_option_area *area, __u3
 {
 	scan->reply_capabilities = read_u16(area, at + 6);
 	map_ipv4(scan->reply_address, read_be32(area, at + 8));
-	scan->reply_udp_port = length == TPOT_REPLY4_UDP_LEN ? bpf_htons(read_u16(area, at + 12)) : 0;
+	scan->reply_at = at;
+	scan->reply_keyed = length == TPOT_REPLY4_KEYED_LEN || length == TPOT_REPLY4_UDP_KEYED_LEN ? length : 0;
+	scan->reply_udp_port = length == TPOT_REPLY4_UDP_LEN || length == TPOT_REPLY4_UDP_KEYED_LEN
+				       ? bpf_htons(read_u16(area, at + 12)) : 0;
 	scan->has_reply = 4;
 }
 
@@ -81,13 +87,16 @@ static __always_inline int scan_experiment(const struct tpot_option_area *area, 
 		return 0;
 	__u8 version_type = area->bytes[(at + 4) & 63];
 
-	if (version_type == (TPOT_VERSION << 4 | TPOT_TYPE_REQUEST) && length == TPOT_REQUEST_LEN && !scan->has_request) {
+	if (version_type == (TPOT_VERSION << 4 | TPOT_TYPE_REQUEST) && !scan->has_request &&
+	    (length == TPOT_REQUEST_LEN || length == TPOT_REQUEST_KEYED_LEN)) {
 		scan->has_request = 1;
-		scan->hops_at = at + 5;
+		scan->request_keyed = length == TPOT_REQUEST_KEYED_LEN;
+		scan->hops_at = at + TPOT_HOPS_AT;
 		scan->hops = area->bytes[(at + 5) & 63];
 		scan->request_capabilities = read_u16(area, at + 6);
 	} else if (version_type == (TPOT_VERSION << 4 | TPOT_TYPE_REPLY) && !scan->has_reply &&
-		   (length == TPOT_REPLY4_LEN || length == TPOT_REPLY4_UDP_LEN)) {
+		   (length == TPOT_REPLY4_LEN || length == TPOT_REPLY4_UDP_LEN || length == TPOT_REPLY4_KEYED_LEN ||
+		    length == TPOT_REPLY4_UDP_KEYED_LEN)) {
 		scan_reply(area, at, length, scan);
 	}
 	return 0;

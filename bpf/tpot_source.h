@@ -92,11 +92,14 @@ static __noinline int check_syn_ack(struct __sk_buff *skb, const struct packet *
 		return TC_ACT_UNSPEC;
 	}
 	reason = judge_reply(&scan, &flow, p->family);
+	if (reason == TPOT_R_REPLY_ACCEPTED && !reply_admitted(p, &scan, pending))
+		reason = TPOT_R_DROP_REPLY_UNKEYED;
 	if (reason != TPOT_R_REPLY_ACCEPTED) {
 		pending->plain = 1;
 		count(reason);
 		return TC_ACT_SHOT;
 	}
+	pending->verified = scan.reply_keyed != 0;
 	bpf_check_mtu(skb, 0, &mtu, 0, 0);
 	__u32 overhead = outer_room(p->family, 0) + outer_room(p->family, 1) + TCP_HLEN;
 
@@ -139,6 +142,8 @@ static __always_inline __u32 judge_connect(const struct tpot_flow *flow, const s
 {
 	if (is_loopback(flow->destination) || is_own(flow->destination))
 		return TPOT_R_REQUEST_OMITTED_LOCAL;
+	if (config->keys && !is_mapped_ipv4(flow->destination)) /* the reply would have no room for a MAC */
+		return TPOT_R_REQUEST_OMITTED_KEYED;
 	if (in_black_hole(flow))
 		return TPOT_R_REQUEST_OMITTED_BLACK_HOLE;
 	struct tpot_gauges *gauges = gauges_get();
@@ -196,11 +201,28 @@ static __noinline int reserve_request(struct bpf_sock_ops *ops)
 		socket->leg_reason = TPOT_R_REQUEST_OMITTED_RETRIES;
 		return 0;
 	}
-	if (bpf_reserve_hdr_opt(ops, TPOT_REQUEST_LEN, 0)) {
+	if (bpf_reserve_hdr_opt(ops, config->keys ? TPOT_REQUEST_KEYED_LEN : TPOT_REQUEST_LEN, 0)) {
 		socket->leg_reason = TPOT_R_REQUEST_NO_SPACE;
 		count(TPOT_R_REQUEST_NO_SPACE);
 	}
 	return 0;
+}
+
+/* The MAC of the request that begins with `option`, in place; 0 when there is no TCP header to bind it to. */
+static __noinline int sign_request(struct bpf_sock_ops *ops, __u8 *option)
+{
+	struct tpot_config *config = config_get();
+	struct tpot_mac_input input = {};
+	__be32 ack;
+	__u32 mac;
+
+	if (!config || !option || !flow_of_socket(ops, &input.flow) || !numbers_sent(ops, &input.seq, &ack))
+		return 0;
+	__builtin_memcpy(input.option, option, TPOT_REQUEST_LEN);
+	input.option[TPOT_HOPS_AT] = 0;
+	mac = sign(config, &input, 0);
+	__builtin_memcpy(option + TPOT_REQUEST_LEN, &mac, sizeof(mac));
+	return 1;
 }
 
 static __noinline int write_request(struct bpf_sock_ops *ops)
@@ -215,13 +237,17 @@ static __noinline int write_request(struct bpf_sock_ops *ops)
 	socket = storage_of(ops, 0);
 	if (!socket)
 		return 0;
-	__u8 option[TPOT_REQUEST_LEN] = {
-		config->option_kind, TPOT_REQUEST_LEN, bpf_ntohs(config->exid) >> 8, bpf_ntohs(config->exid) & 0xff,
+	__u32 length = config->keys ? TPOT_REQUEST_KEYED_LEN : TPOT_REQUEST_LEN;
+	__u8 option[TPOT_REQUEST_KEYED_LEN] = {
+		config->option_kind, length, bpf_ntohs(config->exid) >> 8, bpf_ntohs(config->exid) & 0xff,
 		TPOT_VERSION << 4 | TPOT_TYPE_REQUEST, socket->request_hops,
 		socket->request_capabilities >> 8, socket->request_capabilities & 0xff,
 	};
 
-	if (bpf_store_hdr_opt(ops, option, sizeof(option), 0))
+	pending.keyed = length == TPOT_REQUEST_KEYED_LEN;
+	if (pending.keyed && !sign_request(ops, option))
+		return 0;
+	if (bpf_store_hdr_opt(ops, option, length, 0))
 		return 0;
 	socket->requests++;
 	bpf_map_update_elem(&tpot_pending, &flow, &pending, BPF_NOEXIST);
@@ -286,12 +312,16 @@ static __noinline int on_active_established(struct bpf_sock_ops *ops)
 	socket = storage_of(ops, 0);
 	if (!family || !socket)
 		return 0;
+	struct tpot_pending *pending = bpf_map_lookup_elem(&tpot_pending, &flow);
+	/* One that was evicted can no longer say that the MAC was right. */
+	int admitted = pending ? !pending->keyed || pending->verified : config->keys == 0;
+
 	bpf_map_delete_elem(&tpot_pending, &flow);
 	bpf_sock_ops_cb_flags_set(ops, (ops->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) |
 					       BPF_SOCK_OPS_STATE_CB_FLAG);
 	if (socket->requests == 0)
 		return 0;
-	if (load_reply(ops, config, family, &scan) && judge_reply(&scan, &flow, family) == TPOT_R_REPLY_ACCEPTED) {
+	if (load_reply(ops, config, family, &scan) && admitted && judge_reply(&scan, &flow, family) == TPOT_R_REPLY_ACCEPTED) {
 		pin(socket, &flow, &scan);
 		forget_black_hole(&flow);
 	} else if (socket->leg_reason == TPOT_R_REQUEST_OMITTED_RETRIES) {

@@ -10,6 +10,7 @@ enum tpot_flag {
 	TPOT_FLAG_EDGE = 8,     /* takes SYNs without a request too */
 	TPOT_FLAG_SPLICING = 16, /* there is, or was, something in tpot_splices */
 	TPOT_FLAG_CLIENT_LEGS = 32, /* next legs have their clients' addresses: their segments are addressed to others */
+	TPOT_FLAG_REQUIRE_KEY = 64, /* takes no SYN whose request has no MAC */
 };
 
 enum tpot_state {
@@ -50,6 +51,7 @@ enum tpot_reason {
 	TPOT_R_PASS_HOPS,
 	TPOT_R_PASS_BYPASS,
 	TPOT_R_PASS_POLICY,
+	TPOT_R_PASS_UNKEYED,
 	TPOT_R_PASS_DRAINING,
 	TPOT_R_PASS_LIMIT,
 	TPOT_R_PASS_TIME_WAIT,
@@ -74,12 +76,14 @@ enum tpot_reason {
 	TPOT_R_REQUEST_OMITTED_LOCAL,
 	TPOT_R_REQUEST_OMITTED_LIMIT,
 	TPOT_R_REQUEST_OMITTED_UNTRUSTED,
+	TPOT_R_REQUEST_OMITTED_KEYED,
 	TPOT_R_REQUEST_NO_SPACE,
 	TPOT_R_REPLY_ACCEPTED,
 	TPOT_R_REPLY_NONE,
 	TPOT_R_DROP_REPLY_UNTRUSTED,
 	TPOT_R_DROP_REPLY_NOT_UNICAST,
 	TPOT_R_DROP_REPLY_OWN,
+	TPOT_R_DROP_REPLY_UNKEYED,
 	TPOT_R_BLACK_HOLE_LEARNED,
 	TPOT_R_ENCAP_OK,
 	TPOT_R_ENCAP_UDP_OK,
@@ -134,6 +138,13 @@ struct tpot_config {
 	__u32 black_hole_max_seconds;
 	__be16 udp_port; /* where tunnels in UDP end; 0: nowhere */
 	__u16 unused;
+	__u32 keys; /* bank in bit 31, number of keys below; 0: requests and replies have no MAC */
+};
+
+/* The halves of a 128-bit key, as SipHash reads them (little-endian). */
+struct tpot_key {
+	__u64 k0;
+	__u64 k1;
 };
 
 struct tpot_policy_row {
@@ -189,7 +200,8 @@ struct tpot_taken {
 	__u8 hops;
 	__u8 udp; /* the last tunnel packet came in UDP */
 	__u16 mss; /* of its SYN; 0: it had none */
-	__u16 unused2;
+	__u8 keyed; /* by which key its request had a MAC, from 1: so has our reply; 0: none */
+	__u8 unused2;
 };
 
 /* A connection pinned to a next hop, keyed by the flow that leaves this machine. */
@@ -231,7 +243,10 @@ struct tpot_splice {
 
 /* A SYN with a request is out; what the answer did to it. */
 struct tpot_pending {
-	__u32 plain; /* an untrusted reply came: the next SYN goes without */
+	__u8 plain;    /* an untrusted reply came: the next SYN goes without */
+	__u8 keyed;    /* the request had a MAC: the reply must have one */
+	__u8 verified; /* one came that has */
+	__u8 unused;
 };
 
 struct tpot_black_hole {

@@ -171,7 +171,7 @@ static __always_inline struct tpot_taken *find_taken(const struct tpot_flow *flo
 }
 
 /* Why a SYN is not taken, TPOT_R_TAKEN or TPOT_R_TAKEN_EDGE when it may be, TPOT_R_NONE when it is none of ours. */
-static __always_inline __u32 judge_syn(const struct packet *p, const struct option_scan *scan, const struct tpot_config *config)
+static __always_inline __u32 judge_syn(const struct packet *p, struct option_scan *scan, const struct tpot_config *config)
 {
 	__u32 verdict = scan->has_request ? TPOT_R_TAKEN : TPOT_R_TAKEN_EDGE;
 
@@ -191,6 +191,8 @@ static __always_inline __u32 judge_syn(const struct packet *p, const struct opti
 		return TPOT_R_PASS_BYPASS;
 	if (!policy_takes(&p->flow, config->policy, p->family))
 		return TPOT_R_PASS_POLICY;
+	if (scan->has_request && !request_admitted(p, scan, config))
+		return TPOT_R_PASS_UNKEYED;
 	struct tpot_gauges *gauges = gauges_get();
 
 	if (!gauges || gauges->taken >= config->max_connections)
@@ -219,6 +221,7 @@ static __noinline int remember_syn(struct __sk_buff *skb, const struct packet *p
 	copy_address(taken.outer_source, p->flow.source);
 	taken.hops = scan->hops;
 	taken.capabilities = scan->request_capabilities;
+	taken.keyed = scan->request_keyed;
 	taken.mss = read_mss(skb, p, scan);
 	use_tables(TPOT_UNUSED_TAKEN);
 	bpf_map_update_elem(&tpot_transient, &p->flow, &taken, BPF_ANY);

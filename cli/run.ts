@@ -1,4 +1,4 @@
-/** `tpot-node run [--hops N] [--trust CIDR]… [--] CMD [ARG…]` */
+/** `tpot-node run [--hops N] [--trust CIDR]… [--key-file FILE] [--] CMD [ARG…]` */
 import { InvalidArgumentError, type Command } from 'commander';
 import { TpotError } from '../core/errors.js';
 import { parsePrefix } from '../core/address.js';
@@ -34,6 +34,7 @@ Examples:
 interface RunFlags {
   readonly hops: number;
   readonly trust?: string[];
+  readonly keyFile?: string;
   readonly report?: string;
 }
 
@@ -49,6 +50,10 @@ export function registerRun(program: Command): void {
       trust,
     )
     .option(
+      '--key-file <file>',
+      'ask only nodes that have a key of this file (mode 0600; `ID SECRET` on a line)',
+    )
+    .option(
       '--report <file>',
       'write counters, tunnels and black holes there as JSON, when the command has ended',
     )
@@ -59,7 +64,7 @@ export function registerRun(program: Command): void {
     .action(async (command: string, args: string[], flags: RunFlags) => {
       try {
         await runCommand(
-          { hops: flags.hops, trust: flags.trust ?? ANY, report: flags.report },
+          { hops: flags.hops, trust: flags.trust ?? ANY, keyFile: flags.keyFile, report: flags.report },
           command,
           args,
         );

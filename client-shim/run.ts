@@ -15,6 +15,8 @@ export interface RunOptions {
   readonly hops: number;
   /** Prefixes whose replies may pin a connection, as text that has been checked. */
   readonly trust: readonly string[];
+  /** Keys of requests and replies (tpot/key-file.ts). */
+  readonly keyFile?: string | undefined;
   /** A file for a report on what the connections came to, written when the command has ended. */
   readonly report?: string | undefined;
 }
@@ -49,6 +51,7 @@ export async function runCommand(
     cgroup,
     hops,
     trust,
+    keyFile: options.keyFile === undefined ? undefined : resolve(options.keyFile),
     report,
     pid: process.pid,
     command: shortened([command, ...args]),

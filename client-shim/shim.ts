@@ -9,6 +9,7 @@ import type { Attachment } from '../bpf/attach.js';
 import { TpotFlag, TpotOrigin, TpotReason, type TpotFlow, type TpotSocket } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { TpotPrograms } from '../bpf/programs.js';
+import { keyHalves, type Key } from '../tpot/key.js';
 import { makeCgroup, removeCgroup } from '../host/mounts.js';
 
 /** Entries per table: a client has thousands of connections, not hundreds of thousands. */
@@ -19,6 +20,8 @@ export interface ShimOptions {
   readonly cgroup: string;
   readonly hops: number;
   readonly trust: readonly Prefix[];
+  /** Default: none, and requests have no MAC. */
+  readonly keys?: readonly Key[];
 }
 
 export class Shim {
@@ -40,6 +43,7 @@ export class Shim {
       this.#programs.configure({ flags: TpotFlag.SOURCE, hops: options.hops, maxTunnels: MAX_CONNECTIONS });
       this.#sockets = this.#programs.map('tpotSockets');
       this.#programs.setTrust(options.trust);
+      this.#programs.setKeys((options.keys ?? []).map(keyHalves));
       this.#interfaces = new InterfaceSet(this.#programs, undefined, [], logger);
       this.#sockops = this.#programs.attachCgroup(options.cgroup);
     } catch (error) {

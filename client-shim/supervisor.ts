@@ -15,6 +15,9 @@ import { formatIp, fromMapped, parsePrefix, type Prefix } from '../core/address.
 import { messageOf, TpotError } from '../core/errors.js';
 import { silentLogger } from '../core/log.js';
 import { isPopulated } from '../host/mounts.js';
+import { readTrusted } from '../host/trusted-file.js';
+import type { Key } from '../tpot/key.js';
+import { parseKeyFile } from '../tpot/key-file.js';
 import { serveReports, writeReport, type ShimReport } from './report.js';
 import { Shim } from './shim.js';
 
@@ -23,6 +26,8 @@ export interface SupervisorArguments {
   readonly cgroup: string;
   readonly hops: number;
   readonly trust: readonly string[];
+  /** An absolute path: keys themselves do not belong on a command line. */
+  readonly keyFile: string | undefined;
   /** Of the command, and what it is. */
   readonly pid: number;
   readonly command: readonly string[];
@@ -79,10 +84,24 @@ function untilDrained(shim: Shim): Promise<void> {
   });
 }
 
+function keysOf({ keyFile }: SupervisorArguments): readonly Key[] {
+  if (keyFile === undefined) return [];
+  const read = readTrusted(keyFile, { secret: true });
+  if ('problem' in read) {
+    const { message, hint } = read.problem;
+    throw new TpotError('config-invalid', `${keyFile}: ${message}`, { hint });
+  }
+  const parsed = parseKeyFile(read.text);
+  if ('keys' in parsed) return parsed.keys;
+  const { line, message, hint } = parsed.fault;
+  const where = line === undefined ? keyFile : `${keyFile}:${line}`;
+  throw new TpotError('config-invalid', `${where}: ${message}`, { hint });
+}
+
 function start(options: SupervisorArguments): Shim | undefined {
   try {
     return new Shim(
-      { cgroup: options.cgroup, hops: options.hops, trust: prefixes(options.trust) },
+      { cgroup: options.cgroup, hops: options.hops, trust: prefixes(options.trust), keys: keysOf(options) },
       silentLogger,
     );
   } catch (error) {

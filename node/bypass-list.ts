@@ -4,10 +4,10 @@
  */
 import { dirname, resolve } from 'node:path';
 import { compileBypass, type BypassEntry } from '../tpot/bypass.js';
+import { readTrusted } from '../host/trusted-file.js';
 import { parseBypass, type RawBypass } from './bypass-entry.js';
 import type { ConfigProblem } from './config-file.js';
 import { formatPortRange } from './units.js';
-import { readTrusted } from './trusted-file.js';
 
 /** Half of TPOT_MAX_BYPASS: two lists are in the kernel while one replaces the other. */
 const MAX_PREFIXES = 65_536;

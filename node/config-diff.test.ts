@@ -21,6 +21,8 @@ const BEFORE: NodeConfig = {
   source: 'node',
   hops: 8,
   trust: [],
+  keys: [],
+  requireKey: false,
   edge: false,
   cacheBytes: 1 << 20,
   spliceAbove: 0,

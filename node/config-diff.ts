@@ -20,7 +20,15 @@ export interface ConfigDiff {
 }
 
 /** Keys of {@link configValues} that a running node can follow; every other one needs a restart. */
-const AT_RUN_TIME = new Set(['source', 'hops', 'trust', 'edge', 'limits.connections', 'drainTimeout']);
+const AT_RUN_TIME = new Set([
+  'source',
+  'hops',
+  'trust',
+  'keys',
+  'edge',
+  'limits.connections',
+  'drainTimeout',
+]);
 /** Compared entry by entry. */
 const LISTS = new Set(['bypass']);
 
@@ -66,6 +74,8 @@ export function diffConfigs(before: NodeConfig, after: NodeConfig): ConfigDiff {
 
 /** What a running node does with a new configuration: the keys that need a restart stay as they were. */
 export function applicable(before: NodeConfig, after: NodeConfig): NodeConfig {
-  const { rules, bypass, source, hops, trust, edge, maxConnections, drainTimeoutMs } = after;
-  return { ...before, rules, bypass, source, hops, trust, edge, maxConnections, drainTimeoutMs };
+  const { rules, bypass, source, hops, trust, keys, requireKey, edge, maxConnections, drainTimeoutMs } =
+    after;
+  const told = { rules, bypass, source, hops, trust, keys, requireKey, edge, maxConnections, drainTimeoutMs };
+  return { ...before, ...told };
 }

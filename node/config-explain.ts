@@ -1,4 +1,5 @@
 /** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
+import { createHash } from 'node:crypto';
 import type { CachePolicy } from '../cache/policy.js';
 import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
 import type { PortRange, Rule } from '../tpot/policy.js';
@@ -84,6 +85,18 @@ function describeBypass({ bypass }: NodeConfig): string {
   return bypass.length === 0 ? 'nothing' : `${bypass.length} combinations of prefix and ports, never taken`;
 }
 
+/** Enough to see whether two machines have the same keys; nothing that helps to guess one. */
+function describeKeys({ keys, requireKey }: NodeConfig): string {
+  if (keys.length === 0) return 'none: requests and replies have no MAC';
+  const shown = keys.map(({ id, secret }) => {
+    const fingerprint = createHash('sha256').update('tpot-node key').update(secret).digest('hex').slice(0, 8);
+    return `${id} (${fingerprint})`;
+  });
+  const others = shown.length > 1 ? `, ${shown.slice(1).join(', ')} verify too` : '';
+  const required = requireKey ? 'requests without a MAC pass' : 'requests without a MAC are taken, too';
+  return `${shown[0] ?? ''} signs${others}; ${required}`;
+}
+
 /** Every key with its resolved value as text, but the rules. */
 export function configValues(config: NodeConfig): [string, string][] {
   return [
@@ -103,6 +116,7 @@ export function configValues(config: NodeConfig): [string, string][] {
       'trust',
       `next hops inside ${config.trust.map(formatPrefix).join(', ') || 'no prefix: none is believed'}`,
     ],
+    ['keys', describeKeys(config)],
     [
       'edge',
       config.edge

@@ -22,6 +22,7 @@ export interface RawConfig {
   readonly source?: 'node' | 'client';
   readonly hops?: number;
   readonly trust?: readonly string[];
+  readonly keys?: { readonly file: string; readonly require?: boolean };
   readonly edge?: boolean;
   readonly udpEncapsulation?: boolean | { readonly port?: number };
   readonly cache?: RawCache;

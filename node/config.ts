@@ -7,7 +7,9 @@
 import { hostname } from 'node:os';
 import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
 import { TpotError } from '../core/errors.js';
+import { readTrusted } from '../host/trusted-file.js';
 import type { BypassEntry } from '../tpot/bypass.js';
+import type { Key } from '../tpot/key.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
 import { parseServerName } from '../tpot/server-names.js';
 import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
@@ -16,7 +18,7 @@ import { resolveBypass } from './bypass-list.js';
 import { toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
-import { readTrusted } from './trusted-file.js';
+import { readKeys } from './key-list.js';
 import { parseDuration, parsePortRange } from './units.js';
 
 /**
@@ -48,6 +50,10 @@ export interface NodeConfig extends CacheSettings {
   readonly source: 'node' | 'client';
   readonly hops: number;
   readonly trust: readonly Prefix[];
+  /** Of requests and replies; the first signs. None: they have no MAC. */
+  readonly keys: readonly Key[];
+  /** Takes no request without a MAC. */
+  readonly requireKey: boolean;
   readonly edge: boolean;
   /** Where tunnels in UDP end; undefined offers none. */
   readonly udp: UdpOffer | undefined;
@@ -223,6 +229,7 @@ function complete(
   raw: RawConfig,
   rules: readonly Rule<Action>[],
   bypass: readonly BypassEntry[],
+  keys: readonly Key[],
 ): NodeConfig {
   return {
     name: raw.name ?? defaultName(),
@@ -235,6 +242,8 @@ function complete(
     source: raw.source ?? 'node',
     hops: raw.hops ?? DEFAULTS.hops,
     trust: toPrefixes(raw.trust ?? DEFAULTS.trust),
+    keys,
+    requireKey: raw.keys?.require ?? false,
     edge: raw.edge ?? false,
     udp: toUdpOffer(raw.udpEncapsulation),
     ...toCacheSettings(raw.cache),
@@ -263,9 +272,14 @@ export function loadConfig(file: string | undefined, overrides: ConfigOverrides 
   if (problems.length > 0) throw new ConfigError(problems);
   const rules = (fromFile.raw.rules ?? DEFAULTS.rules).map(toRule);
   const bypass = resolveBypass(fromFile.raw.bypass ?? {}, name, fromFile.locate(['bypass']));
-  const found = [...contradictions(fromFile.raw, rules, fromFile.locate), ...bypass.problems];
+  const keys = readKeys(fromFile.raw.keys?.file, name);
+  const found = [
+    ...contradictions(fromFile.raw, rules, fromFile.locate),
+    ...bypass.problems,
+    ...keys.problems,
+  ];
   if (found.length > 0) throw new ConfigError(found);
-  const config = complete({ ...fromFile.raw, ...fromOptions.raw }, rules, bypass.entries);
+  const config = complete({ ...fromFile.raw, ...fromOptions.raw }, rules, bypass.entries, keys.keys);
   requireAddress(config, name);
   return config;
 }

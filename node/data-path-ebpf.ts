@@ -27,6 +27,7 @@ import {
 } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { ipv4Number, type BypassPrefix, type TpotPrograms } from '../bpf/programs.js';
+import { keyHalves } from '../tpot/key.js';
 import { compileBypass, mappedPrefix, type BypassEntry } from '../tpot/bypass.js';
 import { CAPABILITY } from '../tpot/option.js';
 import type { PolicyRow } from '../tpot/policy.js';
@@ -76,6 +77,7 @@ export const LEG_REASONS: Readonly<Record<number, string>> = {
   [TpotReason.REQUEST_OMITTED_BLACK_HOLE]: 'plain-black-hole',
   [TpotReason.REQUEST_OMITTED_RETRIES]: 'plain-retries',
   [TpotReason.REQUEST_OMITTED_UNTRUSTED]: 'plain-untrusted',
+  [TpotReason.REQUEST_OMITTED_KEYED]: 'plain-keyed',
   [TpotReason.REQUEST_NO_SPACE]: 'plain-no-space',
   [TpotReason.TUNNEL_BLOCKED]: 'plain-tunnel-blocked',
 };
@@ -292,11 +294,22 @@ export class EbpfDataPath implements DataPath {
     return this.#splicer.ended;
   }
 
-  reconfigure({ policy, bypass, trust, edge, clientLegs, maxConnections }: DataPathSettings): void {
-    const { EDGE, CLIENT_LEGS } = TpotFlag;
+  reconfigure(settings: DataPathSettings): void {
+    const {
+      policy,
+      bypass,
+      trust,
+      keys = [],
+      requireKey = false,
+      edge,
+      clientLegs,
+      maxConnections,
+    } = settings;
+    const { EDGE, CLIENT_LEGS, REQUIRE_KEY } = TpotFlag;
     // Legs that have their clients' addresses outlive the setting.
-    const kept = this.#programs.config.flags & ~EDGE;
-    const flags = kept | (edge ? EDGE : 0) | (clientLegs ? CLIENT_LEGS : 0);
+    const kept = this.#programs.config.flags & ~(EDGE | REQUIRE_KEY);
+    const flags = kept | (edge ? EDGE : 0) | (clientLegs ? CLIENT_LEGS : 0) | (requireKey ? REQUIRE_KEY : 0);
+    this.#programs.setKeys(keys.map(keyHalves));
     this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), { flags, maxConnections });
     this.#programs.setTrust(trust);
   }

@@ -7,6 +7,7 @@
 import type { Socket } from 'node:net';
 import type { Family, IpAddress, Prefix } from '../core/address.js';
 import type { BypassEntry } from '../tpot/bypass.js';
+import type { Key } from '../tpot/key.js';
 import type { PolicyRow } from '../tpot/policy.js';
 import type { UdpOffer } from './config.js';
 
@@ -16,6 +17,10 @@ export interface DataPathSettings {
   /** Never taken, whatever the policy says. */
   readonly bypass: readonly BypassEntry[];
   readonly trust: readonly Prefix[];
+  /** Of requests and replies; the first signs. Default: none. */
+  readonly keys?: readonly Key[];
+  /** Takes no request without a MAC. */
+  readonly requireKey?: boolean;
   readonly edge: boolean;
   /** Legs may be opened `from` their client: what is addressed to one of them stays here. */
   readonly clientLegs: boolean;

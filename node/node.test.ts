@@ -29,6 +29,8 @@ const CONFIG: NodeConfig = {
   mode: 'basic',
   hops: 8,
   trust: [],
+  keys: [],
+  requireKey: false,
   edge: false,
   cacheBytes: 1 << 20,
   spliceAbove: 0,

@@ -95,9 +95,10 @@ const SETTLE_MS = 250;
 /** Sessions whose sockets are closed end within a turn or two of the event loop; no end of ours may hang on them. */
 const ABORT_MS = 2000;
 
-function settingsOf({ rules, bypass, trust, edge, source, maxConnections }: NodeConfig): DataPathSettings {
+function settingsOf(config: NodeConfig): DataPathSettings {
+  const { rules, bypass, trust, keys, requireKey, edge, source, maxConnections } = config;
   const clientLegs = source === 'client';
-  return { policy: flattenRules(rules), bypass, trust, edge, clientLegs, maxConnections };
+  return { policy: flattenRules(rules), bypass, trust, keys, requireKey, edge, clientLegs, maxConnections };
 }
 
 /** How often the room is looked at; and how long nothing is taken after descriptors ran out. */

@@ -18,8 +18,7 @@ export function expectedOfSyn(frame: Uint8Array, node: NodeView): Expected {
   }
   const { header, tcp } = segment;
   const { source, destination } = header;
-  const { destinationPort, options } = tcp;
-  const { take, reason } = decideSyn({ source, destination, destinationPort, options }, node);
+  const { take, reason } = decideSyn({ source, destination, ...tcp }, node);
   expect(take).toBe(false);
   return { verdict: 'untouched', reason };
 }

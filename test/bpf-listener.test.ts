@@ -165,6 +165,7 @@ describe.each([4, 6] as const)('a SYN over IPv%i', (of) => {
       hops: 8,
       udp: 0,
       mss: 1460,
+      keyed: 0,
       unused2: 0,
     });
   });
@@ -196,12 +197,8 @@ describe.each([4, 6] as const)('a SYN over IPv%i', (of) => {
         kernel.programs.configure({ flags: TpotFlag.NODE | (edge ? TpotFlag.EDGE : 0) });
         const sourcePort = nextPort++;
         const frame = synFrame(of, { sourcePort, options });
-        const { source, destination, destinationPort } = flows[of];
-        const area = segmentOf(frame)!.tcp.options;
-        const decision = decideSyn(
-          { source, destination, destinationPort, options: area },
-          { ...node, edge },
-        );
+        const { options: area, seq } = segmentOf(frame)!.tcp;
+        const decision = decideSyn({ ...flows[of], sourcePort, seq, options: area }, { ...node, edge });
         const { counted } = send(frame);
         expect(counted).toEqual(decision.reason === undefined ? {} : { [decision.reason]: 1 });
         const noted = kernel.programs.map('tpotTransient').get(mapFlow({ ...flows[of], sourcePort }));

@@ -31,6 +31,8 @@ const family = fc.constantFrom<Family>(4, 6);
 const node: Record<Family, IpAddress> = { 4: ip('198.18.1.1'), 6: ip('2001:db8:1::1') };
 /** Another address of the source's machine. */
 const own = [ip('198.18.0.77'), ip('2001:db8::77')];
+/** A SYN with an unkeyed request is out. */
+const WAITING = { plain: 0, keyed: 0, verified: 0, unused: 0 };
 const prefixes = (...texts: string[]): Prefix[] => texts.map((text) => parsePrefix(text)!);
 
 let kernel: ProgramsUnderTest;
@@ -58,7 +60,7 @@ describe('a SYN-ACK for a SYN that carried a request (rule 2)', () => {
 
   /** The SYN-ACK meets what the model says; whether the next SYN would go plain is noted. */
   function check(of: Family, options: readonly TcpOption[] | Uint8Array, trust: readonly Prefix[]): string {
-    pending().set(mapFlow(flows[of]), { plain: 0 });
+    pending().set(mapFlow(flows[of]), WAITING);
     const frame = synAck(of, options);
     const area = segmentOf(frame)!.tcp.options;
     const found = findOption(area, 'reply');
@@ -73,7 +75,7 @@ describe('a SYN-ACK for a SYN that carried a request (rule 2)', () => {
       kernel.expect('tpot_ingress', frame, { verdict: 'drop', reason });
     }
     const dropped = reason.startsWith('drop-');
-    expect(pending().get(mapFlow(flows[of]))).toEqual({ plain: dropped ? 1 : 0 });
+    expect(pending().get(mapFlow(flows[of]))).toEqual({ ...WAITING, plain: dropped ? 1 : 0 });
     return reason;
   }
 

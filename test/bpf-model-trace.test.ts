@@ -78,9 +78,8 @@ function configure(node: NodeView): void {
 /** Runs one SYN through both; the model's decision. */
 function compare(family: Family, options: readonly TcpOption[] | Uint8Array, node: NodeView): SynDecision {
   const frame = frameOf(buildTcp({ ...flows[family], flags: ['syn'], options }), family);
-  const { source, destination, destinationPort } = flows[family];
-  const area = segmentOf(frame)!.tcp.options;
-  const decision = decideSyn({ source, destination, destinationPort, options: area }, node);
+  const { options: area, seq } = segmentOf(frame)!.tcp;
+  const decision = decideSyn({ ...flows[family], seq, options: area }, node);
   const outcome = kernel.run('tpot_ingress', frame);
   const reason = decision.take ? 'pass-no-listener' : decision.reason;
   expect(outcome.counted).toEqual(reason === undefined ? {} : { [reason]: 1 });
@@ -144,6 +143,7 @@ describe.each([4, 6] as const)('a trace over IPv%i', (family) => {
       hops: 1,
       udp: 0,
       mss: 0,
+      keyed: 0,
       unused2: 0,
     });
     expect(compare(family, [mss, trace(2)], view).reason).toBe('trace-forwarded');

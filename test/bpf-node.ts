@@ -32,6 +32,7 @@ export const entry = (of: Family, state: number): TpotTaken => ({
   hops: 8,
   udp: 0,
   mss: 0,
+  keyed: 0,
   unused2: 0,
 });
 

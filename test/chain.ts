@@ -170,10 +170,15 @@ export class Chain {
 export interface ShimOptions {
   readonly hops?: number;
   readonly trust?: readonly string[];
+  readonly keyFile?: string;
 }
 
-function shim(command: readonly string[], { hops = HOPS, trust = [] }: ShimOptions): [string, ...string[]] {
+function shim(
+  command: readonly string[],
+  { hops = HOPS, trust = [], keyFile }: ShimOptions,
+): [string, ...string[]] {
   const flags = ['--hops', String(hops), ...trust.flatMap((prefix) => ['--trust', prefix])];
+  if (keyFile !== undefined) flags.push('--key-file', keyFile);
   return [...tpotNodeCommand, 'run', ...flags, '--', ...command];
 }
 

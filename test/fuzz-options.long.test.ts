@@ -126,7 +126,7 @@ describe('option areas', () => {
       comparison.run({
         program: 'tpot_ingress',
         frame,
-        prepare: () => pending.set(mapFlow(flows[of]), { plain: 0 }),
+        prepare: () => pending.set(mapFlow(flows[of]), { plain: 0, keyed: 0, verified: 0, unused: 0 }),
         counted: dropped ? [reason] : [],
         check: (outcome) => {
           if (outcome.verdict !== (dropped ? DROP : UNTOUCHED)) throw new Error(reason);

@@ -35,6 +35,8 @@ const mpJoin: TcpOption = { kind: 'unknown', code: 30, data: Uint8Array.of(0x10,
 const mpCapable: TcpOption = { kind: 'unknown', code: 30, data: Uint8Array.of(0x01, 0x81) };
 const synWith = (...options: TcpOption[]): Syn => ({
   source: ip('198.18.0.9'),
+  sourcePort: 40000,
+  seq: seq(7),
   destination: ip('192.0.2.80'),
   destinationPort: 80,
   options: tcpOptions.emit([{ kind: 'mss', mss: 1460 }, ...options]),
@@ -83,6 +85,8 @@ describe('decideSyn', () => {
   it('takes nothing it should not, whatever the option area', () => {
     const syn = fc.record({
       source: anyAddress,
+      sourcePort: u16,
+      seq: fc.constant(seq(7)),
       destination: anyAddress,
       destinationPort: u16,
       options: bytesUpTo(40),

@@ -12,7 +12,15 @@ import { sameIp, type IpAddress } from '../core/address.js';
 import { add, type Seq } from '../wire/seq.js';
 import { hasFlags, type TcpRepr } from '../wire/tcp.js';
 import { iterateOptions, TCP_OPTION } from '../wire/tcp-options.js';
-import { CAPABILITY, DEFAULT_NUMBERS, findOption, lowerHops, type RequestOption } from './option.js';
+import { isAuthentic, type Key } from './key.js';
+import {
+  CAPABILITY,
+  DEFAULT_NUMBERS,
+  findOption,
+  lowerHops,
+  type OptionNumbers,
+  type RequestOption,
+} from './option.js';
 import { bypasses, type BypassEntry } from './bypass.js';
 import { rowsTake, type PolicyRow } from './policy.js';
 import type { ReasonCode } from './reasons.js';
@@ -32,13 +40,19 @@ export interface NodeView {
   readonly listening: boolean;
   /** What this node does of what a request may ask for. */
   readonly capabilities: number;
+  /** What a request's MAC is checked with. Default: none, and a request with a MAC is not taken. */
+  readonly keys?: readonly Key[];
+  /** Takes no request without a MAC. */
+  readonly requireKey?: boolean;
 }
 
 /** A SYN without ACK. */
 export interface Syn {
   readonly source: IpAddress;
+  readonly sourcePort: number;
   readonly destination: IpAddress;
   readonly destinationPort: number;
+  readonly seq: Seq;
   /** Raw TCP option area. */
   readonly options: Uint8Array;
 }
@@ -65,7 +79,18 @@ function isMpJoin(area: Uint8Array): boolean {
   return false;
 }
 
-function judge(syn: Syn, request: RequestOption | undefined, node: NodeView): ReasonCode | undefined {
+/** A MAC must be right where there is one, or has to be one. */
+function isAdmitted(request: RequestOption, syn: Syn, node: NodeView, numbers: OptionNumbers): boolean {
+  if (request.mac === undefined) return node.requireKey !== true;
+  return isAuthentic(request, { ...syn, isn: undefined }, node.keys ?? [], numbers);
+}
+
+function judge(
+  syn: Syn,
+  request: RequestOption | undefined,
+  node: NodeView,
+  numbers: OptionNumbers,
+): ReasonCode | undefined {
   const isOwn = (address: IpAddress): boolean => node.own.some((own) => sameIp(own, address));
   if (request === undefined && !node.edge) return undefined;
   if (isOwn(syn.destination)) return 'pass-local';
@@ -75,6 +100,7 @@ function judge(syn: Syn, request: RequestOption | undefined, node: NodeView): Re
   if (node.draining) return 'pass-draining';
   if (bypasses(node.bypass ?? [], syn)) return 'pass-bypass';
   if (!rowsTake(node.policy, syn)) return 'pass-policy';
+  if (request !== undefined && !isAdmitted(request, syn, node, numbers)) return 'pass-unkeyed';
   if (node.full) return 'pass-limit';
   if (!node.listening) return 'pass-no-listener';
   if (request === undefined) return 'taken-edge';
@@ -89,7 +115,7 @@ function judge(syn: Syn, request: RequestOption | undefined, node: NodeView): Re
  */
 export function decideSyn(syn: Syn, node: NodeView, numbers = DEFAULT_NUMBERS): SynDecision {
   const request = findOption(syn.options, 'request', numbers);
-  const reason = judge(syn, request, node);
+  const reason = judge(syn, request, node, numbers);
   return {
     take: reason === 'taken' || reason === 'taken-edge',
     reason,

@@ -100,7 +100,7 @@ describe('findOption', () => {
   it.each([
     ['another version', 'fd08545021080000'],
     ['another type', 'fd08545013080000'],
-    ['a request of reply length', 'fd0c54501108000000000000'],
+    ['a request of reply length', 'fd0e545011080000000000000000'],
     ['a reply of request length', 'fd08545012080000'],
     ['a length that no form has', 'fd0954501108000000'],
     ['another ExID', 'fd08545111080000'],

@@ -3,8 +3,10 @@
  *
  * ```
  * request, 8      | kind | 8  | ExID (2) | version 4b, type 4b = 1 | hops (1)  | capabilities (2) |
+ * request, 12     | as above                                                           | MAC (4) |
  * reply v4, 12    | kind | 12 | ExID (2) | version 4b, type 4b = 2 | flags (1) | capabilities (2) | IPv4 (4) |
  * reply v4, 14    | as above                                                                        | UDP port (2) |
+ * reply v4, 16/18 | as 12 or 14                                                                      | MAC (4) |
  * reply v6, 20    | kind | 20 | ExID' (2) | IPv6 (16) |
  * ```
  *
@@ -38,6 +40,8 @@ export interface RequestOption {
   readonly hops: number;
   /** 16 bits: transforms the sender can do on this leg. */
   readonly capabilities: number;
+  /** 32 bits (key.ts). */
+  readonly mac?: number;
 }
 
 export interface ReplyOption {
@@ -50,6 +54,8 @@ export interface ReplyOption {
   readonly capabilities: number;
   /** Where the node takes UDP encapsulation; only in an IPv4 reply. */
   readonly udpPort?: number;
+  /** 32 bits (key.ts); only in an IPv4 reply. */
+  readonly mac?: number;
 }
 
 export type TpotOption = RequestOption | ReplyOption;
@@ -57,7 +63,12 @@ export type TpotOption = RequestOption | ReplyOption;
 const VERSION = 1;
 const TYPE = { request: 1, reply: 2 } as const;
 /** Whole lengths, kind and length bytes included. */
-export const OPTION_LENGTH = { request: 8, replyIpv4: 12, replyIpv4Udp: 14, replyIpv6: 20 } as const;
+export const OPTION_LENGTH = { mac: 4, request: 8, replyIpv4: 12, replyIpv4Udp: 14, replyIpv6: 20 } as const;
+/** Of the forms with a MAC. A reply of 12 bytes is none: the types tell that from a request of 12. */
+const KEYED_LENGTHS: Readonly<Record<TpotOption['type'], readonly number[]>> = {
+  request: [OPTION_LENGTH.request + OPTION_LENGTH.mac],
+  reply: [OPTION_LENGTH.replyIpv4 + OPTION_LENGTH.mac, OPTION_LENGTH.replyIpv4Udp + OPTION_LENGTH.mac],
+};
 /** Offsets in the option without its kind and length. */
 const AT = {
   exId: 0,
@@ -80,13 +91,16 @@ function decodeTyped(data: ByteView): TpotOption | undefined {
   const type = data.u8(AT.versionType) & 0xf;
   if (data.u8(AT.versionType) >> 4 !== VERSION) return undefined;
   const capabilities = data.u16(AT.capabilities);
-  if (type === TYPE.request && length === OPTION_LENGTH.request) {
-    return { type: 'request', hops: data.u8(AT.hopsOrFlags), capabilities };
+  const keyed = KEYED_LENGTHS[type === TYPE.request ? 'request' : 'reply'].includes(length);
+  const unkeyed = keyed ? length - OPTION_LENGTH.mac : length;
+  const mac = keyed ? { mac: data.u32(unkeyed - HEADER) } : {};
+  if (type === TYPE.request && unkeyed === OPTION_LENGTH.request) {
+    return { type: 'request', hops: data.u8(AT.hopsOrFlags), capabilities, ...mac };
   }
-  const withPort = length === OPTION_LENGTH.replyIpv4Udp;
-  if (type !== TYPE.reply || !(withPort || length === OPTION_LENGTH.replyIpv4)) return undefined;
+  const withPort = unkeyed === OPTION_LENGTH.replyIpv4Udp;
+  if (type !== TYPE.reply || !(withPort || unkeyed === OPTION_LENGTH.replyIpv4)) return undefined;
   const address = data.address(AT.address, 4);
-  const reply = { type: 'reply' as const, address, flags: data.u8(AT.hopsOrFlags), capabilities };
+  const reply = { type: 'reply' as const, address, flags: data.u8(AT.hopsOrFlags), capabilities, ...mac };
   return withPort ? { ...reply, udpPort: data.u16(AT.udpPort) } : reply;
 }
 
@@ -101,9 +115,10 @@ export function decodeOption(option: TcpOption, numbers = DEFAULT_NUMBERS): Tpot
 
 /** The length of the whole option on the wire. */
 export function optionLength(option: TpotOption): number {
-  if (option.type === 'request') return OPTION_LENGTH.request;
+  const mac = option.mac === undefined ? 0 : OPTION_LENGTH.mac;
+  if (option.type === 'request') return OPTION_LENGTH.request + mac;
   if (option.address.family === 6) return OPTION_LENGTH.replyIpv6;
-  return option.udpPort === undefined ? OPTION_LENGTH.replyIpv4 : OPTION_LENGTH.replyIpv4Udp;
+  return (option.udpPort === undefined ? OPTION_LENGTH.replyIpv4 : OPTION_LENGTH.replyIpv4Udp) + mac;
 }
 
 /** The option as wire/ knows it, to be put in a list with others. Values too wide lose their upper bits. */
@@ -123,6 +138,7 @@ export function encodeOption(option: TpotOption, numbers = DEFAULT_NUMBERS): Tcp
     data.set(addressBytes(option.address, 4), AT.address);
     if (option.udpPort !== undefined) out.setUint16(AT.udpPort, option.udpPort);
   }
+  if (option.mac !== undefined) out.setUint32(data.length - OPTION_LENGTH.mac, option.mac);
   return { kind: 'unknown', code: numbers.kind, data };
 }
 

@@ -12,6 +12,7 @@ const TAKING = {
   'pass-hops': 'the request allows no more nodes',
   'pass-bypass': 'a bypass list names the source or the destination',
   'pass-policy': 'no rule takes the connection',
+  'pass-unkeyed': 'the request has no MAC of a key that this node has, and needs one',
   'pass-draining': 'the node is draining',
   'pass-limit': 'the node has as many connections as it may have',
   'pass-time-wait': 'an earlier connection of the same ends and ports is in TIME_WAIT here',
@@ -48,6 +49,7 @@ const SOURCE = {
   'request-omitted-local': 'the destination is on this machine',
   'request-omitted-limit': 'there is no room for another tunnel',
   'request-omitted-untrusted': 'an invalid reply was dropped before',
+  'request-omitted-keyed': 'with keys no request is sent over IPv6, where a reply has no room for a MAC',
   'request-no-space': 'the other options of the SYN leave no room',
   'reply-accepted': 'a valid reply pinned the connection to its node',
   'reply-none': 'the SYN-ACK has no reply: plain TCP',
@@ -55,6 +57,7 @@ const SOURCE = {
   'drop-reply-not-unicast':
     "the address in the reply is not unicast, is loopback, or is not of the connection's family",
   'drop-reply-own': 'the address in the reply is our own',
+  'drop-reply-unkeyed': 'the reply has no MAC of a key that this source has',
   'black-hole-learned': 'a SYN without the request was answered after SYNs with it were not',
 } as const;
 

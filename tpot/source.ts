@@ -31,6 +31,8 @@ export interface SourceConfig {
   readonly own: readonly IpAddress[];
   readonly trust: readonly Prefix[];
   readonly blackHoles: BlackHoleLimits;
+  /** Requests have a MAC, and replies must. Default: no. */
+  readonly keyed?: boolean;
 }
 
 export const DEFAULT_SYNS_WITH_REQUEST = 2;
@@ -78,6 +80,8 @@ export type SourceEvent =
   | {
       readonly type: 'syn-ack';
       readonly reply: ReplyOption | undefined;
+      /** Whether the reply's MAC is that of one of our keys (key.ts); counts where `keyed`. */
+      readonly authentic?: boolean;
       readonly known: BlackHoleEntry | undefined;
     }
   | { readonly type: 'close' };
@@ -138,6 +142,7 @@ type Connect = Extract<SourceEvent, { type: 'connect' }>;
 
 function judgeConnect(event: Connect, config: SourceConfig, now: number): ReasonCode | undefined {
   if (isLocal(event.destination, config.own)) return 'request-omitted-local';
+  if (config.keyed === true && event.destination.family === 6) return 'request-omitted-keyed';
   if (isBlackHole(event.known, now)) return 'request-omitted-black-hole';
   return event.tunnelsFull ? 'request-omitted-limit' : undefined;
 }
@@ -164,7 +169,8 @@ function connect(event: Connect, config: SourceConfig, now: number): SourceStep 
 function judgeSyn(state: SourceState, config: SourceConfig, space: number): ReasonCode | undefined {
   if (state.omitting !== undefined) return state.omitting;
   if (state.syns >= config.synsWithRequest) return 'request-omitted-retries';
-  return space < OPTION_LENGTH.request ? 'request-no-space' : undefined;
+  const length = OPTION_LENGTH.request + (config.keyed === true ? OPTION_LENGTH.mac : 0);
+  return space < length ? 'request-no-space' : undefined;
 }
 
 function sendSyn(state: SourceState, config: SourceConfig, space: number): SourceStep {
@@ -188,11 +194,13 @@ function sendSyn(state: SourceState, config: SourceConfig, space: number): Sourc
 
 function withReply(
   state: SourceState,
-  reply: ReplyOption,
+  { reply, authentic = false }: { readonly reply: ReplyOption; readonly authentic?: boolean },
   source: IpAddress,
   config: SourceConfig,
 ): SourceStep {
-  const reason = judgeReply(reply, source, config);
+  const admitted = config.keyed === true ? authentic : reply.mac === undefined;
+  const address = judgeReply(reply, source, config);
+  const reason = address === 'reply-accepted' && !admitted ? 'drop-reply-unkeyed' : address;
   if (reason === 'reply-accepted') {
     return {
       state: { ...state, phase: 'tunnelled', node: reply.address, reason },
@@ -232,10 +240,11 @@ function receiveSynAck(state: SourceState, event: SynAck, config: SourceConfig, 
   // A second SYN-ACK, of this node or another, changes nothing: TCP answers it with an ACK (RFC 5961 section 4).
   if (state.phase !== 'connecting') return { state, actions: [{ type: 'deliver' }] };
   // A reply that was not asked for is an option like any other that is not known.
-  if (event.reply === undefined || state.requests === 0 || state.source === undefined) {
+  const { reply, authentic = false } = event;
+  if (reply === undefined || state.requests === 0 || state.source === undefined) {
     return withoutReply(state, event.known, config, now);
   }
-  return withReply(state, event.reply, state.source, config);
+  return withReply(state, { reply, authentic }, state.source, config);
 }
 
 /** One step of a connection's source. `now` is in milliseconds, on the clock of the black-hole entries. */

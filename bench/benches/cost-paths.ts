@@ -95,6 +95,7 @@ const takenEntry: TpotTaken = {
   hops: 8,
   udp: 0,
   mss: 1460,
+  keyed: 0,
   unused2: 0,
 };
 

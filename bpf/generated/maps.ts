@@ -95,7 +95,7 @@ export const TpotBypassKeyCodec: Codec<TpotBypassKey> = {
   },
 };
 
-/** `struct tpot_config`, 72 bytes. */
+/** `struct tpot_config`, 76 bytes. */
 export interface TpotConfig {
   layoutVersion: number;
   flags: number;
@@ -117,9 +117,10 @@ export interface TpotConfig {
   blackHoleMaxSeconds: number;
   udpPort: number;
   unused: number;
+  keys: number;
 }
 export const TpotConfigCodec: Codec<TpotConfig> = {
-  size: 72,
+  size: 76,
   read: (view, at = 0) => ({
     layoutVersion: view.getUint32(at + 0, true),
     flags: view.getUint32(at + 4, true),
@@ -141,6 +142,7 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     blackHoleMaxSeconds: view.getUint32(at + 64, true),
     udpPort: view.getUint16(at + 68, false),
     unused: view.getUint16(at + 70, true),
+    keys: view.getUint32(at + 72, true),
   }),
   write: (view, value, at = 0) => {
     view.setUint32(at + 0, value.layoutVersion, true);
@@ -163,6 +165,7 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     view.setUint32(at + 64, value.blackHoleMaxSeconds, true);
     view.setUint16(at + 68, value.udpPort, false);
     view.setUint16(at + 70, value.unused, true);
+    view.setUint32(at + 72, value.keys, true);
   },
 };
 
@@ -229,6 +232,46 @@ export const TpotHeldCodec: Codec<TpotHeld> = {
   },
 };
 
+/** `struct tpot_key`, 16 bytes. */
+export interface TpotKey {
+  k0: bigint;
+  k1: bigint;
+}
+export const TpotKeyCodec: Codec<TpotKey> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    k0: view.getBigUint64(at + 0, true),
+    k1: view.getBigUint64(at + 8, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setBigUint64(at + 0, value.k0, true);
+    view.setBigUint64(at + 8, value.k1, true);
+  },
+};
+
+/** `struct tpot_mac_input`, 64 bytes. */
+export interface TpotMacInput {
+  flow: TpotFlow;
+  seq: number;
+  isn: number;
+  option: Uint8Array;
+}
+export const TpotMacInputCodec: Codec<TpotMacInput> = {
+  size: 64,
+  read: (view, at = 0) => ({
+    flow: TpotFlowCodec.read(view, at + 0),
+    seq: view.getUint32(at + 36, false),
+    isn: view.getUint32(at + 40, false),
+    option: bytesAt(view, at + 44, 20),
+  }),
+  write: (view, value, at = 0) => {
+    TpotFlowCodec.write(view, value.flow, at + 0);
+    view.setUint32(at + 36, value.seq, false);
+    view.setUint32(at + 40, value.isn, false);
+    putBytes(view, at + 44, 20, value.option);
+  },
+};
+
 /** `struct tpot_option_area`, 68 bytes. */
 export interface TpotOptionArea {
   bytes: Uint8Array;
@@ -249,14 +292,23 @@ export const TpotOptionAreaCodec: Codec<TpotOptionArea> = {
 /** `struct tpot_pending`, 4 bytes. */
 export interface TpotPending {
   plain: number;
+  keyed: number;
+  verified: number;
+  unused: number;
 }
 export const TpotPendingCodec: Codec<TpotPending> = {
   size: 4,
   read: (view, at = 0) => ({
-    plain: view.getUint32(at + 0, true),
+    plain: view.getUint8(at + 0),
+    keyed: view.getUint8(at + 1),
+    verified: view.getUint8(at + 2),
+    unused: view.getUint8(at + 3),
   }),
   write: (view, value, at = 0) => {
-    view.setUint32(at + 0, value.plain, true);
+    view.setUint8(at + 0, value.plain);
+    view.setUint8(at + 1, value.keyed);
+    view.setUint8(at + 2, value.verified);
+    view.setUint8(at + 3, value.unused);
   },
 };
 
@@ -506,6 +558,7 @@ export interface TpotTaken {
   hops: number;
   udp: number;
   mss: number;
+  keyed: number;
   unused2: number;
 }
 export const TpotTakenCodec: Codec<TpotTaken> = {
@@ -518,7 +571,8 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     hops: view.getUint8(at + 26),
     udp: view.getUint8(at + 27),
     mss: view.getUint16(at + 28, true),
-    unused2: view.getUint16(at + 30, true),
+    keyed: view.getUint8(at + 30),
+    unused2: view.getUint8(at + 31),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.outerSource);
@@ -528,7 +582,8 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     view.setUint8(at + 26, value.hops);
     view.setUint8(at + 27, value.udp);
     view.setUint16(at + 28, value.mss, true);
-    view.setUint16(at + 30, value.unused2, true);
+    view.setUint8(at + 30, value.keyed);
+    view.setUint8(at + 31, value.unused2);
   },
 };
 
@@ -598,6 +653,7 @@ export const TpotFlag = {
   EDGE: 8,
   SPLICING: 16,
   CLIENT_LEGS: 32,
+  REQUIRE_KEY: 64,
 } as const;
 
 /** `enum tpot_origin`. */
@@ -618,58 +674,61 @@ export const TpotReason = {
   PASS_HOPS: 5,
   PASS_BYPASS: 6,
   PASS_POLICY: 7,
-  PASS_DRAINING: 8,
-  PASS_LIMIT: 9,
-  PASS_TIME_WAIT: 10,
-  PASS_NO_LISTENER: 11,
-  PASS_LOOP: 12,
-  PASS_MP_JOIN: 13,
-  PASS_LOCAL: 14,
-  PASS_PLAIN_OF_TUNNELLED: 15,
-  DECAP_OK: 16,
-  DECAP_UDP_OK: 17,
-  DROP_DECAP_UNKNOWN: 18,
-  DROP_DECAP_SOURCE: 19,
-  DROP_DECAP_MALFORMED: 20,
-  DROP_DECAP_OPTIONS: 21,
-  DROP_DECAP_NOT_TCP: 22,
-  SYNACK_REPLY: 23,
-  ESTABLISHED: 24,
-  TABLE_FULL: 25,
-  REQUEST_SENT: 26,
-  REQUEST_OMITTED_BLACK_HOLE: 27,
-  REQUEST_OMITTED_RETRIES: 28,
-  REQUEST_OMITTED_LOCAL: 29,
-  REQUEST_OMITTED_LIMIT: 30,
-  REQUEST_OMITTED_UNTRUSTED: 31,
-  REQUEST_NO_SPACE: 32,
-  REPLY_ACCEPTED: 33,
-  REPLY_NONE: 34,
-  DROP_REPLY_UNTRUSTED: 35,
-  DROP_REPLY_NOT_UNICAST: 36,
-  DROP_REPLY_OWN: 37,
-  BLACK_HOLE_LEARNED: 38,
-  ENCAP_OK: 39,
-  ENCAP_UDP_OK: 40,
-  ENCAP_FAILED: 41,
-  SPLICE_FORWARDED: 42,
-  SPLICE_CUT: 43,
-  SPLICE_FORGOTTEN: 44,
-  DROP_SPLICE_HOLD: 45,
-  DROP_SPLICE_TTL: 46,
-  DROP_SPLICE_CONGESTION: 47,
-  DROP_SPLICE_TOO_BIG: 48,
-  SPLICE_TOLD: 49,
-  SPLICE_RESIZED: 50,
-  DROP_ICMP_SPLICED: 51,
-  DROP_SPLICE_NO_ROUTE: 52,
-  DROP_SPLICE_FAILED: 53,
-  TUNNEL_BLOCKED: 54,
-  TUNNEL_UDP: 55,
-  TUNNEL_UDP_REMEMBERED: 56,
-  ICMP_TRANSLATED: 57,
-  ICMP_DELIVERED: 58,
-  COUNT: 59,
+  PASS_UNKEYED: 8,
+  PASS_DRAINING: 9,
+  PASS_LIMIT: 10,
+  PASS_TIME_WAIT: 11,
+  PASS_NO_LISTENER: 12,
+  PASS_LOOP: 13,
+  PASS_MP_JOIN: 14,
+  PASS_LOCAL: 15,
+  PASS_PLAIN_OF_TUNNELLED: 16,
+  DECAP_OK: 17,
+  DECAP_UDP_OK: 18,
+  DROP_DECAP_UNKNOWN: 19,
+  DROP_DECAP_SOURCE: 20,
+  DROP_DECAP_MALFORMED: 21,
+  DROP_DECAP_OPTIONS: 22,
+  DROP_DECAP_NOT_TCP: 23,
+  SYNACK_REPLY: 24,
+  ESTABLISHED: 25,
+  TABLE_FULL: 26,
+  REQUEST_SENT: 27,
+  REQUEST_OMITTED_BLACK_HOLE: 28,
+  REQUEST_OMITTED_RETRIES: 29,
+  REQUEST_OMITTED_LOCAL: 30,
+  REQUEST_OMITTED_LIMIT: 31,
+  REQUEST_OMITTED_UNTRUSTED: 32,
+  REQUEST_OMITTED_KEYED: 33,
+  REQUEST_NO_SPACE: 34,
+  REPLY_ACCEPTED: 35,
+  REPLY_NONE: 36,
+  DROP_REPLY_UNTRUSTED: 37,
+  DROP_REPLY_NOT_UNICAST: 38,
+  DROP_REPLY_OWN: 39,
+  DROP_REPLY_UNKEYED: 40,
+  BLACK_HOLE_LEARNED: 41,
+  ENCAP_OK: 42,
+  ENCAP_UDP_OK: 43,
+  ENCAP_FAILED: 44,
+  SPLICE_FORWARDED: 45,
+  SPLICE_CUT: 46,
+  SPLICE_FORGOTTEN: 47,
+  DROP_SPLICE_HOLD: 48,
+  DROP_SPLICE_TTL: 49,
+  DROP_SPLICE_CONGESTION: 50,
+  DROP_SPLICE_TOO_BIG: 51,
+  SPLICE_TOLD: 52,
+  SPLICE_RESIZED: 53,
+  DROP_ICMP_SPLICED: 54,
+  DROP_SPLICE_NO_ROUTE: 55,
+  DROP_SPLICE_FAILED: 56,
+  TUNNEL_BLOCKED: 57,
+  TUNNEL_UDP: 58,
+  TUNNEL_UDP_REMEMBERED: 59,
+  ICMP_TRANSLATED: 60,
+  ICMP_DELIVERED: 61,
+  COUNT: 62,
 } as const;
 
 /** `enum tpot_splice_flag`. */
@@ -705,10 +764,12 @@ export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 59, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 62, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
+  tpotKeys: { name: 'tpot_keys', key: u32Codec, value: TpotKeyCodec, maxEntries: 8, type: 2 },
+  tpotMacScratch: { name: 'tpot_mac_scratch', key: u32Codec, value: TpotMacInputCodec, maxEntries: 1, type: 6 },
   tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },

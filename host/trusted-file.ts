@@ -5,8 +5,9 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { messageOf } from '../core/errors.js';
 
-/** Group and others may write. */
+/** Group and others may write, or, of a secret, do anything. */
 const WRITABLE_BY_OTHERS = 0o022;
+const OPEN_TO_OTHERS = 0o077;
 
 export type TrustedText =
   { readonly text: string } | { readonly problem: { readonly message: string; readonly hint: string } };
@@ -14,6 +15,7 @@ export type TrustedText =
 function refusal(
   file: string,
   stat: { readonly uid: number; readonly mode: number; isFile(): boolean },
+  secret: boolean,
 ): TrustedText | undefined {
   const own = process.geteuid?.() ?? 0;
   if (stat.uid !== 0 && stat.uid !== own) {
@@ -26,11 +28,21 @@ function refusal(
     const message = `others than its owner may write it (mode ${mode})`;
     return { problem: { message, hint: `chmod go-w ${file}` } };
   }
+  if (secret && stat.isFile() && (stat.mode & OPEN_TO_OTHERS) !== 0) {
+    const message = `others than its owner may read it (mode ${(stat.mode & 0o777).toString(8).padStart(4, '0')})`;
+    return { problem: { message, hint: `chmod 600 ${file}` } };
+  }
   return undefined;
 }
 
-/** The text of a file that belongs to root or to this process's own user and that nobody else may write. */
-export function readTrusted(file: string): TrustedText {
+/**
+ * The text of a file that belongs to root or to this process's own user and that nobody else may write, nor read when it
+ * is `secret`.
+ */
+export function readTrusted(
+  file: string,
+  { secret = false }: { readonly secret?: boolean } = {},
+): TrustedText {
   let fd: number;
   try {
     fd = openSync(file, 'r');
@@ -40,7 +52,7 @@ export function readTrusted(file: string): TrustedText {
   }
   try {
     // Of the open file, not of the name: what was checked is what is read.
-    return refusal(file, fstatSync(fd)) ?? { text: readFileSync(fd, 'utf8') };
+    return refusal(file, fstatSync(fd), secret) ?? { text: readFileSync(fd, 'utf8') };
   } catch (error) {
     const hint = 'Give an existing file that this process may read.';
     return { problem: { message: `cannot be read: ${messageOf(error)}`, hint } };
