@@ -11,6 +11,8 @@ export const CAP = {
   setPcap: 8,
   netBindService: 10,
   netAdmin: 12,
+  netRaw: 13,
+  sysNice: 23,
   perfmon: 38,
   bpf: 39,
 } as const;

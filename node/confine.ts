@@ -6,6 +6,8 @@
  * | kept | for |
  * |---|---|
  * | CAP_NET_ADMIN | interfaces that appear later, TCP_REPAIR when a connection is spliced, transparent sockets, routing rules |
+ * | CAP_NET_RAW | data that meets a hand-over: it is sent on right after it (held-segments.ts) |
+ * | CAP_SYS_NICE | a hand-over visits every processor, and must not queue there (host/processors.ts) |
  * | CAP_BPF | tables, where the kernel wants it for each access (`kernel.unprivileged_bpf_disabled`) |
  * | CAP_PERFMON | loading the programs: without it the verifier takes fewer of them |
  * | CAP_NET_BIND_SERVICE | with `source: client` only: clients whose port is below 1024 |
@@ -39,10 +41,12 @@ const all = (paths: readonly string[], may: (path: string) => boolean): boolean 
 
 /** The set a node keeps; `files` are what it reads later. */
 export function neededCapabilities({ source }: Pick<NodeConfig, 'source'>, files: readonly string[]): bigint {
-  const { netAdmin, bpf, perfmon, netBindService, dacReadSearch, dacOverride } = CAP;
+  const { netAdmin, netRaw, sysNice, bpf, perfmon, netBindService, dacReadSearch, dacOverride } = CAP;
   const cgroup = ownCgroup();
   return capabilitySet([
     netAdmin,
+    netRaw,
+    sysNice,
     bpf,
     perfmon,
     ...(source === 'client' ? [netBindService] : []),

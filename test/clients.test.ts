@@ -7,6 +7,7 @@ import { checkTunnelledLeg } from '../netns/checks.js';
 import { content, contentHash } from '../netns/content.js';
 import { captureOf } from '../netns/labs/common.js';
 import { BANNER } from '../netns/origin-tcp.js';
+import { waitFor } from '../netns/wait.js';
 import { CACHE_AND_RELAY, type Chain, closeAll, fixture, HOPS, ORIGIN, standChain } from './chain.js';
 
 const PYTHON = '/usr/bin/python3';
@@ -122,12 +123,14 @@ describe.each(['cache', 'relay'])('the server speaks first, action %s', (action)
   test('a client that sends nothing at all gets the banner', async () => {
     const client = chain.spawn('c1', [process.execPath, fixture('listener.mjs'), ORIGIN, '22']);
     await client.output(new RegExp(`^${JSON.stringify(BANNER).replaceAll('\\', '\\\\')}$`, 'm'));
-    const rows = await Promise.all(['p1', 'p2'].map(async (node) => (await chain.conns(node))[0]));
-    for (const row of rows) {
-      // What is not HTTP leaves user space at the first quiet moment.
+    // What is not HTTP leaves user space at the first quiet moment.
+    const expected = action === 'cache' ? 'splice' : 'relay';
+    for (const node of ['p1', 'p2']) {
+      const row = await waitFor(
+        async () => (await chain.conns(node)).find((one) => one.action === expected),
+        { what: `${node} to ${expected}` },
+      );
       expect(row).toMatchObject({ bytesIn: 0, bytesOut: BANNER.length });
-      expect(['relaying', 'spliced']).toContain(row?.state);
-      expect(row?.action).toBe(action === 'cache' ? 'splice' : 'relay');
     }
     client.signal('SIGUSR2');
     await client.exited;

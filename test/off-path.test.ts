@@ -29,7 +29,10 @@ const TOO_BIG = 4;
 let chain: Chain;
 
 beforeAll(async () => {
-  chain = await standChain({ offload: false, nodes: { p1: { rules: [{ action: 'relay' }] } } });
+  chain = await standChain({
+    offload: false,
+    nodes: { p1: { rules: [{ action: 'relay' }], udpEncapsulation: false } },
+  });
 });
 afterAll(closeAll);
 
