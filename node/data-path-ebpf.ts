@@ -267,14 +267,19 @@ export class EbpfDataPath implements DataPath {
     }
   }
 
+  setCapabilities(bits: number): void {
+    this.#programs.configure({ capabilities: CAPABILITY.trace | bits });
+  }
+
   legInfo(socket: Socket): LegInfo {
     const fd = descriptorOf(socket);
     const noted = fd === undefined ? undefined : this.#sockets.get(fd);
     if (noted === undefined) return { nextHop: undefined, reason: 'plain-no-request' };
     const pinned = noted.nextHop.some((byte) => byte !== 0);
     const nextHop = pinned ? fromMapped(noted.nextHop) : undefined;
-    if (pinned && noted.udp !== 0) return { nextHop, reason: 'tunnelled-udp' };
-    return { nextHop, reason: LEG_REASONS[noted.legReason] ?? 'plain-no-reply' };
+    const capabilities = noted.replyCapabilities & noted.requestCapabilities;
+    if (pinned && noted.udp !== 0) return { nextHop, reason: 'tunnelled-udp', capabilities };
+    return { nextHop, reason: LEG_REASONS[noted.legReason] ?? 'plain-no-reply', capabilities };
   }
 
   splice(
@@ -413,7 +418,7 @@ export class EbpfDataPath implements DataPath {
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
       maxTunnels: tableSizes(maxSplices)[maps.tpotTunnels.name] ?? maps.tpotTunnels.maxEntries,
       udpPort: this.#udpPort,
-      capabilities: CAPABILITY.trace,
+      capabilities: CAPABILITY.trace | (this.#options.capabilities ?? 0),
     });
     this.reconfigure(this.#options);
   }

@@ -46,6 +46,8 @@ export class TransformedLeg extends Socket {
   #inbound: Inbound | undefined;
   #sending: 'undecided' | 'framed' | 'plain' = 'undecided';
   #settled = false;
+  /** Somebody reads. */
+  #wanted = false;
   #unwrapped = false;
   #clear: (() => void) | undefined;
   #theirEnd = false;
@@ -65,6 +67,7 @@ export class TransformedLeg extends Socket {
     // Node has getters for them, its types have properties.
     Object.defineProperty(this, 'bytesRead', { get: () => this.stats.plainReceived });
     Object.defineProperty(this, 'bytesWritten', { get: () => this.stats.plainSent });
+    Object.defineProperty(this, '_writev', { value: undefined }); // a socket's own would look for its handle
     raw.on('error', this.#onError).on('close', this.#onClose);
     if (raw.destroyed) process.nextTick(this.#onClose);
     else if (!raw.connecting) this.#settle();
@@ -120,14 +123,16 @@ export class TransformedLeg extends Socket {
   }
 
   override _read(): void {
+    this.#wanted = true;
     if (this.#settled) this.#raw.resume();
   }
 
-  override _write(plain: Buffer, _encoding: BufferEncoding, done: () => void): void {
+  override _write(chunk: Buffer | string, encoding: BufferEncoding, done: () => void): void {
     if (this.connecting) {
-      this.once('connect', () => this._write(plain, _encoding, done));
+      this.once('connect', () => this._write(chunk, encoding, done));
       return;
     }
+    const plain = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk; // sockets leave strings as they are
     if (this.#sending === 'undecided') this.#sending = 'plain';
     if (this.#sending === 'plain') {
       this.stats.plainSent += plain.length;
@@ -165,6 +170,7 @@ export class TransformedLeg extends Socket {
       else raw.destroy();
     }
     done(error);
+    process.nextTick(() => this.emit('close', error !== null)); // which sockets do themselves
   }
 
   readonly #onError = (error: Error): void => void this.destroy(error);
@@ -198,7 +204,8 @@ export class TransformedLeg extends Socket {
     if (options === undefined) {
       this.#sending = 'plain';
       raw.on('data', this.#onPlain).on('end', this.#onPlainEnd);
-      if (!this.readableFlowing) raw.pause();
+      if (this.#wanted) raw.resume();
+      else raw.pause();
       return;
     }
     this.#options = options;
@@ -279,6 +286,7 @@ export class TransformedLeg extends Socket {
     this.#theirEnd = true;
     this.#received?.end();
     this.push(null);
+    this.#raw.resume(); // answers for our direction and the FIN may be still to come, and nobody will ask for them
     this.#maybeFinish();
   }
 
