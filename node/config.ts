@@ -19,8 +19,7 @@ import { toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
 import { readKeys } from './key-list.js';
-import { toTransformSettings } from './transform-settings.js';
-import type { TransformSettings } from './transforms.js';
+import { toTransformSettings, type TransformSettings } from './transform-settings.js';
 import { parseDuration, parsePortRange } from './units.js';
 
 /**

@@ -8,15 +8,7 @@ import { TransformedLeg, type LegOptions } from '../transcode/leg.js';
 import { addStats, emptyStats, type TransformStats } from '../transcode/stats.js';
 import { formatEndpoint, type Connection, type Endpoint } from './connections.js';
 import type { LegInfo } from './data-path.js';
-
-export interface TransformSettings {
-  /** Bits of transcode/capabilities.ts: what this node offers on its legs and accepts on those of others. */
-  readonly bits: number;
-  /** Bytes of the chunk store. */
-  readonly storeBytes: number;
-  /** Transformed connections at once; above it new ones are plain. */
-  readonly connections: number;
-}
+import type { TransformSettings } from './transform-settings.js';
 
 /** What `stats` shows of the legs to or from one node. */
 export interface PairStats extends TransformStats {

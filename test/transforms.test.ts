@@ -63,10 +63,12 @@ test('text is small on the leg that both transform, through cache and relay; who
     '/dev/null',
     '-w',
     '%{http_code}',
-    `http://${ORIGIN}/`,
+    `http://${ORIGIN}/hello`,
   ]);
   expect(page).toBe('200');
-  expect((await pairOf(chain))?.connections).toBe(3);
+  // The leg of the request is kept for the next one.
+  const { pairs } = (await chain.stats('p1')).transforms;
+  expect(pairs.find(({ direction }) => direction === 'to')?.connections).toBe(3);
 });
 
 test.each([

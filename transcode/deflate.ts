@@ -3,7 +3,7 @@
  * it as its dictionary: the same matches as in one stream, and synchronous, which Node's zlib streams are not.
  */
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
-import type { Compressor, Decompressor } from './codec.js';
+import type { Compressor, Decompressor } from './compressor.js';
 
 const WINDOW = 32 * 1024;
 

@@ -127,6 +127,15 @@ describe.each(BITS)('a leg with %s', (_name, bits) => {
   });
 });
 
+it('gives what has arrived to a reader that comes after the connection has closed', async () => {
+  const [near, far] = await pair(1, { shared: shared() }, { shared: shared() });
+  near.end('question');
+  expect((await collect(far)).toString()).toBe('question');
+  far.end(text.subarray(0, 100_000));
+  await once(far, 'close');
+  expect((await collect(near)).equals(text.subarray(0, 100_000))).toBe(true);
+});
+
 describe('compression', () => {
   it('makes text small and leaves noise alone', async () => {
     const [near, far] = await pair(1, { shared: shared() }, { shared: shared() });

@@ -175,6 +175,8 @@ export class TransformedLeg extends Socket {
 
   readonly #onError = (error: Error): void => void this.destroy(error);
   readonly #onClose = (): void => {
+    // What has arrived and is not read yet is still to be read; its end destroys the leg.
+    if (this.#theirEnd && this.writableFinished) return;
     if (!this.destroyed) this.destroy();
   };
   readonly #onConnect = (): void => {

@@ -1,5 +1,6 @@
 /** Compression of one direction: when it is worth it, and how hard to try. */
-import type { Codec, Compressor, Decompressor } from './codec.js';
+import type { Codec } from './codec.js';
+import type { Compressor, Decompressor } from './compressor.js';
 import { FORM, FrameError, MAX_PAYLOAD, type Form } from './frame.js';
 import type { TransformStats } from './stats.js';
 

@@ -4,7 +4,7 @@
  */
 import koffi from 'koffi';
 import { TpotError } from '../core/errors.js';
-import type { Compressor, Decompressor } from './codec.js';
+import type { Compressor, Decompressor } from './compressor.js';
 
 const LEVEL = 100; // ZSTD_c_compressionLevel
 const WINDOW_LOG = 101; // ZSTD_c_windowLog
