@@ -214,7 +214,7 @@ static __noinline int write_reply(struct bpf_sock_ops *ops)
 		return 0;
 	int four = is_mapped_ipv4(flow.source);
 	__u16 exid = bpf_ntohs(four ? config->exid : config->exid6);
-	__u16 accepted = taken->capabilities & config->capabilities;
+	__u16 accepted = taken->capabilities;
 
 	option[0] = config->option_kind;
 	option[2] = exid >> 8;

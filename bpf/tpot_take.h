@@ -213,14 +213,16 @@ static __always_inline __u16 read_mss(struct __sk_buff *skb, const struct packet
 /* A retransmitted SYN keeps its entry: the same SYN gets the same SYN-ACK (rule 6). */
 static __noinline int remember_syn(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan)
 {
-	if (!p || !scan)
+	struct tpot_config *config = config_get();
+
+	if (!config || !p || !scan)
 		return 0;
 
 	struct tpot_taken taken = { .state = scan->has_request ? TPOT_STATE_SYN_RECEIVED : TPOT_STATE_EDGE };
 
 	copy_address(taken.outer_source, p->flow.source);
 	taken.hops = scan->hops;
-	taken.capabilities = scan->request_capabilities;
+	taken.capabilities = scan->request_capabilities & config->capabilities; /* what the reply accepts */
 	taken.keyed = scan->request_keyed;
 	taken.mss = read_mss(skb, p, scan);
 	use_tables(TPOT_UNUSED_TAKEN);

@@ -68,6 +68,13 @@ describe('connections for people', () => {
   it('may be none', () => expect(formatConns([])).toBe('no connections'));
 });
 
+const NO_TRANSFORMS = {
+  transforms: [],
+  open: 0,
+  pairs: [],
+  store: { bytes: 0, chunks: 0, dictionaryBytes: 0 },
+};
+
 it('statistics have totals by action and reason', () => {
   const connections = {
     open: 1,
@@ -77,7 +84,7 @@ it('statistics have totals by action and reason', () => {
     byAction: { cache: 3 },
     byReason: { http: 3 },
   };
-  const text = formatStats({ connections, counters: {}, cache: {} });
+  const text = formatStats({ connections, counters: {}, cache: {}, transforms: NO_TRANSFORMS });
   expect(text).toContain('out    2.0 KiB');
   expect(text).toContain('by action:\n  cache  3');
   expect(text).toContain('by reason:\n  http  3');

@@ -79,13 +79,31 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
   );
 }
 
-export function formatStats({ connections, counters, cache }: NodeStats): string {
+function formatTransforms({ transforms, pairs, store }: NodeStats['transforms']): string[] {
+  if (transforms.length === 0) return [];
+  const rows = pairs.map((pair) => [
+    `${pair.direction} ${pair.node}`,
+    pair.transforms.join(', '),
+    String(pair.connections),
+    formatBytes(pair.plainSent),
+    formatBytes(pair.wireSent),
+    formatBytes(pair.plainReceived),
+    formatBytes(pair.wireReceived),
+    `${Math.round(pair.packMilliseconds + pair.unpackMilliseconds)} ms`,
+  ]);
+  const header = ['NODE', 'BY', 'CONNS', 'SENT', 'ON THE WIRE', 'RECEIVED', 'ON THE WIRE', 'CPU'];
+  const legs = rows.length === 0 ? 'no leg has been transformed' : table(header, rows);
+  return [`transforms:\n${legs}`, section('chunk store', { ...store })];
+}
+
+export function formatStats({ connections, counters, cache, transforms }: NodeStats): string {
   const { open, total, bytesIn, bytesOut, byAction, byReason } = connections;
   return [
     section('connections', { open, total, in: formatBytes(bytesIn), out: formatBytes(bytesOut) }),
     section('by action', byAction),
     section('by reason', byReason),
     section('cache', cache),
+    ...formatTransforms(transforms),
     section('counters', counters),
   ].join('\n\n');
 }

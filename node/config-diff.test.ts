@@ -35,6 +35,7 @@ const BEFORE: NodeConfig = {
   headersTimeoutMs: 60_000,
   idleTimeoutMs: 600_000,
   drainTimeoutMs: 1000,
+  transforms: { bits: 0, storeBytes: 1024, connections: 1 },
 };
 const diff = (after: Partial<NodeConfig>) => diffConfigs(BEFORE, { ...BEFORE, ...after });
 

@@ -1,5 +1,6 @@
 /** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
 import { createHash } from 'node:crypto';
+import { namesOf } from '../transcode/capabilities.js';
 import type { CachePolicy } from '../cache/policy.js';
 import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
 import type { PortRange, Rule } from '../tpot/policy.js';
@@ -140,6 +141,14 @@ export function configValues(config: NodeConfig): [string, string][] {
     ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
     ['limits.connections', String(config.maxConnections)],
     ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
+    [
+      'transforms.streams',
+      config.transforms.bits === 0
+        ? 'none: nothing between this node and others is transformed'
+        : `${namesOf(config.transforms.bits).join(', ')}: with nodes that agree`,
+    ],
+    ['transforms.store', formatSize(config.transforms.storeBytes)],
+    ['transforms.connections', `${config.transforms.connections}; above it new ones are not transformed`],
     ['splice.idle', `${formatDuration(config.spliceIdleMs)} without a packet end a spliced connection`],
     ['limits.headersTimeout', formatDuration(config.headersTimeoutMs)],
     ['limits.idleTimeout', formatDuration(config.idleTimeoutMs)],

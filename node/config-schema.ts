@@ -33,6 +33,7 @@ export interface RawConfig {
     readonly idleTimeout?: string;
   };
   readonly splice?: { readonly idle?: string };
+  readonly transforms?: RawTransforms;
   readonly drainTimeout?: string;
 }
 
@@ -44,6 +45,12 @@ export interface RawCache {
   readonly admit?: 'always' | 'second-request';
   readonly keepHits?: boolean;
   readonly verifyHost?: boolean;
+}
+
+export interface RawTransforms {
+  readonly streams?: readonly string[];
+  readonly store?: string | number;
+  readonly connections?: number;
 }
 
 export interface RawRule {

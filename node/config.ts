@@ -19,6 +19,7 @@ import { toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
 import { readKeys } from './key-list.js';
+import { toTransformSettings, type TransformSettings } from './transform-settings.js';
 import { parseDuration, parsePortRange } from './units.js';
 
 /**
@@ -65,6 +66,7 @@ export interface NodeConfig extends CacheSettings {
   /** How long nothing may move during an HTTP exchange. */
   readonly idleTimeoutMs: number;
   readonly drainTimeoutMs: number;
+  readonly transforms: TransformSettings;
 }
 
 /** What the command line may override; each is checked like the key it stands for. */
@@ -248,6 +250,7 @@ function complete(
     udp: toUdpOffer(raw.udpEncapsulation),
     ...toCacheSettings(raw.cache),
     ...toLimits(raw),
+    transforms: toTransformSettings(raw.transforms),
     drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
   };
 }

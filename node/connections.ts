@@ -66,7 +66,8 @@ const TAKEN_REASON: Readonly<Record<TakenInfo['via'], string>> = {
 
 /** One live connection, kept up to date by its session. */
 export class Connection {
-  readonly socket: Socket;
+  /** What the client sends and gets; a transformed leg where its node and this one have agreed on that. */
+  socket: Socket;
   readonly client: Endpoint;
   readonly destination: Endpoint;
   readonly taken: TakenInfo;
@@ -96,6 +97,12 @@ export class Connection {
   /** Every code that said how to treat this connection, in time order, none twice. */
   get reasons(): readonly string[] {
     return this.#reasons;
+  }
+
+  /** The client's leg is transformed: from here on everything goes through that. */
+  transformed(leg: Socket): void {
+    this.socket = leg;
+    this.because('transformed');
   }
 
   /** Notes one more code. */

@@ -10,32 +10,24 @@
  */
 import { release } from 'node:os';
 import { createServer, Socket, type Server } from 'node:net';
-import { type Family, formatIp, type IpAddress, fromMapped, type Prefix, toMapped } from '../core/address.js';
+import { type Family, formatIp, type IpAddress, fromMapped, toMapped } from '../core/address.js';
 import { messageOf, TpotError } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import * as libc from '../host/libc.js';
 import { tuneForRelay } from '../host/tcp.js';
 import { InterfaceSet } from '../bpf/interfaces.js';
 import type { Attachment } from '../bpf/attach.js';
-import {
-  maps,
-  TpotFlag,
-  TpotOrigin,
-  TpotReason,
-  type TpotPolicyRow,
-  type TpotSocket,
-} from '../bpf/generated/maps.js';
+import { maps, TpotFlag, TpotOrigin, TpotReason, type TpotSocket } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
-import { ipv4Number, type BypassPrefix, type TpotPrograms } from '../bpf/programs.js';
+import { ipv4Number, type TpotPrograms } from '../bpf/programs.js';
 import { keyHalves } from '../tpot/key.js';
-import { compileBypass, mappedPrefix, type BypassEntry } from '../tpot/bypass.js';
 import { CAPABILITY } from '../tpot/option.js';
-import type { PolicyRow } from '../tpot/policy.js';
 import { descriptorOf } from './socket-descriptor.js';
 import { bindClient, bindFreePort } from './leg-port.js';
 import { kernelFlow } from './splice-entry.js';
 import type { FlowEnds } from '../splice/mapping.js';
 import { holdUdpPort } from './udp-port.js';
+import { bypassPrefixes, kernelRow } from './kernel-policy.js';
 import { Splicer } from './splicer.js';
 import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
 import type {
@@ -88,63 +80,9 @@ const ORIGINS: Readonly<Record<number, TakenInfo['via']>> = {
   [TpotOrigin.STRIPPED]: 'reply-stripped',
 };
 
-function maskOf(prefix: Prefix): Uint8Array {
-  const bits = prefix.length + (prefix.address.family === 4 ? 96 : 0);
-  return Uint8Array.from(
-    { length: 16 },
-    (_, index) => 0xff & (0xff00 >> Math.min(8, Math.max(0, bits - 8 * index))),
-  );
-}
-
-function maskedPrefix(prefix: Prefix | undefined): { value: Uint8Array; mask: Uint8Array } {
-  if (prefix === undefined) return { value: NO_ADDRESS, mask: NO_ADDRESS };
-  const mask = maskOf(prefix);
-  return { value: toMapped(prefix.address).map((byte, index) => byte & (mask[index] ?? 0)), mask };
-}
-
 /** Of an instant on CLOCK_MONOTONIC, which is that of bpf_ktime_get_ns. */
 function secondsUntil(instant: bigint): number {
   return Number((instant - process.hrtime.bigint()) / 1_000_000_000n);
-}
-
-/** A row as the kernel evaluates it: masks over mapped addresses, and the family they are of. */
-export function kernelRow(row: PolicyRow): TpotPolicyRow {
-  const source = maskedPrefix(row.source);
-  const destination = maskedPrefix(row.destination);
-  return {
-    source: source.value,
-    sourceMask: source.mask,
-    destination: destination.value,
-    destinationMask: destination.mask,
-    portFrom: row.portFrom,
-    portTo: row.portTo,
-    take: row.take ? 1 : 0,
-    family: (row.source ?? row.destination)?.address.family ?? 0,
-    unused: 0,
-  };
-}
-
-/** TPOT_BYPASS_RANGES: as many ranges of ports as the table holds for a prefix. */
-const BYPASS_RANGES = 8;
-
-/** Bypass lists as the kernel looks them up. */
-export function bypassPrefixes(entries: readonly BypassEntry[]): BypassPrefix[] {
-  return compileBypass(entries).map(({ side, prefix, ports }) => {
-    const { bytes, length } = mappedPrefix(prefix);
-    const ranges = Buffer.alloc(4 * BYPASS_RANGES);
-    for (let index = 0; index < BYPASS_RANGES; index++) {
-      const { from, to } = ports[index] ?? { from: 1, to: 0 };
-      ranges.writeUInt16LE(from, 4 * index);
-      ranges.writeUInt16LE(to, 4 * index + 2);
-    }
-    return {
-      family: prefix.address.family,
-      source: side === 'source',
-      address: bytes,
-      length,
-      ports: ranges,
-    };
-  });
 }
 
 /** A listening descriptor on the loopback address that may own connections to any destination. */
@@ -267,14 +205,19 @@ export class EbpfDataPath implements DataPath {
     }
   }
 
+  setCapabilities(bits: number): void {
+    this.#programs.configure({ capabilities: CAPABILITY.trace | bits });
+  }
+
   legInfo(socket: Socket): LegInfo {
     const fd = descriptorOf(socket);
     const noted = fd === undefined ? undefined : this.#sockets.get(fd);
     if (noted === undefined) return { nextHop: undefined, reason: 'plain-no-request' };
     const pinned = noted.nextHop.some((byte) => byte !== 0);
     const nextHop = pinned ? fromMapped(noted.nextHop) : undefined;
-    if (pinned && noted.udp !== 0) return { nextHop, reason: 'tunnelled-udp' };
-    return { nextHop, reason: LEG_REASONS[noted.legReason] ?? 'plain-no-reply' };
+    const capabilities = noted.replyCapabilities & noted.requestCapabilities;
+    if (pinned && noted.udp !== 0) return { nextHop, reason: 'tunnelled-udp', capabilities };
+    return { nextHop, reason: LEG_REASONS[noted.legReason] ?? 'plain-no-reply', capabilities };
   }
 
   splice(
@@ -413,7 +356,7 @@ export class EbpfDataPath implements DataPath {
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
       maxTunnels: tableSizes(maxSplices)[maps.tpotTunnels.name] ?? maps.tpotTunnels.maxEntries,
       udpPort: this.#udpPort,
-      capabilities: CAPABILITY.trace,
+      capabilities: CAPABILITY.trace | (this.#options.capabilities ?? 0),
     });
     this.reconfigure(this.#options);
   }

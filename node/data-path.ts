@@ -28,6 +28,8 @@ export interface DataPathSettings {
 }
 
 export interface DataPathOptions extends DataPathSettings {
+  /** Bits that replies may accept, beside `trace`; absent: none. */
+  readonly capabilities?: number;
   readonly name: string;
   /** Announced in replies and the end of the tunnels towards this node. At least one of the two. */
   readonly addresses: Partial<Record<Family, IpAddress>>;
@@ -46,6 +48,7 @@ export interface TakenInfo {
   readonly via: 'tunnel' | 'edge' | 'reply-stripped';
   /** How many more nodes may take the connection, as the request said; undefined when there was no request. */
   readonly hops: number | undefined;
+  /** Of those the request offered, what this node's reply accepted. */
   readonly capabilities: number;
   /** Its tunnel is in UDP. */
   readonly udp?: boolean;
@@ -57,6 +60,8 @@ export interface LegInfo {
   readonly nextHop: IpAddress | undefined;
   /** Stable reason code, e.g. `tunnelled`, `tunnelled-udp`, `plain-no-reply`, `plain-no-request`, `plain-black-hole`. */
   readonly reason: string;
+  /** What the reply accepted of the request's capabilities; absent: nothing. */
+  readonly capabilities?: number;
 }
 
 export interface LegOptions {
@@ -121,6 +126,8 @@ export interface DataPath {
   start(events: DataPathEvents): Promise<void>;
   /** Stops taking SYNs; existing connections go on. */
   drain(): void;
+  /** Replaces the bits that replies may accept; what has been accepted stays so. */
+  setCapabilities(bits: number): void;
   /** Opens the next leg. The socket is connecting; it emits `connect`, or `error` like any net.Socket. */
   connect(options: LegOptions): Socket;
   /** What became of a leg opened by {@link connect}; call after its `connect` event. */

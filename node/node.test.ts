@@ -40,6 +40,7 @@ const CONFIG: NodeConfig = {
   maxConnections: 100,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,
+  transforms: { bits: 0, storeBytes: 1024, connections: 1 },
   headersTimeoutMs: 60_000,
   idleTimeoutMs: 600_000,
   drainTimeoutMs: 60_000,

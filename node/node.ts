@@ -39,6 +39,7 @@ import {
 } from './connections.js';
 import type { DataPath, DataPathOptions, DataPathSettings, TakenInfo } from './data-path.js';
 import { reset } from './relay.js';
+import { Transforms, type TransformReport } from './transforms.js';
 import { runSession, type HttpServer } from './session.js';
 
 export type NodeState = 'starting' | 'running' | 'draining' | 'stopped';
@@ -67,6 +68,7 @@ export interface NodeStats {
   readonly connections: ConnectionTotals;
   readonly counters: Readonly<Record<string, number>>;
   readonly cache: Readonly<Record<string, unknown>>;
+  readonly transforms: TransformReport;
 }
 
 /** The HTTP side with what the node needs beyond single connections. */
@@ -111,6 +113,7 @@ export class TpotNode {
   readonly #startedAt: number;
   readonly #counters: Record<string, number> = {};
   #dataPath: DataPath | undefined;
+  readonly #transforms: Transforms;
   #room = 0;
   #roomTimer: NodeJS.Timeout | undefined;
   #state: NodeState = 'starting';
@@ -124,6 +127,7 @@ export class TpotNode {
     this.#ports = ports;
     this.#table = new ConnectionTable(ports.clock);
     this.#startedAt = ports.clock.monotonic();
+    this.#transforms = new Transforms(config.transforms, (bits) => this.#dataPath?.setCapabilities(bits));
     this.#impatient = new Promise((resolve) => {
       this.#hurry = () => resolve('timeout');
     });
@@ -164,6 +168,7 @@ export class TpotNode {
       interfaces,
       ...limits,
       udp,
+      capabilities: this.#transforms.bits,
       ...settingsOf(this.config),
       maxConnections: this.#room,
     });
@@ -240,6 +245,7 @@ export class TpotNode {
       connections: this.#totals(),
       counters: this.#allCounters(),
       cache: this.#ports.http.status(),
+      transforms: this.#transforms.report(),
     };
   }
 
@@ -290,7 +296,8 @@ export class TpotNode {
       const dataPath = this.#requireDataPath();
       const { hops, source } = this.config;
       const noDescriptors = (): void => this.#noDescriptors();
-      const ports = { dataPath, http: this.#ports.http, hops, source, noDescriptors };
+      const transforms = this.#transforms;
+      const ports = { dataPath, http: this.#ports.http, hops, source, noDescriptors, transforms };
       await runSession(connection, candidates, ports);
     } catch (error) {
       this.#count('session-failed');

@@ -10,6 +10,8 @@ import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
 import { relay, reset, type RelayOptions } from './relay.js';
 import { sniff, type SniffOutcome } from './sniff.js';
+import { untilConnected, withoutWrapping, type Transforms } from './transforms.js';
+import { TransformedLeg } from '../transcode/leg.js';
 
 type Taking = Exclude<Action, 'pass'>;
 
@@ -49,6 +51,8 @@ export interface SessionPorts {
   readonly noDescriptors: () => void;
   /** Hops for the request of the next leg when the connection came without a request. */
   readonly hops: number;
+  /** Undefined: nothing is transformed. */
+  readonly transforms?: Transforms | undefined;
   /** Whose address the next leg has. */
   readonly source: 'node' | 'client';
 }
@@ -82,15 +86,20 @@ function systemErrorOf(error: NodeJS.ErrnoException): string {
   return error instanceof SystemCallError ? error.errnoName : (error.code ?? '');
 }
 
-function openLeg(connection: Connection, { dataPath, hops, source, noDescriptors }: SessionPorts): Socket {
+function openLeg(
+  connection: Connection,
+  { dataPath, hops, source, noDescriptors, transforms }: SessionPorts,
+): Socket {
   const { client, destination, taken } = connection;
+  // A connection that is to leave for the kernel cannot be transformed.
+  const capabilities = connection.action === 'splice' ? 0 : (transforms?.bits ?? 0);
   const allowed = taken.hops === undefined ? hops : taken.hops - 1;
   let leg: Socket;
   try {
     leg = dataPath.connect({
       ...destination,
       hops: Math.max(0, allowed),
-      capabilities: 0,
+      capabilities,
       from: source === 'client' ? client : undefined,
     });
   } catch (error) {
@@ -108,17 +117,45 @@ function openLeg(connection: Connection, { dataPath, hops, source, noDescriptors
     connection.because(reason);
     if (reason === 'leg-no-descriptors') noDescriptors();
   });
-  return leg;
+  if (capabilities === 0 || transforms === undefined || leg.destroyed) return leg;
+  const wrapped = transforms.ofLeg(leg, capabilities, destination, () => dataPath.legInfo(leg));
+  wrapped.on('error', ignore);
+  return wrapped;
 }
+
+/**
+ * A leg that is connected, or failed: itself where it is transformed, and otherwise the socket it is made of.
+ */
+async function settle(leg: Socket, early: RelayOptions): Promise<[Socket, RelayOptions]> {
+  if (!(leg instanceof TransformedLeg)) return [leg, early];
+  await untilConnected(leg);
+  const plain = withoutWrapping(leg);
+  if (plain.early === undefined) return [plain.leg, early];
+  return [plain.leg, { ...early, fromB: Buffer.concat([early.fromB ?? Buffer.alloc(0), plain.early]) }];
+}
+
+async function relayOnly(connection: Connection, leg: Socket, early: RelayOptions = {}): Promise<void> {
+  const relaying = relay(connection.socket, ...(await settle(leg, early)));
+  // After the relay listens: whoever listens first sets the bytes flowing.
+  if (early.fromA === undefined) void watch(connection);
+  return relaying;
+}
+
+const isTransformed = (socket: Socket): boolean => socket instanceof TransformedLeg;
 
 /** Relays until the connection has left for the kernel, or to its end where it cannot. */
 async function relayThenSplice(
   connection: Connection,
-  leg: Socket,
-  early: RelayOptions,
+  opened: Socket,
+  read: RelayOptions,
   { dataPath }: SessionPorts,
 ): Promise<void> {
   const client = connection.socket;
+  const [leg, early] = await settle(opened, read);
+  if (isTransformed(client) || isTransformed(leg)) {
+    connection.because('relayed-transformed');
+    return relay(client, leg, early);
+  }
   const letGo = new AbortController();
   const leave = async (): Promise<void> => {
     await looked;
@@ -160,6 +197,8 @@ async function leaveHttp(
   conditions: SpliceConditions,
   { dataPath }: SessionPorts,
 ): Promise<SpliceOutcome> {
+  if (isTransformed(connection.socket) || isTransformed(leg))
+    return { spliced: false, reason: 'relayed-transformed' };
   const leaving = (): void => {
     connection.because('long-body');
     connection.spliced();
@@ -214,7 +253,7 @@ async function sniffThenRun(
   if (action === 'cache' && verdict === 'serve') return serve(connection, found, ports);
   connection.relaying();
   const read = { fromA: first, fromB: early };
-  if (action === 'relay') return relay(client, leg ?? open(), read);
+  if (action === 'relay') return relayOnly(connection, leg ?? open(), read);
   return relayThenSplice(connection, leg ?? open(), read, ports);
 }
 
@@ -246,15 +285,17 @@ export async function runSession(
     connection.state = 'closing';
     return endTrace(connection);
   }
+  const wrapped = ports.transforms?.ofClient(connection);
+  wrapped?.on('error', ignore);
+  if (wrapped !== undefined) connection.transformed(wrapped);
   const { action = 'pass', serverNames } = candidates[0] ?? {};
   if (action === 'cache' || serverNames !== undefined) {
     if (action !== 'pass') connection.action = action;
     return sniffThenRun(connection, candidates, ports);
   }
+  if (action === 'splice') connection.action = action;
   // Nobody waits for first bytes: where the server speaks first it is heard at once.
   const leg = openLeg(connection, ports);
   if (action === 'splice') return relayThenSplice(connection, leg, {}, ports);
-  const relaying = relay(connection.socket, leg);
-  void watch(connection);
-  return relaying;
+  return relayOnly(connection, leg);
 }

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ip, type Family } from '../core/address.js';
 import { TpotFlag } from '../bpf/generated/maps.js';
 import { defaultConfig } from '../bpf/programs.js';
-import { bypassPrefixes, kernelRow } from '../node/data-path-ebpf.js';
+import { bypassPrefixes, kernelRow } from '../node/kernel-policy.js';
 import { bypasses, type BypassEntry } from '../tpot/bypass.js';
 import { flattenRules } from '../tpot/policy.js';
 import { buildTcp } from '../wire/build.js';

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TpotFlag } from '../bpf/generated/maps.js';
 import { defaultConfig } from '../bpf/programs.js';
 import { parsePrefix, type Family } from '../core/address.js';
-import { kernelRow } from '../node/data-path-ebpf.js';
+import { kernelRow } from '../node/kernel-policy.js';
 import { isAuthentic, keyHalves, signed, type Key } from '../tpot/key.js';
 import { decideSyn } from '../tpot/node.js';
 import { encodeOption, findOption, type ReplyOption, type RequestOption } from '../tpot/option.js';

@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ip, toMapped, type Family, type IpAddress, type Prefix } from '../core/address.js';
 import { TpotFlag } from '../bpf/generated/maps.js';
 import { defaultConfig, POLICY_ROWS } from '../bpf/programs.js';
-import { kernelRow } from '../node/data-path-ebpf.js';
+import { kernelRow } from '../node/kernel-policy.js';
 import type { NodeView } from '../tpot/node.js';
 import { encodeOption } from '../tpot/option.js';
 import { flattenRules, type PolicyRow } from '../tpot/policy.js';

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ip, parsePrefix, type Family } from '../core/address.js';
 import { TpotFlag } from '../bpf/generated/maps.js';
-import { kernelRow } from '../node/data-path-ebpf.js';
+import { kernelRow } from '../node/kernel-policy.js';
 import { clampedMss, rewriteMss } from '../tpot/mss.js';
 import type { NodeView } from '../tpot/node.js';
 import { findOption } from '../tpot/option.js';

@@ -107,6 +107,8 @@ export class LoopbackDataPath implements DataPath {
   taken: TakenInfo = { via: 'tunnel', hops: 3, capabilities: 0 };
   leg: LegInfo = { nextHop: undefined, reason: 'plain-no-reply' };
   closed = false;
+  /** What {@link setCapabilities} was told. */
+  readonly capabilities: number[] = [];
   /** What {@link setRoom} was told. */
   readonly rooms: number[] = [];
   readonly #origin: number;
@@ -133,6 +135,10 @@ export class LoopbackDataPath implements DataPath {
   connect(options: LegOptions): Socket {
     this.legs.push(options);
     return connect({ port: this.#origin, host: LOOPBACK, allowHalfOpen: true });
+  }
+
+  setCapabilities(bits: number): void {
+    this.capabilities.push(bits);
   }
 
   legInfo(): LegInfo {

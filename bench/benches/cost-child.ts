@@ -11,7 +11,7 @@ import { commandSync } from '../../host/exec.js';
 import { TpotFlag } from '../../bpf/generated/maps.js';
 import { ipv4Number, TpotPrograms } from '../../bpf/programs.js';
 import { testRun } from '../../bpf/test-run.js';
-import { kernelRow } from '../../node/data-path-ebpf.js';
+import { kernelRow } from '../../node/kernel-policy.js';
 import { flattenRules } from '../../tpot/policy.js';
 import { loadInstructions, PROGRAM_TYPE } from '../measure/live-frames.js';
 import { median } from '../measure/statistics.js';

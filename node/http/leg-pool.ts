@@ -7,6 +7,8 @@
 import { Agent, type ClientRequest, type ClientRequestArgs, type RequestOptions } from 'node:http';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { TransformedLeg } from '../../transcode/leg.js';
+import { untilConnected, withoutWrapping } from '../transforms.js';
 
 /** Where a request's leg comes from. */
 export interface LegSource {
@@ -57,6 +59,10 @@ export class LegPool extends Agent {
   ): Duplex | undefined {
     const leg = legOf(options).open();
     this.counts.opened++;
+    if (leg instanceof TransformedLeg && !leg.destroyed) {
+      void untilConnected(leg).then(() => hand(leg, callback));
+      return undefined;
+    }
     // One that has failed already emits nothing any more.
     if (leg.destroyed) callback(leg.errored ?? new Error('the leg is closed'), leg);
     return leg.destroyed ? undefined : leg;
@@ -100,4 +106,10 @@ export class LegPool extends Agent {
 
 function discard(this: Socket): void {
   this.destroy();
+}
+
+/** Only a connected leg is known to be transformed; any other is used without its wrapping. */
+function hand(leg: Socket, callback: (error: Error | null, leg: Duplex) => void): void {
+  const plain = withoutWrapping(leg).leg;
+  callback(plain.destroyed ? (plain.errored ?? new Error('the leg is closed')) : null, plain);
 }

@@ -1,0 +1,162 @@
+/** Which legs of a node are transformed, what they share, and what that has come to. */
+import type { Socket } from 'node:net';
+import { formatIp } from '../core/address.js';
+import { agreementOf, namesOf, TRANSFORM_BITS } from '../transcode/capabilities.js';
+import { ChunkStore } from '../transcode/chunk-store.js';
+import { Dictionaries } from '../transcode/dictionaries.js';
+import { TransformedLeg, type LegOptions } from '../transcode/leg.js';
+import { addStats, emptyStats, type TransformStats } from '../transcode/stats.js';
+import { formatEndpoint, type Connection, type Endpoint } from './connections.js';
+import type { LegInfo } from './data-path.js';
+import type { TransformSettings } from './transform-settings.js';
+
+/** What `stats` shows of the legs to or from one node. */
+export interface PairStats extends TransformStats {
+  readonly node: string;
+  readonly direction: 'from' | 'to';
+  readonly transforms: readonly string[];
+  readonly connections: number;
+  readonly open: number;
+}
+
+export interface TransformReport {
+  readonly transforms: readonly string[];
+  readonly open: number;
+  readonly pairs: readonly PairStats[];
+  readonly store: { readonly bytes: number; readonly chunks: number; readonly dictionaryBytes: number };
+}
+
+/** Nodes whose sums are kept apart; those of others are added up under `others`. */
+const MOST_PAIRS = 256;
+const PEER_STORES = 64;
+const DICTIONARY_BYTES = 4 * 1024 * 1024;
+
+class Pair {
+  readonly ended = emptyStats();
+  readonly live = new Set<TransformedLeg>();
+  connections = 0;
+  bits = 0;
+
+  sums(): TransformStats {
+    const sums = { ...this.ended };
+    for (const { stats } of this.live) addStats(sums, stats);
+    return sums;
+  }
+}
+
+export class Transforms {
+  readonly #settings: TransformSettings;
+  readonly #shared: LegOptions['shared'];
+  readonly #pairs = new Map<string, Pair>();
+  readonly #changed: (bits: number) => void;
+  #open = 0;
+
+  /** `changed` gets the bits that new connections may use, whenever the limit is reached or left. */
+  constructor(settings: TransformSettings, changed: (bits: number) => void) {
+    this.#settings = settings;
+    this.#changed = changed;
+    this.#shared = {
+      store: new ChunkStore({ bytes: settings.storeBytes, peers: PEER_STORES }),
+      dictionaries: new Dictionaries(DICTIONARY_BYTES),
+    };
+  }
+
+  /** For requests, and for the kernel's replies: none at the limit. */
+  get bits(): number {
+    return this.#open >= this.#settings.connections ? 0 : this.#settings.bits;
+  }
+
+  /** The client's side of a taken connection; `undefined` where its request and our reply agreed on nothing. */
+  ofClient({ socket, taken, client, destination }: Connection): TransformedLeg | undefined {
+    // An IPv6 reply has no room for capabilities, so nothing has been agreed (docs/protocol.md).
+    if (taken.via === 'edge' || destination.address.family === 6) return undefined;
+    const bits = taken.capabilities & TRANSFORM_BITS;
+    const agreement = agreementOf(bits);
+    if (agreement === undefined) return undefined;
+    const certain = taken.via === 'tunnel';
+    const subject = `to ${formatEndpoint(destination)}`;
+    const leg: TransformedLeg = new TransformedLeg(socket, () => {
+      return { agreement, shared: this.#shared, certain, subject };
+    });
+    this.#enter(`from ${formatIp(client.address)}`, bits, leg);
+    return leg;
+  }
+
+  /** A next leg whose request carried `offered`; it is connecting. `info` is asked once it is connected. */
+  ofLeg(raw: Socket, offered: number, destination: Endpoint, info: () => LegInfo): TransformedLeg {
+    const leg: TransformedLeg = new TransformedLeg(raw, () => {
+      const { nextHop, capabilities = 0 } = info();
+      const bits = capabilities & offered & TRANSFORM_BITS;
+      const agreement = nextHop === undefined ? undefined : agreementOf(bits);
+      if (agreement === undefined || nextHop === undefined) return undefined;
+      this.#enter(`to ${formatIp(nextHop)}`, bits, leg);
+      return {
+        agreement,
+        shared: this.#shared,
+        certain: true,
+        subject: `from ${formatEndpoint(destination)}`,
+      };
+    });
+    return leg;
+  }
+
+  report(): TransformReport {
+    const { store, dictionaries } = this.#shared;
+    return {
+      transforms: namesOf(this.#settings.bits),
+      open: this.#open,
+      pairs: Array.from(this.#pairs, ([name, pair]) => ({
+        node: name.slice(name.indexOf(' ') + 1),
+        direction: name.startsWith('from ') ? ('from' as const) : ('to' as const),
+        transforms: namesOf(pair.bits),
+        connections: pair.connections,
+        open: pair.live.size,
+        ...pair.sums(),
+      })),
+      store: { bytes: store.bytes, chunks: store.size, dictionaryBytes: dictionaries.bytes },
+    };
+  }
+
+  #enter(name: string, bits: number, leg: TransformedLeg): void {
+    const pair = this.#pair(name);
+    pair.connections++;
+    pair.bits |= bits;
+    pair.live.add(leg);
+    this.#count(1);
+    leg.once('close', () => {
+      pair.live.delete(leg);
+      addStats(pair.ended, leg.stats);
+      this.#count(-1);
+    });
+  }
+
+  #pair(name: string): Pair {
+    const known = this.#pairs.get(name);
+    if (known !== undefined) return known;
+    const place = this.#pairs.size < MOST_PAIRS ? name : `${name.slice(0, name.indexOf(' '))} others`;
+    const pair = this.#pairs.get(place) ?? new Pair();
+    this.#pairs.set(place, pair);
+    return pair;
+  }
+
+  #count(by: number): void {
+    const before = this.bits;
+    this.#open += by;
+    if (this.bits !== before) this.#changed(this.bits);
+  }
+}
+
+/** A leg that nothing is done to goes on as the socket it is made of; `early`: what has been read meanwhile. */
+export function withoutWrapping(leg: Socket): { readonly leg: Socket; readonly early: Buffer | undefined } {
+  const raw = leg instanceof TransformedLeg ? leg.unwrap() : undefined;
+  return raw === undefined ? { leg, early: undefined } : { leg: raw.socket, early: raw.read };
+}
+
+/** Resolves when the leg is connected, or gone. */
+export function untilConnected(leg: Socket): Promise<void> {
+  if (!leg.connecting || leg.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    leg.once('connect', resolve);
+    leg.once('close', resolve);
+  });
+}

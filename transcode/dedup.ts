@@ -1,0 +1,219 @@
+/**
+ * Deduplication: what both nodes have seen crosses as a reference. The list in a `chunks` frame:
+ *
+ * ```
+ * entry = word (4) body       word: | reference 1 bit | keep 1 bit | length 30 bits |
+ * body  = chunk id (16)       of a reference
+ *       | bytes (length)      of a literal; with `keep`, both sides put it into their stores
+ * ```
+ *
+ * References are numbered in the order they are sent. Their sender holds the bytes until the receiver says that it has
+ * resolved them (`resolved`); what the receiver does not have, it asks for (`missing`) and gets (`fill`). What came
+ * after it waits its turn, and its sender goes on for at most {@link WINDOW} bytes meanwhile.
+ */
+import { CHUNK_ID_LENGTH, chunkId, type ChunkId, type ChunkStore, type KnownChunks } from './chunk-store.js';
+import { cutPoint, MAX_CHUNK, MIN_CHUNK } from './chunker.js';
+import { FrameError, MAX_PLAIN } from './frame.js';
+
+const REFERENCE = 0x8000_0000;
+const KEEP = 0x4000_0000;
+const LENGTH = 0x3fff_ffff;
+/** Plain bytes that may be under way after a reference that is not known to be resolved. */
+export const WINDOW = 8 * 1024 * 1024;
+
+export interface Chunks {
+  /** Parts of the payload of a `chunks` frame, not compressed. */
+  readonly list: Buffer[];
+  /** The plain bytes it stands for. */
+  readonly plain: Buffer;
+  readonly referenced: number;
+}
+
+function word(flags: number, length: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32BE(flags + length);
+  return bytes;
+}
+
+/** Cuts a direction into chunks and finds those that the other side has. */
+export class ChunkSender {
+  readonly #store: ChunkStore;
+  readonly #known: KnownChunks;
+  #pending: Buffer = Buffer.alloc(0);
+  /** Bytes of references not yet resolved, by number. */
+  readonly #held = new Map<number, { readonly bytes: Buffer; readonly at: number }>();
+  #next = 0;
+  #resolved = 0;
+  /** Plain bytes sent so far. */
+  #sent = 0;
+
+  constructor(store: ChunkStore, known: KnownChunks) {
+    this.#store = store;
+    this.#known = known;
+  }
+
+  /** Bytes that wait for the end of their chunk. */
+  get pending(): number {
+    return this.#pending.length;
+  }
+
+  /** Whether so much is under way behind an unresolved reference that nothing should follow. */
+  get full(): boolean {
+    const oldest = this.#held.get(this.#resolved);
+    return oldest !== undefined && this.#sent - oldest.at > WINDOW;
+  }
+
+  /** What can be sent with these bytes; the rest is held until more comes or {@link flush}. */
+  *push(bytes: Buffer): Generator<Chunks, void, undefined> {
+    this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
+    yield* this.#cut(false);
+  }
+
+  /** All that is held. */
+  *flush(): Generator<Chunks, void, undefined> {
+    yield* this.#cut(true);
+  }
+
+  /** Whether references are open that the other side may still ask for. */
+  get open(): boolean {
+    return this.#held.size > 0;
+  }
+
+  /** The bytes of a reference that could not be resolved; throws {@link FrameError} for one that is not open. */
+  missing(number: number): Buffer {
+    const held = this.#held.get(number);
+    if (held === undefined) throw new FrameError(`reference ${number} is missed, which is not open`);
+    return held.bytes;
+  }
+
+  resolved(upTo: number): void {
+    const many = (upTo - this.#resolved) >>> 0;
+    if (many > this.#held.size) throw new FrameError(`${upTo} references resolved, of ${this.#next}`);
+    for (let count = 0; count < many; count++) {
+      this.#held.delete(this.#resolved);
+      this.#resolved = (this.#resolved + 1) >>> 0;
+    }
+  }
+
+  *#cut(whole: boolean): Generator<Chunks, void, undefined> {
+    const pending = this.#pending;
+    let from = 0;
+    while (from < pending.length) {
+      const start = from;
+      const list: Buffer[] = [];
+      let referenced = 0;
+      for (;;) {
+        const length = cutPoint(pending, from, pending.length);
+        if (length === 0 || from + length - start > MAX_PLAIN) break;
+        referenced += this.#chunk(pending.subarray(from, from + length), list);
+        from += length;
+      }
+      if (from === start) {
+        if (!whole) break;
+        from = pending.length; // less than a chunk: at most MAX_CHUNK bytes
+        list.push(word(0, from - start), pending.subarray(start, from));
+        this.#sent += from - start;
+      }
+      yield { list, plain: pending.subarray(start, from), referenced };
+    }
+    // A copy, so that a few bytes do not keep the read they came in.
+    this.#pending = from === pending.length ? Buffer.alloc(0) : Buffer.from(pending.subarray(from));
+  }
+
+  /** Bytes that went as a reference. */
+  #chunk(bytes: Buffer, list: Buffer[]): number {
+    const id = chunkId(bytes);
+    const known = this.#known.meet(id);
+    this.#sent += bytes.length;
+    if (!known) {
+      this.#store.put(id, bytes);
+      list.push(word(KEEP, bytes.length), bytes);
+      return 0;
+    }
+    this.#held.set(this.#next, { bytes, at: this.#sent });
+    this.#next = (this.#next + 1) >>> 0;
+    list.push(word(REFERENCE, bytes.length), Buffer.from(id, 'latin1'));
+    return bytes.length;
+  }
+}
+
+/** A place in the received stream whose bytes have been asked for. */
+interface Gap {
+  readonly number: number;
+  readonly id: ChunkId;
+  readonly length: number;
+}
+
+export interface Received {
+  /** Bytes, or the number of a gap, in order. */
+  readonly parts: (Buffer | Gap)[];
+  /** Numbers to ask for. */
+  readonly missing: number[];
+}
+
+/** Reads lists of chunks; {@link ChunkSender} at the other end wrote them. */
+export class ChunkReceiver {
+  readonly #store: ChunkStore;
+  readonly #known: KnownChunks;
+  #next = 0;
+
+  constructor(store: ChunkStore, known: KnownChunks) {
+    this.#store = store;
+    this.#known = known;
+  }
+
+  /** How many references have been met. */
+  get references(): number {
+    return this.#next;
+  }
+
+  read(list: Buffer): Received {
+    const received: Received = { parts: [], missing: [] };
+    let total = 0;
+    for (let at = 0; at < list.length;) {
+      if (list.length - at < 4) throw new FrameError('a list of chunks is cut');
+      const head = list.readUInt32BE(at);
+      const length = head & LENGTH;
+      const reference = head >= REFERENCE;
+      const end = at + 4 + (reference ? CHUNK_ID_LENGTH : length);
+      total += length;
+      if (end > list.length || total > MAX_PLAIN) throw new FrameError('a chunk does not fit');
+      this.#entry(list.subarray(at + 4, end), { reference, keep: (head & KEEP) !== 0, length }, received);
+      at = end;
+    }
+    return received;
+  }
+
+  /** Takes in what fills a gap; throws when it is not what the reference stands for. */
+  fill(gap: Gap, bytes: Buffer): void {
+    if (bytes.length !== gap.length || chunkId(bytes) !== gap.id)
+      throw new FrameError('a chunk is filled wrongly');
+    this.#store.put(gap.id, bytes);
+  }
+
+  #entry(body: Buffer, entry: { reference: boolean; keep: boolean; length: number }, to: Received): void {
+    if (!entry.reference) {
+      if (entry.keep) this.#keep(body);
+      to.parts.push(body);
+      return;
+    }
+    const id = body.toString('latin1');
+    const number = this.#next;
+    this.#next = (number + 1) >>> 0;
+    const stored = this.#store.get(id);
+    if (stored !== undefined && stored.length === entry.length) {
+      to.parts.push(stored);
+      return;
+    }
+    to.missing.push(number);
+    to.parts.push({ number, id, length: entry.length });
+  }
+
+  #keep(bytes: Buffer): void {
+    if (bytes.length > MAX_CHUNK || bytes.length < MIN_CHUNK)
+      throw new FrameError('a chunk of no legal length');
+    const id = chunkId(bytes);
+    this.#store.put(id, bytes);
+    this.#known.meet(id);
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * What crosses a leg between two nodes that have agreed to transform it. Each direction describes itself:
+ *
+ * ```
+ * direction = hello frame* end          all numbers big-endian
+ *
+ * hello (28)  | magic 00 "TPOTX" (6) | version 1 (1) | reserved 0 (1) | store id (8) | dictionary id (8) | CRC (4) |
+ * frame       | kind 4 bits, form 4 bits | length (3) | CRC (4) | payload (length) |
+ * ```
+ *
+ * The CRC (CRC-32 of ISO 3309, as in RFC 1952) of a frame is that of the *plain* bytes it stands for, so that an error in a
+ * transform is found as surely as one on the way; that of a hello or a control frame is of its own bytes.
+ *
+ * Why a hello: the reply in the SYN-ACK says what was agreed, but whoever sent the reply cannot know whether it arrived
+ * when no segment of the connection has come by tunnel. A direction that does not begin with a hello is plain.
+ */
+import { crc32 } from 'node:zlib';
+import { TpotError } from '../core/errors.js';
+
+/** What a frame is. */
+export const KIND = {
+  /** Plain bytes. */
+  data: 1,
+  /** A list of chunks and references (dedup.ts). */
+  chunks: 2,
+  /** Against the stream: the number of a reference that its receiver could not resolve (4). */
+  missing: 3,
+  /** The answer: that number (4), then the bytes. */
+  fill: 4,
+  /** Against the stream: how many references have been resolved so far, modulo 2^32 (4). */
+  resolved: 5,
+  /** The direction's FIN: how many plain bytes it has carried (8). */
+  end: 6,
+} as const;
+
+/** How the payload of `data` and `chunks` is written. */
+export const FORM = {
+  plain: 0,
+  /** The next block of this direction's compressor. */
+  packed: 1,
+  /** The first block of a compressor that knows nothing. */
+  anew: 2,
+  /** The first block of one that knows the dictionary named by the receiver's hello. */
+  withDictionary: 3,
+} as const;
+
+export type Kind = (typeof KIND)[keyof typeof KIND];
+export type Form = (typeof FORM)[keyof typeof FORM];
+
+export interface Hello {
+  /** Names what the sender's chunk store holds; another one after it was lost. 8 bytes. */
+  readonly storeId: Buffer;
+  /** The dictionary that the sender of the hello has for what it will receive; all zero: none. 8 bytes. */
+  readonly dictionaryId: Buffer;
+}
+
+export interface Frame {
+  readonly kind: Kind;
+  readonly form: Form;
+  readonly crc: number;
+  /** A view of what was fed in; copy what is kept. */
+  readonly payload: Buffer;
+}
+
+const MAGIC = Buffer.from('\0TPOTX', 'latin1');
+const VERSION = 1;
+export const HELLO_LENGTH = 28;
+export const FRAME_HEADER_LENGTH = 8;
+export const ID_LENGTH = 8;
+/** Plain bytes that one frame stands for, at most. */
+export const MAX_PLAIN = 64 * 1024;
+/** A payload may be a little larger than the bytes it stands for. */
+export const MAX_PAYLOAD = 2 * MAX_PLAIN;
+
+/** The peer sent what no peer of this version sends; the connection cannot go on. */
+export class FrameError extends TpotError {
+  override readonly name = 'FrameError';
+
+  constructor(what: string) {
+    super('transform-broken', `the other node's transformed stream is broken: ${what}`, {
+      hint: 'Both connections were reset. If it happens again, switch the transforms off on one of the two nodes.',
+    });
+  }
+}
+
+export function encodeHello({ storeId, dictionaryId }: Hello): Buffer {
+  const hello = Buffer.alloc(HELLO_LENGTH);
+  MAGIC.copy(hello, 0);
+  hello.writeUInt8(VERSION, MAGIC.length);
+  storeId.copy(hello, 8);
+  dictionaryId.copy(hello, 16);
+  hello.writeUInt32BE(crc32(hello.subarray(0, HELLO_LENGTH - 4)), HELLO_LENGTH - 4);
+  return hello;
+}
+
+/**
+ * Whether a direction begins with a hello. `undefined`: the bytes so far could be the beginning of one.
+ * A hello of another version or with a wrong CRC is none: the direction is plain.
+ */
+export function readHello(bytes: Buffer): Hello | 'plain' | undefined {
+  const known = Math.min(bytes.length, MAGIC.length);
+  if (!bytes.subarray(0, known).equals(MAGIC.subarray(0, known))) return 'plain';
+  if (bytes.length < HELLO_LENGTH) return undefined;
+  const crc = crc32(bytes.subarray(0, HELLO_LENGTH - 4));
+  if (bytes.readUInt8(MAGIC.length) !== VERSION || bytes.readUInt32BE(HELLO_LENGTH - 4) !== crc)
+    return 'plain';
+  return { storeId: Buffer.from(bytes.subarray(8, 16)), dictionaryId: Buffer.from(bytes.subarray(16, 24)) };
+}
+
+/** The header of a frame; the payload follows it as it is. */
+export function frameHeader(kind: Kind, form: Form, length: number, crc: number): Buffer {
+  const header = Buffer.allocUnsafe(FRAME_HEADER_LENGTH);
+  header.writeUInt32BE(((kind * 16 + form) << 24) + length, 0);
+  header.writeUInt32BE(crc, 4);
+  return header;
+}
+
+/** A frame whose CRC is of its own payload. */
+export function controlFrame(kind: Kind, payload: Buffer): Buffer {
+  return Buffer.concat([frameHeader(kind, FORM.plain, payload.length, crc32(payload)), payload]);
+}
+
+/** Cuts a byte stream into frames; holds at most one incomplete frame. */
+export class FrameReader {
+  #held: Buffer[] = [];
+  #size = 0;
+  #wanted = FRAME_HEADER_LENGTH;
+
+  /** Whether the stream stopped between two frames. */
+  get between(): boolean {
+    return this.#size === 0;
+  }
+
+  /** The frames that are complete with these bytes; throws {@link FrameError} for a header no peer sends. */
+  *read(bytes: Buffer): Generator<Frame, void, undefined> {
+    this.#held.push(bytes);
+    this.#size += bytes.length;
+    if (this.#size < this.#wanted) return;
+    let rest = this.#held.length === 1 ? bytes : Buffer.concat(this.#held, this.#size);
+    for (;;) {
+      if (rest.length < FRAME_HEADER_LENGTH) break;
+      const { kind, form, length } = parseHeader(rest.readUInt32BE(0));
+      this.#wanted = FRAME_HEADER_LENGTH + length;
+      if (rest.length < this.#wanted) break;
+      yield {
+        kind,
+        form,
+        crc: rest.readUInt32BE(4),
+        payload: rest.subarray(FRAME_HEADER_LENGTH, this.#wanted),
+      };
+      rest = rest.subarray(this.#wanted);
+      this.#wanted = FRAME_HEADER_LENGTH;
+    }
+    this.#held = rest.length === 0 ? [] : [rest];
+    this.#size = rest.length;
+  }
+}
+
+function parseHeader(word: number): { kind: Kind; form: Form; length: number } {
+  const kind = word >>> 28;
+  const form = (word >>> 24) & 15;
+  const length = word & 0xffffff;
+  if (kind === 0 || kind > KIND.end) throw new FrameError(`unknown kind of frame ${kind}`);
+  if (form > (kind <= KIND.chunks ? FORM.withDictionary : FORM.plain))
+    throw new FrameError(`unknown form ${form}`);
+  if (length > MAX_PAYLOAD) throw new FrameError(`a frame of ${length} bytes, more than ${MAX_PAYLOAD}`);
+  return { kind: kind as Kind, form: form as Form, length };
+}

@@ -1,0 +1,322 @@
+/**
+ * A transformed leg: a socket of plain bytes over a TCP connection between two nodes.
+ *
+ * ```
+ *  write ─▶ Outbound ─▶ hello, frames ─▶ raw socket ─▶ …
+ *  read  ◀─ Inbound  ◀─ hello, frames ◀─ raw socket ◀─ …
+ * ```
+ *
+ * Whether the other node agrees is known once the connection stands. Where it does not, the leg passes bytes as they are,
+ * and whoever holds it had better go on with the raw socket ({@link TransformedLeg.unwrap}).
+ *
+ * Both directions of the TCP connection stay open until both have ended, because each carries answers for the other. A
+ * broken stream destroys the leg with the error, and TCP says RST: what has been delivered by then is right.
+ */
+import { Socket } from 'node:net';
+import type { Agreement } from './capabilities.js';
+import { Beginning, NO_DICTIONARY } from './dictionaries.js';
+import { KIND, type Hello } from './frame.js';
+import { Inbound } from './inbound.js';
+import { Outbound, type Shared } from './outbound.js';
+import { emptyStats, type TransformStats } from './stats.js';
+
+/** Bytes that may wait in each direction, as in a relay. */
+const HIGH_WATER = 128 * 1024;
+/** While the other node may ask for a chunk, so much is read ahead to find the question. */
+const MOST_AHEAD = 16 * 1024 * 1024;
+
+export interface LegOptions {
+  readonly agreement: Agreement;
+  readonly shared: Shared;
+  /**
+   * Whether the other node is known to expect frames: it is, unless we are the one that replied and no segment came by
+   * tunnel. Then our direction is as its direction turns out to be, or plain if we are the first to speak.
+   */
+  readonly certain: boolean;
+  /** What the stream is about (a destination, say): streams about the same begin alike. */
+  readonly subject: string;
+}
+
+export class TransformedLeg extends Socket {
+  readonly stats: TransformStats = emptyStats();
+  readonly #raw: Socket;
+  readonly #decide: () => LegOptions | undefined;
+  #options: LegOptions | undefined;
+  #outbound: Outbound | undefined;
+  #inbound: Inbound | undefined;
+  #sending: 'undecided' | 'framed' | 'plain' = 'undecided';
+  #settled = false;
+  /** Somebody reads. */
+  #wanted = false;
+  #unwrapped = false;
+  #clear: (() => void) | undefined;
+  #theirEnd = false;
+  #ourEnd: (() => void) | undefined;
+  #received: Beginning | undefined;
+  #sent: Beginning | undefined;
+
+  /**
+   * `raw` is paused or connecting, and belongs to the leg from here on. `decide` is called once when it is connected;
+   * `undefined`: nothing is transformed.
+   */
+  constructor(raw: Socket, decide: () => LegOptions | undefined) {
+    const limits = { readableHighWaterMark: HIGH_WATER, writableHighWaterMark: HIGH_WATER };
+    super({ allowHalfOpen: true, ...limits });
+    this.#raw = raw;
+    this.#decide = decide;
+    // Node has getters for them, its types have properties.
+    Object.defineProperty(this, 'bytesRead', { get: () => this.stats.plainReceived });
+    Object.defineProperty(this, 'bytesWritten', { get: () => this.stats.plainSent });
+    Object.defineProperty(this, '_writev', { value: undefined }); // a socket's own would look for its handle
+    raw.on('error', this.#onError).on('close', this.#onClose);
+    if (raw.destroyed) process.nextTick(this.#onClose);
+    else if (!raw.connecting) this.#settle();
+    else {
+      this.#connecting(true);
+      raw.once('connect', this.#onConnect);
+    }
+  }
+
+  /** Whether both nodes transform this leg; known once it is connected. */
+  get transformed(): boolean {
+    return this.#options !== undefined;
+  }
+
+  /**
+   * The raw socket of a connected leg on which nothing is transformed and nothing has been written, paused, and what has
+   * been read from it and not from the leg; `undefined` for any other.
+   */
+  unwrap(): { readonly socket: Socket; readonly read: Buffer | undefined } | undefined {
+    if (!this.#settled || this.transformed || this.#unwrapped || this.destroyed || this.stats.plainSent > 0) {
+      return undefined;
+    }
+    const raw = this.#raw;
+    this.#unwrapped = true;
+    this.pause();
+    raw.pause();
+    raw
+      .off('data', this.#onPlain)
+      .off('end', this.#onPlainEnd)
+      .off('drain', this.#onDrain)
+      .off('error', this.#onError)
+      .off('close', this.#onClose);
+    const read = (this.read() as Buffer | null) ?? undefined;
+    this.destroy();
+    return { socket: raw, read };
+  }
+
+  /** As `net.Socket`: RST instead of FIN. */
+  override resetAndDestroy(): this {
+    if (this.#raw.connecting) this.#raw.destroy();
+    else this.#raw.resetAndDestroy();
+    return this.destroy();
+  }
+
+  override setNoDelay(on?: boolean): this {
+    this.#raw.setNoDelay(on);
+    return this;
+  }
+
+  override setKeepAlive(on?: boolean, delay?: number): this {
+    this.#raw.setKeepAlive(on, delay);
+    return this;
+  }
+
+  override _read(): void {
+    this.#wanted = true;
+    if (this.#settled) this.#raw.resume();
+  }
+
+  override _write(chunk: Buffer | string, encoding: BufferEncoding, done: () => void): void {
+    if (this.connecting) {
+      this.once('connect', () => this._write(chunk, encoding, done));
+      return;
+    }
+    const plain = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk; // sockets leave strings as they are
+    if (this.#sending === 'undecided') this.#sending = 'plain';
+    if (this.#sending === 'plain') {
+      this.stats.plainSent += plain.length;
+      this.stats.wireSent += plain.length;
+      this.#raw.write(plain);
+    } else {
+      this.#sent?.add(plain);
+      this.#outbound?.write(plain);
+    }
+    this.#whenClear(done);
+  }
+
+  override _final(done: () => void): void {
+    if (this.connecting) {
+      this.once('connect', () => this._final(done));
+      return;
+    }
+    this.#ourEnd = done;
+    if (this.#sending === 'undecided') this.#sending = 'plain';
+    if (this.#sending === 'framed') {
+      this.#sent?.end();
+      this.#outbound?.end();
+    }
+    this.#maybeFinish();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#connecting(false);
+    this.#outbound?.close();
+    this.#inbound?.close();
+    this.#clear = undefined;
+    const raw = this.#raw;
+    if (!this.#unwrapped && !raw.destroyed) {
+      if (error !== null && !raw.writableEnded && !raw.connecting) raw.resetAndDestroy();
+      else raw.destroy();
+    }
+    done(error);
+    process.nextTick(() => this.emit('close', error !== null)); // which sockets do themselves
+  }
+
+  readonly #onError = (error: Error): void => void this.destroy(error);
+  readonly #onClose = (): void => {
+    // What has arrived and is not read yet is still to be read; its end destroys the leg.
+    if (this.#theirEnd && this.writableFinished) return;
+    if (!this.destroyed) this.destroy();
+  };
+  readonly #onConnect = (): void => {
+    this.#connecting(false);
+    this.#settle();
+    this.emit('connect');
+    this.emit('ready');
+  };
+  readonly #onDrain = (): void => this.#unblock();
+  readonly #onPlain = (bytes: Buffer): void => {
+    this.stats.wireReceived += bytes.length;
+    this.stats.plainReceived += bytes.length;
+    if (!this.push(bytes)) this.#raw.pause();
+  };
+  readonly #onPlainEnd = (): void => this.#endOfTheirs();
+
+  /** Node writes it too; only its types say that nobody does. */
+  #connecting(on: boolean): void {
+    (this as { connecting: boolean }).connecting = on;
+  }
+
+  #settle(): void {
+    this.#settled = true;
+    const options = this.#decide();
+    const raw = this.#raw;
+    raw.on('drain', this.#onDrain);
+    if (options === undefined) {
+      this.#sending = 'plain';
+      raw.on('data', this.#onPlain).on('end', this.#onPlainEnd);
+      if (this.#wanted) raw.resume();
+      else raw.pause();
+      return;
+    }
+    this.#options = options;
+    this.#prepare(options);
+    raw.setNoDelay(true);
+    raw.on('data', (bytes: Buffer) => this.#guard(() => this.#inbound?.receive(bytes)));
+    raw.on('end', () => this.#guard(() => this.#inbound?.receiveEnd()));
+    raw.resume();
+  }
+
+  #prepare({ agreement, shared, subject, certain }: LegOptions): void {
+    const { dictionaries } = shared;
+    const dictionary = agreement.codec === undefined ? undefined : dictionaries.latest(subject);
+    this.#received = new Beginning((content) => dictionaries.learn(subject, content));
+    this.#sent = new Beginning((content) => dictionaries.remember(content));
+    const outbound = new Outbound(agreement, shared, this.#sender(), this.stats);
+    this.#outbound = outbound;
+    this.#inbound = new Inbound(agreement, shared, dictionary?.content, this.#receiver(outbound), this.stats);
+    if (certain) this.#beginFramed(outbound, shared, dictionary?.id);
+  }
+
+  #sender(): ConstructorParameters<typeof Outbound>[2] {
+    return {
+      send: (...bytes) => this.#send(bytes),
+      backedUp: () => this.#raw.writableLength > 0,
+    };
+  }
+
+  /** Together: a header alone in a segment would cost one. */
+  #send(bytes: readonly Buffer[]): void {
+    this.#raw.cork();
+    for (const part of bytes) this.#raw.write(part);
+    this.#raw.uncork();
+  }
+
+  #receiver(outbound: Outbound): ConstructorParameters<typeof Inbound>[3] {
+    return {
+      deliver: (plain) => this.#deliver(plain),
+      ended: () => this.#endOfTheirs(),
+      begun: (hello) => this.#begun(hello),
+      ask: (number) => outbound.control(KIND.missing, number),
+      tellResolved: (upTo) => outbound.control(KIND.resolved, upTo),
+      missing: (number) => outbound.missing(number),
+      resolved: (upTo) => this.#resolved(upTo),
+    };
+  }
+
+  #guard(work: () => void): void {
+    if (this.destroyed) return;
+    try {
+      work();
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+
+  #beginFramed(outbound: Outbound, { store }: Shared, dictionaryId: Buffer | undefined): void {
+    this.#sending = 'framed';
+    outbound.begin({ storeId: store.id, dictionaryId: dictionaryId ?? NO_DICTIONARY });
+  }
+
+  #begun(hello: Hello | 'plain'): void {
+    const outbound = this.#outbound;
+    if (hello === 'plain' || outbound === undefined || this.#options === undefined) return;
+    if (this.#sending === 'undecided') this.#beginFramed(outbound, this.#options.shared, undefined);
+    if (this.#sending === 'framed') outbound.peerSaid(hello);
+  }
+
+  #deliver(plain: Buffer): void {
+    this.#received?.add(plain);
+    if (this.push(plain)) return;
+    const ahead = this.#outbound?.owing === true ? MOST_AHEAD : 0;
+    if (this.readableLength > ahead) this.#raw.pause();
+  }
+
+  #endOfTheirs(): void {
+    if (this.#theirEnd) return;
+    this.#theirEnd = true;
+    this.#received?.end();
+    this.push(null);
+    this.#raw.resume(); // answers for our direction and the FIN may be still to come, and nobody will ask for them
+    this.#maybeFinish();
+  }
+
+  #resolved(upTo: number): void {
+    this.#outbound?.resolved(upTo);
+    this.#unblock();
+    this.#maybeFinish();
+  }
+
+  /** Sends FIN when neither direction has anything more to say. */
+  #maybeFinish(): void {
+    const done = this.#ourEnd;
+    if (done === undefined) return;
+    const over = this.#sending === 'plain' || (this.#theirEnd && this.#outbound?.open === false);
+    if (!over) return;
+    this.#ourEnd = undefined;
+    this.#raw.end(done);
+  }
+
+  #whenClear(done: () => void): void {
+    if (this.#raw.writableLength < HIGH_WATER && this.#outbound?.full !== true) done();
+    else this.#clear = done;
+  }
+
+  #unblock(): void {
+    const done = this.#clear;
+    if (done === undefined) return;
+    this.#clear = undefined;
+    this.#whenClear(done);
+  }
+}

@@ -1,0 +1,166 @@
+/** The direction of a transformed leg that this node sends: plain bytes in, frames out. */
+import { crc32 } from 'node:zlib';
+import type { Agreement } from './capabilities.js';
+import { ChunkSender, type Chunks } from './dedup.js';
+import type { Dictionaries } from './dictionaries.js';
+import {
+  controlFrame,
+  encodeHello,
+  FORM,
+  frameHeader,
+  KIND,
+  MAX_PLAIN,
+  type Hello,
+  type Kind,
+} from './frame.js';
+import { MIN_CHUNK } from './chunker.js';
+import { Packer } from './packer.js';
+import type { ChunkStore } from './chunk-store.js';
+import type { TransformStats } from './stats.js';
+
+/** What both directions of a leg use, and every leg of a node. */
+export interface Shared {
+  readonly store: ChunkStore;
+  readonly dictionaries: Dictionaries;
+}
+
+export interface OutboundPorts {
+  /** Bytes for the other node, to leave together. */
+  send(...bytes: readonly Buffer[]): void;
+  /** Whether the leg has more to send than it can just now: then more effort costs no time. */
+  backedUp(): boolean;
+}
+
+/** How long the end of a burst waits for the rest of its chunk: one turn of the timers. */
+const FLUSH_MS = 1;
+/** At least so much at once counts as a burst. */
+const BURST = 2 * MIN_CHUNK;
+
+export class Outbound {
+  readonly #ports: OutboundPorts;
+  readonly #stats: TransformStats;
+  readonly #shared: Shared;
+  readonly #agreement: Agreement;
+  readonly #packer: Packer | undefined;
+  #chunks: ChunkSender | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #bytes = 0n;
+  #ending = false;
+  #ended = false;
+
+  constructor(agreement: Agreement, shared: Shared, ports: OutboundPorts, stats: TransformStats) {
+    this.#agreement = agreement;
+    this.#shared = shared;
+    this.#ports = ports;
+    this.#stats = stats;
+    this.#packer = agreement.codec === undefined ? undefined : new Packer(agreement.codec, stats);
+  }
+
+  /** Begins the direction. */
+  begin(hello: Hello): void {
+    this.#send(encodeHello(hello));
+  }
+
+  /** The other direction has begun: what it says of the other node's stores can be used from now on. */
+  peerSaid({ storeId, dictionaryId }: Hello): void {
+    const dictionary = this.#shared.dictionaries.find(dictionaryId);
+    if (dictionary !== undefined) this.#packer?.useDictionary(dictionary);
+    if (!this.#agreement.dedup || this.#ended) return;
+    this.#chunks = new ChunkSender(this.#shared.store, this.#shared.store.known(storeId));
+  }
+
+  /** Whether nothing should be written for now; `resolved` ends it. */
+  get full(): boolean {
+    return this.#chunks?.full ?? false;
+  }
+
+  /** Whether the other node may still ask for something. */
+  get open(): boolean {
+    return !this.#ended || (this.#chunks?.open ?? false);
+  }
+
+  /** Whether it may ask just now. */
+  get owing(): boolean {
+    return this.#chunks?.open ?? false;
+  }
+
+  write(plain: Buffer): void {
+    this.#bytes += BigInt(plain.length);
+    this.#stats.plainSent += plain.length;
+    if (this.#chunks === undefined || (plain.length < BURST && this.#chunks.pending === 0)) {
+      for (let at = 0; at < plain.length; at += MAX_PLAIN) this.#data(plain.subarray(at, at + MAX_PLAIN));
+      return;
+    }
+    this.#list(this.#chunks.push(plain));
+    clearTimeout(this.#timer);
+    if (this.#chunks.pending > 0) this.#timer = setTimeout(() => this.flush(), FLUSH_MS);
+  }
+
+  /** Sends what waits for the end of its chunk. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    if (this.#chunks !== undefined) this.#list(this.#chunks.flush());
+  }
+
+  /** The FIN of this direction. References may still be asked for. */
+  end(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.flush();
+    const total = Buffer.alloc(8);
+    total.writeBigUInt64BE(this.#bytes);
+    this.#send(controlFrame(KIND.end, total));
+    this.#ended = true;
+  }
+
+  /** The other node has lost what a reference stood for. */
+  missing(number: number): void {
+    const bytes = this.#chunks?.missing(number);
+    if (bytes === undefined) return;
+    this.#stats.missed += 1;
+    const head = Buffer.alloc(4);
+    head.writeUInt32BE(number);
+    this.#send(controlFrame(KIND.fill, Buffer.concat([head, bytes])));
+  }
+
+  resolved(upTo: number): void {
+    this.#chunks?.resolved(upTo);
+  }
+
+  /** Control of the other direction. */
+  control(kind: Kind, number: number): void {
+    const payload = Buffer.alloc(4);
+    payload.writeUInt32BE(number);
+    this.#send(controlFrame(kind, payload));
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#packer?.close();
+  }
+
+  #data(plain: Buffer): void {
+    this.#frame(KIND.data, plain, crc32(plain));
+  }
+
+  #list(all: Iterable<Chunks>): void {
+    for (const { list, plain, referenced } of all) {
+      this.#stats.referenced += referenced;
+      this.#frame(KIND.chunks, Buffer.concat(list), crc32(plain));
+    }
+  }
+
+  #frame(kind: Kind, payload: Buffer, crc: number): void {
+    const { form, bytes } = this.#packer?.pack(payload, this.#ports.backedUp()) ?? {
+      form: FORM.plain,
+      bytes: payload,
+    };
+    if (form !== FORM.plain) this.#stats.compressed += payload.length;
+    this.#send(frameHeader(kind, form, bytes.length, crc), bytes);
+  }
+
+  #send(...bytes: readonly Buffer[]): void {
+    for (const { length } of bytes) this.#stats.wireSent += length;
+    this.#ports.send(...bytes);
+  }
+}
