@@ -5,7 +5,8 @@ import { waitFor } from '../netns/wait.js';
 import { type Chain, closeAll, fixture, ORIGIN, standChain } from './chain.js';
 
 const MIB = 1024 * 1024;
-const GIB = 1024 * MIB;
+/** test/transfer.long.test.ts moves more. */
+const BULK = 256 * MIB;
 const OVER_CACHE = 256 * MIB + 1;
 const PATIENT = { timeoutMs: 150_000 };
 
@@ -25,7 +26,7 @@ test(
   async () => {
     const fetching = chain.must(
       'c1',
-      shell(`echo GET ${GIB} | busybox nc ${ORIGIN} 9000 | sha256sum`),
+      shell(`echo GET ${BULK} | busybox nc ${ORIGIN} 9000 | sha256sum`),
       PATIENT,
     );
     const row = await waitFor(async () => (await chain.conns('p1')).find(({ nextHop }) => nextHop !== null), {
@@ -39,7 +40,7 @@ test(
       reason: 'tunnelled',
     });
     expect(row.client).toMatch(/^198\.18\.1\.2:/);
-    expect((await fetching).split(' ')[0]).toBe(contentHash(`bulk ${GIB}`, GIB));
+    expect((await fetching).split(' ')[0]).toBe(contentHash(`bulk ${BULK}`, BULK));
   },
   PATIENT.timeoutMs,
 );
@@ -47,8 +48,8 @@ test(
 test(
   'action relay: bulk up, by SHA-256',
   async () => {
-    const script = `${produce('up', GIB, 'PUT')} | busybox nc ${ORIGIN} 9000`;
-    expect(await chain.must('c1', shell(script), PATIENT)).toBe(`${contentHash('up', GIB)} ${GIB}\n`);
+    const script = `${produce('up', BULK, 'PUT')} | busybox nc ${ORIGIN} 9000`;
+    expect(await chain.must('c1', shell(script), PATIENT)).toBe(`${contentHash('up', BULK)} ${BULK}\n`);
   },
   PATIENT.timeoutMs,
 );
