@@ -25,3 +25,13 @@ test.each(['stripped', 'blocked', 'restart', 'mtu', 'attack'])('lab %s holds', a
   expect(report.cases.every(({ id }) => id.startsWith(`${lab}/`))).toBe(true);
   expect(report.cases.length).toBeGreaterThan(3);
 });
+
+test('lab ecmp holds', async () => {
+  const lab = await tryCommand(join(packageRoot, 'bin', 'tpot-node'), ['lab', 'ecmp', '--json']);
+  const { ok, checks } = JSON.parse(lab.stdout) as Report;
+  expect(
+    checks.filter((check) => !check.ok),
+    lab.stderr,
+  ).toEqual([]);
+  expect([ok, lab.code]).toEqual([true, 0]);
+});
