@@ -10,8 +10,16 @@
 #ifndef TPOT_BLOCKED_H
 #define TPOT_BLOCKED_H
 
+/* Of CLOCK_MONOTONIC, in units of 67 ms. */
+static __always_inline __u8 coarse_instant(void)
+{
+	return bpf_ktime_get_coarse_ns() >> 26;
+}
+
 /* A node repeats its SYN-ACK after 1 s and 3 s: one repetition is a lost packet, two are a blocked tunnel. */
 #define TPOT_UNHEARD_SYN_ACKS 2
+/* 0.8 s in units of coarse_instant(), which begins anew every 17 s: longer than the first three intervals. */
+#define TPOT_REPEAT_AFTER 12
 /*
  * To go on in UDP is harmless: the node takes both, whatever arrives late. So one repetition is enough when TCP itself has
  * sent its data again twice. To go on plain is not: what arrives late by tunnel makes the node pass plain segments by.
@@ -113,13 +121,21 @@ static __always_inline void next_way(struct __sk_buff *skb, const struct packet 
 	note_way(skb, p, !tunnel->plain);
 }
 
-/* A SYN-ACK of a connection that is pinned already: the node that sent it has not seen our ACK. */
+/*
+ * A SYN-ACK of a connection that is pinned already: the node that sent it has not seen our ACK. One that comes sooner than a
+ * retransmission timer can send it (RFC 6298: 1 s) is a copy that a link has made, or the answer to one, and proves nothing.
+ */
 static __always_inline void note_repeated_syn_ack(struct __sk_buff *skb, const struct packet *p,
 						  const struct option_scan *scan, struct tpot_tunnel *tunnel)
 {
 	/* Another node's answer to the same SYN says nothing about this tunnel. */
 	if (tunnel->plain || !same_address(scan->reply_address, tunnel->remote))
 		return;
+	__u8 now = coarse_instant();
+
+	if ((__u8)(now - tunnel->answered) < TPOT_REPEAT_AFTER)
+		return;
+	tunnel->answered = now;
 	tunnel->repeats++;
 	if (tunnel->repeats < TPOT_UNHEARD_SYN_ACKS && (tunnel->udp || tunnel->udp_port == 0))
 		return;

@@ -277,7 +277,9 @@ static __always_inline int load_reply(struct bpf_sock_ops *ops, const struct tpo
 
 static __always_inline void pin(struct tpot_socket *socket, const struct tpot_flow *flow, const struct option_scan *scan)
 {
-	struct tpot_tunnel tunnel = { .udp_port = offered_udp_port(scan), .capabilities = scan->reply_capabilities };
+	struct tpot_tunnel tunnel = { .udp_port = offered_udp_port(scan),
+				      .capabilities = scan->reply_capabilities,
+				      .answered = coarse_instant() };
 
 	copy_address(tunnel.remote, scan->reply_address);
 	use_tables(TPOT_UNUSED_TUNNELS);

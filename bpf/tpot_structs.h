@@ -212,7 +212,7 @@ struct tpot_tunnel {
 	__u8 repeats; /* SYN-ACKs that came again */
 	__u8 plain;   /* tunnels do not pass here: given up before anything was lost */
 	__u8 udp;     /* IP in IP does not pass here: in UDP */
-	__u8 unused;
+	__u8 answered; /* when the last SYN-ACK came that counts, in units of 2^26 ns: see tpot_blocked.h */
 };
 
 /*

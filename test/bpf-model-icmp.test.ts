@@ -91,7 +91,7 @@ const pin = (of: Family, udp = false): void =>
     repeats: 0,
     plain: 0,
     udp: udp ? 1 : 0,
-    unused: 0,
+    answered: 0,
   });
 const forget = (): void => {
   for (const of of [4, 6] as const) table.delete(mapFlow(flows[of]));

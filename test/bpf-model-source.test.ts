@@ -165,7 +165,7 @@ describe('a segment of a pinned connection', () => {
     repeats: 0,
     plain: 0,
     udp: 0,
-    unused: 0,
+    answered: 0,
   });
   const segment = (of: Family, changes: Partial<TcpPacketSpec> = {}): Uint8Array =>
     buildTcp({ ...flows[of], flags: ['ack'], ...changes });

@@ -155,7 +155,7 @@ function enter({ of, direction }: Case): void {
       repeats: 0,
       plain: 0,
       udp: Number(direction.udp),
-      unused: 0,
+      answered: 0,
     };
     programs.map('tpotTunnels').set(mapFlow(OUT[of]), { ...tunnel, remote: toMapped(direction.remote) });
   }

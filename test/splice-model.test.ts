@@ -344,7 +344,7 @@ describe('an entry', () => {
       capabilities: 0,
       repeats: 0,
       plain: 0,
-      unused: 0,
+      answered: 0,
     };
     kernel.programs.map('tpotTunnels').set(mapFlow(OUT[4]), { ...pinned, udp });
     kernel.programs.configure({ udpPort: 6080 });

@@ -32,7 +32,10 @@ export interface TunnelState {
 
 /** `heard`: the node has acknowledged or sent something beyond its SYN-ACK. */
 export type TunnelEvent =
-  /** The node has sent its SYN-ACK again. `insistent`: TCP has sent its data again, twice. */
+  /**
+   * The node has sent its SYN-ACK again, by its timer: a copy within 0.8 s of the last that counted is of a link's making.
+   * `insistent`: TCP has sent its data again, twice.
+   */
   | { readonly type: 'syn-ack-again'; readonly heard: boolean; readonly insistent: boolean }
   /** An ICMP error says that a tunnel packet of this kind cannot be delivered. */
   | { readonly type: 'unreachable'; readonly udp: boolean; readonly heard: boolean };

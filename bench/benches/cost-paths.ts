@@ -118,7 +118,7 @@ function pin(programs: TpotPrograms): void {
     repeats: 0,
     plain: 0,
     udp: 0,
-    unused: 0,
+    answered: 0,
   };
   programs.map('tpotTunnels').set(kernelFlow(flows.pinned), entry);
 }

@@ -595,7 +595,7 @@ export interface TpotTunnel {
   repeats: number;
   plain: number;
   udp: number;
-  unused: number;
+  answered: number;
 }
 export const TpotTunnelCodec: Codec<TpotTunnel> = {
   size: 24,
@@ -606,7 +606,7 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
     repeats: view.getUint8(at + 20),
     plain: view.getUint8(at + 21),
     udp: view.getUint8(at + 22),
-    unused: view.getUint8(at + 23),
+    answered: view.getUint8(at + 23),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.remote);
@@ -615,7 +615,7 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
     view.setUint8(at + 20, value.repeats);
     view.setUint8(at + 21, value.plain);
     view.setUint8(at + 22, value.udp);
-    view.setUint8(at + 23, value.unused);
+    view.setUint8(at + 23, value.answered);
   },
 };
 
