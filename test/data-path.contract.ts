@@ -150,11 +150,12 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
     expect(p2.connections()).toEqual([]);
   });
 
-  it('reports the capabilities of the request', async () => {
+  it('reports what its reply accepts of the capabilities of the request', async () => {
     const p1 = await start('p1');
+    await p1.call('setCapabilities', { bits: 3 });
     const opened = await client.connect(addressesOf.origin[4], 80, HOPS, 0x4001);
     expect(await client.line(opened.connection)).toBe(nameOf('p1'));
-    expect(p1.connections()).toMatchObject([{ capabilities: 0x4001 }]);
+    expect(p1.connections()).toMatchObject([{ capabilities: 1 }]);
   });
 
   it('takes SYNs without a request at an edge, and only there', async () => {

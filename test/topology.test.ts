@@ -8,6 +8,7 @@ import { contentHash } from '../netns/content.js';
 import { parseOriginLog, requestsOf } from '../netns/origin-events.js';
 import type { TopologySpec } from '../netns/spec.js';
 import { createTopology, type Topology } from '../netns/topology.js';
+import { waitFor } from '../netns/wait.js';
 
 const open: Topology[] = [];
 
@@ -56,7 +57,14 @@ test('plain curl crosses a router, and the origin tells who asked', async () => 
     .host('c1')
     .must('curl', ['-sS', '--data-binary', '@-', `${url}/echo`], { input: 'ping' });
   expect(echoed).toBe('ping');
-  expect(requestsOf(parseOriginLog(origin.stdout())).map(({ path, peer }) => ({ path, peer }))).toEqual([
+  const seen = await waitFor(
+    () => {
+      const requests = requestsOf(parseOriginLog(origin.stdout()));
+      return requests.length >= 2 ? requests : undefined;
+    },
+    { what: 'the origin to report both' },
+  );
+  expect(seen.map(({ path, peer }) => ({ path, peer }))).toEqual([
     { path: '/bytes/300000', peer: '198.18.1.2' },
     { path: '/echo', peer: '198.18.1.2' },
   ]);
