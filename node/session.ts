@@ -10,7 +10,7 @@ import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
 import { relay, reset, type RelayOptions } from './relay.js';
 import { sniff, type SniffOutcome } from './sniff.js';
-import { untilConnected, withoutWrapping, type Transforms } from './transforms.js';
+import { settled, type Transforms } from './transforms.js';
 import { TransformedLeg } from '../transcode/leg.js';
 
 type Taking = Exclude<Action, 'pass'>;
@@ -128,8 +128,7 @@ function openLeg(
  */
 async function settle(leg: Socket, early: RelayOptions): Promise<[Socket, RelayOptions]> {
   if (!(leg instanceof TransformedLeg)) return [leg, early];
-  await untilConnected(leg);
-  const plain = withoutWrapping(leg);
+  const plain = await settled(leg);
   if (plain.early === undefined) return [plain.leg, early];
   return [plain.leg, { ...early, fromB: Buffer.concat([early.fromB ?? Buffer.alloc(0), plain.early]) }];
 }

@@ -32,10 +32,17 @@ const PEER_STORES = 64;
 const DICTIONARY_BYTES = 4 * 1024 * 1024;
 
 class Pair {
+  readonly node: string;
+  readonly direction: PairStats['direction'];
   readonly ended = emptyStats();
   readonly live = new Set<TransformedLeg>();
   connections = 0;
   bits = 0;
+
+  constructor(direction: PairStats['direction'], node: string) {
+    this.direction = direction;
+    this.node = node;
+  }
 
   sums(): TransformStats {
     const sums = { ...this.ended };
@@ -78,7 +85,7 @@ export class Transforms {
     const leg: TransformedLeg = new TransformedLeg(socket, () => {
       return { agreement, shared: this.#shared, certain, subject };
     });
-    this.#enter(`from ${formatIp(client.address)}`, bits, leg);
+    this.#enter('from', formatIp(client.address), bits, leg);
     return leg;
   }
 
@@ -89,7 +96,7 @@ export class Transforms {
       const bits = capabilities & offered & TRANSFORM_BITS;
       const agreement = nextHop === undefined ? undefined : agreementOf(bits);
       if (agreement === undefined || nextHop === undefined) return undefined;
-      this.#enter(`to ${formatIp(nextHop)}`, bits, leg);
+      this.#enter('to', formatIp(nextHop), bits, leg);
       return {
         agreement,
         shared: this.#shared,
@@ -105,9 +112,9 @@ export class Transforms {
     return {
       transforms: namesOf(this.#settings.bits),
       open: this.#open,
-      pairs: Array.from(this.#pairs, ([name, pair]) => ({
-        node: name.slice(name.indexOf(' ') + 1),
-        direction: name.startsWith('from ') ? ('from' as const) : ('to' as const),
+      pairs: Array.from(this.#pairs.values(), (pair) => ({
+        node: pair.node,
+        direction: pair.direction,
         transforms: namesOf(pair.bits),
         connections: pair.connections,
         open: pair.live.size,
@@ -117,8 +124,8 @@ export class Transforms {
     };
   }
 
-  #enter(name: string, bits: number, leg: TransformedLeg): void {
-    const pair = this.#pair(name);
+  #enter(direction: PairStats['direction'], node: string, bits: number, leg: TransformedLeg): void {
+    const pair = this.#pair(direction, node);
     pair.connections++;
     pair.bits |= bits;
     pair.live.add(leg);
@@ -130,12 +137,13 @@ export class Transforms {
     });
   }
 
-  #pair(name: string): Pair {
-    const known = this.#pairs.get(name);
+  #pair(direction: PairStats['direction'], node: string): Pair {
+    const known = this.#pairs.get(`${direction} ${node}`);
     if (known !== undefined) return known;
-    const place = this.#pairs.size < MOST_PAIRS ? name : `${name.slice(0, name.indexOf(' '))} others`;
-    const pair = this.#pairs.get(place) ?? new Pair();
-    this.#pairs.set(place, pair);
+    const kept = this.#pairs.size < MOST_PAIRS ? node : 'others';
+    const name = `${direction} ${kept}`;
+    const pair = this.#pairs.get(name) ?? new Pair(direction, kept);
+    this.#pairs.set(name, pair);
     return pair;
   }
 
@@ -146,17 +154,22 @@ export class Transforms {
   }
 }
 
-/** A leg that nothing is done to goes on as the socket it is made of; `early`: what has been read meanwhile. */
-export function withoutWrapping(leg: Socket): { readonly leg: Socket; readonly early: Buffer | undefined } {
-  const raw = leg instanceof TransformedLeg ? leg.unwrap() : undefined;
-  return raw === undefined ? { leg, early: undefined } : { leg: raw.socket, early: raw.read };
-}
-
 /** Resolves when the leg is connected, or gone. */
-export function untilConnected(leg: Socket): Promise<void> {
+function untilConnected(leg: Socket): Promise<void> {
   if (!leg.connecting || leg.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
     leg.once('connect', resolve);
     leg.once('close', resolve);
   });
+}
+
+/**
+ * What to go on with once it is known whether a leg is transformed: itself, or the socket that it is made of; `early`: what
+ * has been read meanwhile.
+ */
+export async function settled(leg: TransformedLeg): Promise<{ readonly leg: Socket; readonly early?: Buffer }> {
+  await untilConnected(leg);
+  const raw = leg.unwrap();
+  if (raw === undefined) return { leg };
+  return raw.read === undefined ? { leg: raw.socket } : { leg: raw.socket, early: raw.read };
 }

@@ -13,7 +13,7 @@
  */
 import { CHUNK_ID_LENGTH, chunkId, type ChunkId, type ChunkStore, type KnownChunks } from './chunk-store.js';
 import { cutPoint, MAX_CHUNK, MIN_CHUNK } from './chunker.js';
-import { FrameError, MAX_PLAIN } from './frame.js';
+import { FrameError, MAX_PLAIN, word } from './frame.js';
 
 const REFERENCE = 0x8000_0000;
 const KEEP = 0x4000_0000;
@@ -27,12 +27,6 @@ export interface Chunks {
   /** The plain bytes it stands for. */
   readonly plain: Buffer;
   readonly referenced: number;
-}
-
-function word(flags: number, length: number): Buffer {
-  const bytes = Buffer.allocUnsafe(4);
-  bytes.writeUInt32BE(flags + length);
-  return bytes;
 }
 
 /** Cuts a direction into chunks and finds those that the other side has. */
@@ -111,7 +105,7 @@ export class ChunkSender {
       if (from === start) {
         if (!whole) break;
         from = pending.length; // less than a chunk: at most MAX_CHUNK bytes
-        list.push(word(0, from - start), pending.subarray(start, from));
+        list.push(word(from - start), pending.subarray(start, from));
         this.#sent += from - start;
       }
       yield { list, plain: pending.subarray(start, from), referenced };
@@ -127,12 +121,12 @@ export class ChunkSender {
     this.#sent += bytes.length;
     if (!known) {
       this.#store.put(id, bytes);
-      list.push(word(KEEP, bytes.length), bytes);
+      list.push(word(KEEP + bytes.length), bytes);
       return 0;
     }
     this.#held.set(this.#next, { bytes, at: this.#sent });
     this.#next = (this.#next + 1) >>> 0;
-    list.push(word(REFERENCE, bytes.length), Buffer.from(id, 'latin1'));
+    list.push(word(REFERENCE + bytes.length), Buffer.from(id, 'latin1'));
     return bytes.length;
   }
 }

@@ -107,6 +107,13 @@ export function readHello(bytes: Buffer): Hello | 'plain' | undefined {
   return { storeId: Buffer.from(bytes.subarray(8, 16)), dictionaryId: Buffer.from(bytes.subarray(16, 24)) };
 }
 
+/** A number as it stands in frames: 32 bits. */
+export function word(number: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32BE(number);
+  return bytes;
+}
+
 /** The header of a frame; the payload follows it as it is. */
 export function frameHeader(kind: Kind, form: Form, length: number, crc: number): Buffer {
   const header = Buffer.allocUnsafe(FRAME_HEADER_LENGTH);

@@ -151,10 +151,13 @@ export class Inbound {
   #control({ kind, form, crc, payload }: Frame): void {
     if (form !== FORM.plain || crc32(payload) !== crc) throw new FrameError('a control frame is damaged');
     if (payload.length < (kind === KIND.end ? 8 : 4)) throw new FrameError('a control frame is cut');
-    if (kind === KIND.end) this.#ending(payload.readBigUInt64BE(0));
-    else if (kind === KIND.fill) this.#fill(payload.readUInt32BE(0), payload.subarray(4));
+    if (kind === KIND.end) {
+      this.#end = payload.readBigUInt64BE(0);
+      this.#drain();
+    }
+    if (kind === KIND.fill) this.#fill(payload.readUInt32BE(0), payload.subarray(4));
     else if (kind === KIND.missing) this.#ports.missing(payload.readUInt32BE(0));
-    else this.#ports.resolved(payload.readUInt32BE(0));
+    else if (kind === KIND.resolved) this.#ports.resolved(payload.readUInt32BE(0));
   }
 
   #enter(frame: Waiting): void {
@@ -176,7 +179,7 @@ export class Inbound {
     throw new FrameError(`reference ${number} is filled, which was not missed`);
   }
 
-  /** Delivers what is complete, in order. */
+  /** Delivers what is complete, in order, and the end behind it. */
   #drain(): void {
     for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
       if (!isComplete(first.parts)) return;
@@ -200,11 +203,6 @@ export class Inbound {
     for (const part of parts) crc = crc32(part, crc);
     if (crc !== expected) throw new FrameError('the checksum of its plain bytes is wrong');
     for (const part of parts) this.#deliver(part);
-  }
-
-  #ending(total: bigint): void {
-    this.#end = total;
-    if (this.#waiting.length === 0) this.#finish(total);
   }
 
   #finish(total: bigint): void {

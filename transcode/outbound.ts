@@ -5,6 +5,7 @@ import { ChunkSender, type Chunks } from './dedup.js';
 import type { Dictionaries } from './dictionaries.js';
 import {
   controlFrame,
+  word,
   encodeHello,
   FORM,
   frameHeader,
@@ -45,7 +46,6 @@ export class Outbound {
   #chunks: ChunkSender | undefined;
   #timer: NodeJS.Timeout | undefined;
   #bytes = 0n;
-  #ending = false;
   #ended = false;
 
   constructor(agreement: Agreement, shared: Shared, ports: OutboundPorts, stats: TransformStats) {
@@ -76,7 +76,7 @@ export class Outbound {
 
   /** Whether the other node may still ask for something. */
   get open(): boolean {
-    return !this.#ended || (this.#chunks?.open ?? false);
+    return !this.#ended || this.owing;
   }
 
   /** Whether it may ask just now. */
@@ -104,8 +104,7 @@ export class Outbound {
 
   /** The FIN of this direction. References may still be asked for. */
   end(): void {
-    if (this.#ending) return;
-    this.#ending = true;
+    if (this.#ended) return;
     this.flush();
     const total = Buffer.alloc(8);
     total.writeBigUInt64BE(this.#bytes);
@@ -118,9 +117,7 @@ export class Outbound {
     const bytes = this.#chunks?.missing(number);
     if (bytes === undefined) return;
     this.#stats.missed += 1;
-    const head = Buffer.alloc(4);
-    head.writeUInt32BE(number);
-    this.#send(controlFrame(KIND.fill, Buffer.concat([head, bytes])));
+    this.#send(controlFrame(KIND.fill, Buffer.concat([word(number), bytes])));
   }
 
   resolved(upTo: number): void {
@@ -129,9 +126,7 @@ export class Outbound {
 
   /** Control of the other direction. */
   control(kind: Kind, number: number): void {
-    const payload = Buffer.alloc(4);
-    payload.writeUInt32BE(number);
-    this.#send(controlFrame(kind, payload));
+    this.#send(controlFrame(kind, word(number)));
   }
 
   close(): void {

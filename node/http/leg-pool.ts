@@ -8,7 +8,7 @@ import { Agent, type ClientRequest, type ClientRequestArgs, type RequestOptions 
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TransformedLeg } from '../../transcode/leg.js';
-import { untilConnected, withoutWrapping } from '../transforms.js';
+import { settled } from '../transforms.js';
 
 /** Where a request's leg comes from. */
 export interface LegSource {
@@ -60,12 +60,12 @@ export class LegPool extends Agent {
     const leg = legOf(options).open();
     this.counts.opened++;
     if (leg instanceof TransformedLeg && !leg.destroyed) {
-      void untilConnected(leg).then(() => hand(leg, callback));
+      void settled(leg).then((plain) => hand(plain.leg, callback));
       return undefined;
     }
-    // One that has failed already emits nothing any more.
-    if (leg.destroyed) callback(leg.errored ?? new Error('the leg is closed'), leg);
-    return leg.destroyed ? undefined : leg;
+    if (!leg.destroyed) return leg;
+    hand(leg, callback);
+    return undefined;
   }
 
   override keepSocketAlive(leg: Duplex): boolean {
@@ -110,6 +110,5 @@ function discard(this: Socket): void {
 
 /** Only a connected leg is known to be transformed; any other is used without its wrapping. */
 function hand(leg: Socket, callback: (error: Error | null, leg: Duplex) => void): void {
-  const plain = withoutWrapping(leg).leg;
-  callback(plain.destroyed ? (plain.errored ?? new Error('the leg is closed')) : null, plain);
+  callback(leg.destroyed ? (leg.errored ?? new Error('the leg is closed')) : null, leg);
 }
