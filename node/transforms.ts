@@ -167,7 +167,9 @@ function untilConnected(leg: Socket): Promise<void> {
  * What to go on with once it is known whether a leg is transformed: itself, or the socket that it is made of; `early`: what
  * has been read meanwhile.
  */
-export async function settled(leg: TransformedLeg): Promise<{ readonly leg: Socket; readonly early?: Buffer }> {
+export async function settled(
+  leg: TransformedLeg,
+): Promise<{ readonly leg: Socket; readonly early?: Buffer }> {
   await untilConnected(leg);
   const raw = leg.unwrap();
   if (raw === undefined) return { leg };

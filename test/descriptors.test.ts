@@ -19,7 +19,7 @@ async function leave(more: number): Promise<void> {
   const limit = readdirSync(`/proc/${pid}/fd`).length + more;
   await chain.host('p1').must('prlimit', ['--pid', String(pid), `--nofile=${limit}:${limit}`]);
   const node = chain.net.node('p1');
-  const said = (): boolean => node.stderr().includes(`event=open-files-limit limit=${limit}`);
+  const said = (): boolean => node.stderr().includes(`event=open-files-limit limit=${limit} `);
   // Where the node may raise the limit itself, it does, and there is nothing to see.
   await node.while(said, { what: 'the node to notice its new limit', timeoutMs: 10_000 });
 }
@@ -51,24 +51,25 @@ test('at its limit of open files SYNs pass by: nobody is refused', async () => {
   expect((await chain.stats('p1')).connections.byReason['leg-no-descriptors']).toBeUndefined();
 });
 
-test('a burst beyond it costs connections, never the node: it says why, lets pass, and takes again', async () => {
+/** A hundred connections that begin at once, under a limit that leaves so many descriptors. */
+async function burst(more: number): Promise<void> {
   await waitFor(async () => (await chain.conns('p1')).length === 0, {
     what: 'the connections before to end',
   });
-  await leave(20);
-  const swarm = chain.spawn('c1', [
-    process.execPath,
-    fixture('swarm.mjs'),
-    ORIGIN,
-    '9000',
-    '100',
-    'bulk',
-    '1000',
-  ]);
+  await leave(more);
+  const what = [ORIGIN, '9000', '100', 'bulk', '1000'];
+  const swarm = chain.spawn('c1', [process.execPath, fixture('swarm.mjs'), ...what]);
   await swarm.output(/^connected$/m, { timeoutMs: 60_000 });
   swarm.signal('SIGUSR2');
   await swarm.output(/^\{.*"wrong":0.*\}$/m, { timeoutMs: 60_000 });
-  expect((await chain.stats('p1')).connections.byReason['leg-no-descriptors']).toBeGreaterThan(0);
+}
+
+test('a burst beyond it costs connections, never the node: it says why, lets pass, and takes again', async () => {
+  const legless = async (): Promise<number> =>
+    (await chain.stats('p1')).connections.byReason['leg-no-descriptors'] ?? 0;
+  // The last descriptor goes to a client or to a leg; where a client could not have one, the kernel's queue ends it unseen.
+  for (let more = 20; more < 26 && (await legless()) === 0; more++) await burst(more);
+  expect(await legless()).toBeGreaterThan(0);
   expect(chain.net.node('p1').stderr()).toMatch(/event=no-descriptors/);
   const taken = await chain.counter('p1', 'taken');
   const fetch = (): Promise<string> =>
