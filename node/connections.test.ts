@@ -4,7 +4,7 @@ import { ip } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
 import { accepted, portOf, readSome, Sockets } from '../test/loopback.js';
 import { ConnectionTable, formatEndpoint } from './connections.js';
-import type { LegInfo, TakenInfo } from './data-path.js';
+import type { LegInfo, SplicedConnection, TakenInfo } from './data-path.js';
 
 const sockets = new Sockets();
 afterEach(() => sockets.close());
@@ -88,6 +88,30 @@ describe('the connection table', () => {
     const table = new ConnectionTable(clock);
     table.open((await pair()).near, client, destination, { via, hops: undefined, capabilities: 0 });
     expect(table.rows()).toMatchObject([{ via: 'edge', reason }]);
+  });
+
+  it('shows a connection that leaves once, with what it had asked for', async () => {
+    const table = new ConnectionTable(clock);
+    const connection = table.open((await pair()).near, client, destination, tunnel);
+    connection.asked({ serverName: 'www.example.net', alpn: ['h2'] });
+    const inKernel: SplicedConnection = {
+      client,
+      destination,
+      tunnelled: true,
+      udp: false,
+      nextHop: undefined,
+      nextHopUdp: false,
+      closing: false,
+      bytesIn: 5,
+      bytesOut: 3,
+      packets: 4,
+      ageSeconds: 1,
+    };
+    connection.spliced();
+    const shown = { state: 'spliced', action: 'splice', sni: 'www.example.net', alpn: ['h2'], bytesIn: 5 };
+    expect(table.rows([inKernel])).toMatchObject([shown]);
+    table.close(connection);
+    expect(table.rows([inKernel])).toMatchObject([shown]);
   });
 
   it('sums over connections that ended and those that live, every reason once', async () => {

@@ -79,13 +79,16 @@ export class Connection {
   #leg: LegInfo | undefined;
   #names: TlsNames | undefined;
   #lookAgain: () => LegInfo | undefined = () => undefined;
+  readonly #leaves: (connection: Connection) => void;
 
   constructor(
     socket: Socket,
     ends: { client: Endpoint; destination: Endpoint },
     taken: TakenInfo,
     now: number,
+    leaves: (connection: Connection) => void,
   ) {
+    this.#leaves = leaves;
     this.socket = socket;
     this.client = ends.client;
     this.destination = ends.destination;
@@ -149,6 +152,7 @@ export class Connection {
     this.action = 'splice';
     this.because('spliced');
     this.#left = true;
+    this.#leaves(this);
   }
 
   get bytesIn(): number {
@@ -252,7 +256,8 @@ export class ConnectionTable {
 
   /** Enters a connection that has just been taken. */
   open(socket: Socket, client: Endpoint, destination: Endpoint, taken: TakenInfo): Connection {
-    const connection = new Connection(socket, { client, destination }, taken, this.#clock.monotonic());
+    const now = this.#clock.monotonic();
+    const connection = new Connection(socket, { client, destination }, taken, now, this.#keepNames);
     this.#live.add(connection);
     return connection;
   }
@@ -261,9 +266,6 @@ export class ConnectionTable {
   close(connection: Connection): void {
     if (!this.#live.delete(connection)) return;
     this.#ended.add(connection);
-    const { client, destination, names } = connection;
-    if (connection.hasLeft)
-      this.#splicedNames.set(formatEndpoint(client), formatEndpoint(destination), names);
     if (this.#live.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
@@ -276,15 +278,21 @@ export class ConnectionTable {
     return this.#live;
   }
 
-  /** Those that the kernel carries, then the others, oldest first. */
+  readonly #keepNames = ({ client, destination, names }: Connection): void => {
+    this.#splicedNames.set(formatEndpoint(client), formatEndpoint(destination), names);
+  };
+
+  /** Those that the kernel carries, then the others, oldest first; one whose sockets are just closing is the kernel's. */
   rows(spliced: Iterable<SplicedConnection> = []): ConnectionRow[] {
     const now = this.#clock.monotonic();
     return [
       ...Array.from(spliced, (one) => splicedRow(one, this.#splicedNames)),
-      ...Array.from(this.#live, (connection) => {
-        connection.refreshLeg();
-        return connection.row(now);
-      }),
+      ...Array.from(this.#live)
+        .filter((connection) => !connection.hasLeft)
+        .map((connection) => {
+          connection.refreshLeg();
+          return connection.row(now);
+        }),
     ];
   }
 

@@ -61,6 +61,8 @@ describe('a SYN-ACK for a SYN that carried a request (rule 2)', () => {
   /** The SYN-ACK meets what the model says; whether the next SYN would go plain is noted. */
   function check(of: Family, options: readonly TcpOption[] | Uint8Array, trust: readonly Prefix[]): string {
     pending().set(mapFlow(flows[of]), WAITING);
+    // Of an earlier reply: this one would be its repetition, which says that the tunnel does not pass.
+    kernel.programs.map('tpotTunnels').delete(mapFlow(flows[of]));
     const frame = synAck(of, options);
     const area = segmentOf(frame)!.tcp.options;
     const found = findOption(area, 'reply');
