@@ -2,15 +2,12 @@
  * Segments of spliced connections with spoilt headers and options: programs and model do the same, byte for byte.
  * FUZZ_CASES and FUZZ_SEED say how many cases, and which.
  */
-import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { ip, toMapped, type Family } from '../core/address.js';
-import { TpotFlag } from '../bpf/generated/maps.js';
+import type { Family } from '../core/address.js';
 import type { TestRunResult } from '../bpf/test-run.js';
-import { commandSync } from '../host/exec.js';
 import { spliceEntry } from '../node/splice-entry.js';
 import { isToBeTold, pieceAt, tellSender } from '../splice/fit.js';
-import { mapPacket, type FlowEnds, type Mapped, type Mapping } from '../splice/mapping.js';
+import { mapPacket, type Mapped, type Mapping } from '../splice/mapping.js';
 import { buildTcp } from '../wire/build.js';
 import { writer } from '../wire/bytes.js';
 import { checksum, pseudoHeaderSum } from '../wire/checksum.js';
@@ -25,19 +22,11 @@ import {
   type TcpFlag,
   type TcpRepr,
 } from '../wire/tcp.js';
-import {
-  ETHERNET_HEADER,
-  flows,
-  frameOf,
-  mapFlow,
-  nodeAddresses,
-  ProgramsUnderTest,
-  segmentOf,
-} from './bpf-programs.js';
+import { ETHERNET_HEADER, flows, frameOf, mapFlow, nodeAddresses, segmentOf } from './bpf-programs.js';
 import { Comparison, isSamePacket } from './fuzz/comparison.js';
 import { optionArea, spoil } from './fuzz/mutate.js';
 import { countIn, fuzzRun, type Random } from './fuzz/random.js';
-import { enterNewNetworkNamespace } from './network-namespace.js';
+import { OUT, SplicingPrograms } from './splicing-programs.js';
 
 const UNTOUCHED = -1;
 const DROP = 2;
@@ -45,37 +34,17 @@ const REDIRECT = 7;
 const VARIANTS = 8;
 const IP_HEADER = { 4: 20, 6: 40 } as const;
 const FLAGS: readonly TcpFlag[][] = [['ack'], ['ack', 'psh'], ['fin', 'ack'], ['rst'], ['urg', 'ack'], []];
-const OUT: Record<Family, FlowEnds> = {
-  4: { source: ip('198.18.1.1'), sourcePort: 51000, destination: ip('192.0.2.80'), destinationPort: 80 },
-  6: { source: nodeAddresses[6], sourcePort: 51000, destination: ip('2001:db8:80::80'), destinationPort: 80 },
-};
 /** What is not an address or a port: those decide whose segment it is. */
 const SPOILT_FIELDS = {
   4: [0, 1, 2, 3, 4, 6, 7, 8, 9, ...Array.from({ length: 16 }, (_, at) => 24 + at)],
   6: [0, 1, 2, 4, 5, 6, 7, ...Array.from({ length: 16 }, (_, at) => 44 + at)],
 } as const;
 
-let kernel: ProgramsUnderTest;
-let leaveNamespace: () => void;
+let kernel: SplicingPrograms;
 beforeAll(() => {
-  leaveNamespace = enterNewNetworkNamespace();
-  commandSync('ip', ['link', 'add', 'out', 'type', 'veth', 'peer', 'name', 'far']);
-  for (const name of ['out', 'far']) commandSync('ip', ['link', 'set', name, 'mtu', '9100', 'up']);
-  commandSync('ip', ['route', 'add', 'default', 'dev', 'out']);
-  commandSync('ip', ['-6', 'route', 'add', 'default', 'dev', 'out']);
-  for (const key of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding'])
-    writeFileSync(`/proc/sys/net/${key}`, '1');
-  kernel = new ProgramsUnderTest();
-  kernel.programs.configure({
-    flags: TpotFlag.NODE | TpotFlag.SPLICING,
-    address4: 0xc6120101,
-    address6: toMapped(nodeAddresses[6]),
-  });
+  kernel = new SplicingPrograms(9100);
 });
-afterAll(() => {
-  kernel.close();
-  leaveNamespace();
-});
+afterAll(() => kernel.close());
 
 function mappingOf(random: Random, of: Family): Mapping {
   return {

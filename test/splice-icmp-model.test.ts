@@ -1,13 +1,10 @@
 /** ICMP errors about spliced segments: the BPF programs against splice/path-mtu.ts, byte for byte. */
-import { writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ip, toMapped, type Family, type IpAddress } from '../core/address.js';
-import { TpotFlag } from '../bpf/generated/maps.js';
-import { commandSync } from '../host/exec.js';
 import { spliceEntry } from '../node/splice-entry.js';
 import { emitError } from '../splice/fit.js';
-import { reverse, type FlowEnds, type Mapping } from '../splice/mapping.js';
+import { reverse, type Mapping } from '../splice/mapping.js';
 import { learnPathMtu, type SplicedDirection } from '../splice/path-mtu.js';
 import { sequence } from '../wire/arbitraries.props.js';
 import { buildTcp } from '../wire/build.js';
@@ -15,45 +12,18 @@ import { sum } from '../wire/checksum.js';
 import { encapsulate, TUNNEL_OVERHEAD } from '../wire/ipip.js';
 import { add, seq } from '../wire/seq.js';
 import { encapsulateInUdp, UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
-import { expectBytes, flows, frameOf, mapFlow, nodeAddresses, ProgramsUnderTest } from './bpf-programs.js';
-import { enterNewNetworkNamespace } from './network-namespace.js';
+import { expectBytes, flows, frameOf, mapFlow, nodeAddresses } from './bpf-programs.js';
+import { OUT, SplicingPrograms } from './splicing-programs.js';
 
 const REDIRECT = 7;
 const ROUTER: Record<Family, IpAddress> = { 4: ip('198.18.9.9'), 6: ip('2001:db8:9::9') };
 const NEXT: Record<Family, IpAddress> = { 4: ip('198.18.2.1'), 6: ip('2001:db8:2::1') };
-const OUT: Record<Family, FlowEnds> = {
-  4: { source: nodeAddresses[4], sourcePort: 51000, destination: ip('192.0.2.80'), destinationPort: 80 },
-  6: {
-    source: nodeAddresses[6],
-    sourcePort: 51000,
-    destination: ip('2001:db8:80::80'),
-    destinationPort: 80,
-  },
-};
 
-let kernel: ProgramsUnderTest;
-let leaveNamespace: () => void;
-
+let kernel: SplicingPrograms;
 beforeAll(() => {
-  leaveNamespace = enterNewNetworkNamespace();
-  commandSync('ip', ['link', 'add', 'out', 'type', 'veth', 'peer', 'name', 'far']);
-  for (const name of ['out', 'far']) commandSync('ip', ['link', 'set', name, 'up']);
-  commandSync('ip', ['route', 'add', 'default', 'dev', 'out']);
-  commandSync('ip', ['-6', 'route', 'add', 'default', 'dev', 'out']);
-  for (const key of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding']) {
-    writeFileSync(`/proc/sys/net/${key}`, '1');
-  }
-  kernel = new ProgramsUnderTest();
-  kernel.programs.configure({
-    flags: TpotFlag.NODE | TpotFlag.SPLICING,
-    address4: 0xc6120101,
-    address6: toMapped(nodeAddresses[6]),
-  });
+  kernel = new SplicingPrograms();
 });
-afterAll(() => {
-  kernel.close();
-  leaveNamespace();
-});
+afterAll(() => kernel.close());
 
 const base: Mapping = {
   out: OUT[4],

@@ -2,12 +2,9 @@
  * The mapping of spliced connections: the BPF programs against splice/mapping.ts, byte for byte, over random packets
  * (BPF_PROG_TEST_RUN), packets that are still to be cut up (GSO) included.
  */
-import { writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ip, toMapped, type Family } from '../core/address.js';
-import { TpotFlag } from '../bpf/generated/maps.js';
-import { commandSync } from '../host/exec.js';
 import { spliceEntry } from '../node/splice-entry.js';
 import { isToBeTold, pieceAt, tellSender } from '../splice/fit.js';
 import { mapPacket, type FlowEnds, type Mapped, type Mapping } from '../splice/mapping.js';
@@ -28,45 +25,19 @@ import {
   frameOf,
   mapFlow,
   nodeAddresses,
-  ProgramsUnderTest,
   reversed,
   type Outcome,
 } from './bpf-programs.js';
-import { enterNewNetworkNamespace } from './network-namespace.js';
+import { OUT, SplicingPrograms } from './splicing-programs.js';
 
 const ACTION = { pass: -1, drop: 2, redirect: 7 } as const;
-const OUT: Record<Family, FlowEnds> = {
-  4: { source: ip('198.18.1.1'), sourcePort: 51000, destination: ip('192.0.2.80'), destinationPort: 80 },
-  6: { source: nodeAddresses[6], sourcePort: 51000, destination: ip('2001:db8:80::80'), destinationPort: 80 },
-};
 const OUTER = ip('198.18.0.7');
 
-let kernel: ProgramsUnderTest;
-let leaveNamespace: () => void;
-
+let kernel: SplicingPrograms;
 beforeAll(() => {
-  leaveNamespace = enterNewNetworkNamespace();
-  commandSync('ip', ['link', 'add', 'out', 'type', 'veth', 'peer', 'name', 'far']);
-  for (const name of ['out', 'far']) commandSync('ip', ['link', 'set', name, 'mtu', '9100', 'up']);
-  commandSync('ip', ['route', 'add', 'default', 'dev', 'out']);
-  commandSync('ip', ['-6', 'route', 'add', 'default', 'dev', 'out']);
-  for (const [family, key] of [
-    ['ipv4', 'ip_forward'],
-    ['ipv6', 'conf/all/forwarding'],
-  ] as const) {
-    writeFileSync(`/proc/sys/net/${family}/${key}`, '1');
-  }
-  kernel = new ProgramsUnderTest();
-  kernel.programs.configure({
-    flags: TpotFlag.NODE | TpotFlag.SPLICING,
-    address4: 0xc6120101,
-    address6: toMapped(nodeAddresses[6]),
-  });
+  kernel = new SplicingPrograms(9100);
 });
-afterAll(() => {
-  kernel.close();
-  leaveNamespace();
-});
+afterAll(() => kernel.close());
 
 const mappingOf = (family: Family): fc.Arbitrary<Mapping> =>
   fc.record({
