@@ -29,10 +29,10 @@ export interface SiteOptions {
 const PEER_CORE = 0;
 const LOAD_CORE = 1;
 /**
- * Debian's default, whatever the machine's: BBR bounds what is under way by the least delay seen, which within one machine is
- * a few microseconds and another in every contender.
+ * Every kernel has it and every namespace may use it. BBR, the default of some machines, bounds what is under way by the least
+ * delay seen, which within one machine is a few microseconds and another with every contender.
  */
-export const CONGESTION_CONTROL = 'cubic';
+export const CONGESTION_CONTROL = 'reno';
 const HOST = { 'net.ipv4.tcp_congestion_control': CONGESTION_CONTROL };
 /** Everything that opens thousands of connections has the ports for it. */
 const BUSY_HOST = { ...HOST, 'net.ipv4.ip_local_port_range': '1024 65535', 'net.ipv4.tcp_tw_reuse': 1 };
