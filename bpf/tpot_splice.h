@@ -222,7 +222,8 @@ static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, 
 	payload = payload_of(p);
 	if (p->tcp_header_len + (skb->gso_size ? skb->gso_size : payload) > splice->max_segment)
 		return SPLICE_TOO_BIG;
-	if ((__s32)(p->seq - splice->base) < 0 && (payload > 0 || (p->flags & TCP_FIN))) {
+	if ((__s32)(p->seq - splice->base) < 0 && splice->bytes < TPOT_BASE_HOLDS &&
+	    (payload > 0 || (p->flags & TCP_FIN))) {
 		if (!cut_segment(skb, p, payload))
 			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
 		payload = 0;

@@ -215,6 +215,9 @@ struct tpot_tunnel {
 	__u8 answered; /* when the last SYN-ACK came that counts, in units of 2^26 ns: see tpot_blocked.h */
 };
 
+/* After so many bytes a direction's base is history: see BASE_HOLDS in splice/mapping.ts. */
+#define TPOT_BASE_HOLDS (1ULL << 30)
+
 /*
  * One direction of two connections that are joined, keyed by the flow as it arrives (after decapsulation). The deltas
  * are added modulo 2^32; splice/mapping.ts says what each is, and is the reference for what is done with it.
