@@ -26,12 +26,12 @@ export interface SiteOptions {
   readonly nodeConfig?: Readonly<Record<string, unknown>>;
 }
 
-const PEER_CORE = 0;
-const LOAD_CORE = 1;
+export const PEER_CORE = 0;
+export const LOAD_CORE = 1;
 /** Everything that opens thousands of connections has the ports for it. */
 const BUSY_HOST = { 'net.ipv4.ip_local_port_range': '1024 65535', 'net.ipv4.tcp_tw_reuse': 1 };
 
-function specOf(peer: Peer, options: SiteOptions): TopologySpec {
+export function specOf(peer: Pick<Peer, 'node'>, options: SiteOptions): TopologySpec {
   const node =
     peer.node === undefined ? [] : [{ host: 'p1', config: { ...peer.node, ...options.nodeConfig } }];
   return {

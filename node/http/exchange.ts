@@ -118,7 +118,8 @@ export class Exchange {
   #teach({ conditional, ranged }: Usable, key: string, asker: Asker, entry: StoredResponse): void {
     const { request, response } = this.#delivery;
     const plain = !conditional && !ranged && entry.status !== 204;
-    if (!this.#connection.learning || !plain || request.httpVersion !== '1.1' || !response.shouldKeepAlive) return;
+    if (!this.#connection.learning || !plain || request.httpVersion !== '1.1' || !response.shouldKeepAlive)
+      return;
     this.#connection.lesson = { asker, key, destination: this.#destination, entry };
   }
 

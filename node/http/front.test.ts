@@ -20,27 +20,31 @@ class StillClock extends ShiftedClock {
 
 const LARGE = Buffer.alloc(700_000, 'abcdefg');
 
-const RESOURCES: Record<string, { status?: number; headers: Record<string, string>; body: string | Buffer }> = {
-  '/plain': { headers: { 'cache-control': 'max-age=1000' }, body: 'plain' },
-  '/empty': { headers: { 'cache-control': 'max-age=1000' }, body: '' },
-  '/block': { headers: { 'cache-control': 'max-age=1000', etag: '"b"' }, body: 'x'.repeat(20_000) },
-  '/large': { headers: { 'cache-control': 'max-age=1000', etag: '"l"' }, body: LARGE },
-  '/gone': { status: 404, headers: { 'cache-control': 'max-age=50' }, body: 'not here' },
-  '/short': { headers: { 'cache-control': 'max-age=5', etag: '"s"' }, body: 'short' },
-  '/behind': { headers: { 'cache-control': 'max-age=5, stale-while-revalidate=20' }, body: 'behind' },
-  '/vary': { headers: { 'cache-control': 'max-age=1000', vary: 'accept-language' }, body: 'by language' },
-  '/mine': { headers: { 'cache-control': 'private, max-age=1000' }, body: 'mine' },
-  '/never': { headers: { 'cache-control': 'no-store' }, body: 'never' },
-  '/public': { headers: { 'cache-control': 'public, max-age=1000' }, body: 'for all' },
-  '/guess': { headers: { 'last-modified': 'Thu, 01 Jan 2015 00:00:00 GMT' }, body: 'guess' },
-  '/file': {
-    headers: { 'cache-control': 'max-age=9', 'content-disposition': 'attachment; filename="\xe4.txt"' },
-    body: 'file',
-  },
-  '/chunks': { headers: { 'cache-control': 'max-age=1000', 'transfer-encoding': 'chunked' }, body: 'chunks' },
-  '/cookie': { headers: { 'cache-control': 'max-age=9', 'set-cookie': 'a=b' }, body: 'cookie' },
-  '/status': { headers: { 'cache-control': 'max-age=9', 'cache-status': 'x; hit' }, body: 'status' },
-};
+const RESOURCES: Record<string, { status?: number; headers: Record<string, string>; body: string | Buffer }> =
+  {
+    '/plain': { headers: { 'cache-control': 'max-age=1000' }, body: 'plain' },
+    '/empty': { headers: { 'cache-control': 'max-age=1000' }, body: '' },
+    '/block': { headers: { 'cache-control': 'max-age=1000', etag: '"b"' }, body: 'x'.repeat(20_000) },
+    '/large': { headers: { 'cache-control': 'max-age=1000', etag: '"l"' }, body: LARGE },
+    '/gone': { status: 404, headers: { 'cache-control': 'max-age=50' }, body: 'not here' },
+    '/short': { headers: { 'cache-control': 'max-age=5', etag: '"s"' }, body: 'short' },
+    '/behind': { headers: { 'cache-control': 'max-age=5, stale-while-revalidate=20' }, body: 'behind' },
+    '/vary': { headers: { 'cache-control': 'max-age=1000', vary: 'accept-language' }, body: 'by language' },
+    '/mine': { headers: { 'cache-control': 'private, max-age=1000' }, body: 'mine' },
+    '/never': { headers: { 'cache-control': 'no-store' }, body: 'never' },
+    '/public': { headers: { 'cache-control': 'public, max-age=1000' }, body: 'for all' },
+    '/guess': { headers: { 'last-modified': 'Thu, 01 Jan 2015 00:00:00 GMT' }, body: 'guess' },
+    '/file': {
+      headers: { 'cache-control': 'max-age=9', 'content-disposition': 'attachment; filename="\xe4.txt"' },
+      body: 'file',
+    },
+    '/chunks': {
+      headers: { 'cache-control': 'max-age=1000', 'transfer-encoding': 'chunked' },
+      body: 'chunks',
+    },
+    '/cookie': { headers: { 'cache-control': 'max-age=9', 'set-cookie': 'a=b' }, body: 'cookie' },
+    '/status': { headers: { 'cache-control': 'max-age=9', 'cache-status': 'x; hit' }, body: 'status' },
+  };
 
 let h: Harness;
 let origin: number;
@@ -131,7 +135,10 @@ async function setUp(cacheBytes?: number): Promise<void> {
     asked.push(`${request.method ?? ''} ${request.url ?? ''}`);
     const found = RESOURCES[request.url ?? ''] ?? { status: 404, headers: {}, body: 'no such thing' };
     for (const [name, value] of Object.entries(found.headers)) response.setHeader(name, value);
-    if (request.headers['if-none-match'] !== undefined && found.headers['etag'] === request.headers['if-none-match']) {
+    if (
+      request.headers['if-none-match'] !== undefined &&
+      found.headers['etag'] === request.headers['if-none-match']
+    ) {
       response.writeHead(304).end();
       return;
     }
@@ -184,7 +191,8 @@ describe('a repeated request', () => {
     await setUp(80_000);
     const client = await primed();
     await client.ask(get('/plain'));
-    for (let index = 0; index < 60; index++) await client.ask(get('/plain', `X: ${index}\r\n`).replace('test', `t${index}`));
+    for (let index = 0; index < 60; index++)
+      await client.ask(get('/plain', `X: ${index}\r\n`).replace('test', `t${index}`));
     expect(await client.ask(get('/plain'))).toContain('fwd=uri-miss');
   });
 
@@ -203,7 +211,8 @@ describe('a repeated request', () => {
 describe('pipelined requests', () => {
   it('are answered in order, known and unknown', async () => {
     const client = await primed();
-    for (const path of ['/plain', '/block', '/large']) for (let i = 0; i < 3; i++) await client.ask(get(path));
+    for (const path of ['/plain', '/block', '/large'])
+      for (let i = 0; i < 3; i++) await client.ask(get(path));
     const before = answered();
     const paths = ['/plain', '/block', '/plain', '/large', '/plain', '/never', '/block', '/plain'];
     client.send(paths.map((path) => get(path)).join(''));
@@ -215,7 +224,12 @@ describe('pipelined requests', () => {
   });
 
   it('and cut anywhere, are answered as in one piece', async () => {
-    const all = [get('/plain'), get('/gone'), 'POST /x HTTP/1.1\r\nHost: e\r\nContent-Length: 5\r\n\r\nGET /', get('/plain')];
+    const all = [
+      get('/plain'),
+      get('/gone'),
+      'POST /x HTTP/1.1\r\nHost: e\r\nContent-Length: 5\r\n\r\nGET /',
+      get('/plain'),
+    ];
     for (const one of all) await (await primed()).ask(one);
     const text = all.join('').repeat(2);
     const run = async (cuts: readonly number[]): Promise<string[]> => {
