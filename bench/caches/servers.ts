@@ -65,7 +65,7 @@ CONFIG proxy.config.exec_thread.limit INT 1
 CONFIG proxy.config.accept_threads INT 0
 CONFIG proxy.config.task_threads INT 1
 CONFIG proxy.config.cache.threads_per_disk INT 1
-CONFIG proxy.config.admin.user_id STRING #0
+CONFIG proxy.config.admin.user_id STRING trafficserver
 CONFIG proxy.config.cache.ram_cache.size INT ${STORE_MIBIBYTES}M
 CONFIG proxy.config.cache.ram_cache_cutoff INT 8388608
 CONFIG proxy.config.log.logging_enabled INT 0
@@ -159,8 +159,11 @@ const trafficServer: CachePeer = {
     for (const [, folder] of places) mkdirSync(folder, { recursive: true });
     const all = [['prefix', root] as const, ...Object.entries(RUN_ROOT), ...places];
     writeFileSync(join(root, 'runroot.yaml'), all.map(([name, path]) => `${name}: ${path}\n`).join(''));
+    for (const folder of [root, store, ...places.map(([, one]) => one)]) chmodSync(folder, 0o777); // it is not root
     const etc = join(root, own.sysconfdir);
+    const allow = 'ip_allow:\n  - { apply: in, ip_addrs: 0/0, action: allow, methods: ALL }\n';
     const files = {
+      'ip_allow.yaml': allow,
       'records.config': trafficServerRecords(),
       'remap.config': `map http://www.example.test/ http://${origin}/\n`,
       'storage.config': `${store} ${STORE_MIBIBYTES}M\n`,
