@@ -2,6 +2,7 @@
 import { TpotError } from '../core/errors.js';
 import { requireRoot } from '../netns/processes.js';
 import type { Bench, BenchOptions } from './benches/bench.js';
+import { cacheBench } from './benches/cache.js';
 import { flowsBench } from './benches/flows.js';
 import { latencyBench } from './benches/latency.js';
 import { setupBench } from './benches/setup.js';
@@ -10,7 +11,14 @@ import { spliceBench } from './benches/splice.js';
 import { describeMachine } from './measure/machine.js';
 import { saveResult, type BenchResult } from './result.js';
 
-export const benches: readonly Bench[] = [spliceBench, latencyBench, setupBench, flowsBench, costBench];
+export const benches: readonly Bench[] = [
+  spliceBench,
+  latencyBench,
+  setupBench,
+  flowsBench,
+  cacheBench,
+  costBench,
+];
 
 export interface SavedResult {
   readonly result: BenchResult;

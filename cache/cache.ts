@@ -16,8 +16,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/clock.js';
 import { Admission } from './admission.js';
+import type { RequestDirectives } from './cache-control.js';
 import { nextHopHit } from './cache-status.js';
-import { decide, type Asker, type Decision } from './decision.js';
+import { decide, freshFor, type Asker, type Decision } from './decision.js';
 import { Fill, FillBudget } from './fill.js';
 import { Flight, type Completion, type FlightPort, type Offer, type Update } from './flight.js';
 import { currentAge, freshnessLeft, type ExchangeTimes } from './freshness.js';
@@ -125,6 +126,26 @@ export class HttpCache {
     if (decision.kind === 'serve') this.#counts.hits++;
     else this.#counts.misses++;
     return decision;
+  }
+
+  /**
+   * Where a repetition of this request, which was answered with all of `entry`, finds the same without a decision; `undefined`
+   * when its answer may be another one although nothing has changed here.
+   */
+  placeOf(key: string, entry: StoredResponse, { request, directives }: Asker): string | undefined {
+    const fresh = freshFor(entry, directives, this.#clock.monotonic());
+    return fresh && entry.pieces === undefined ? this.#store.placeOf(key, entry, request.fields) : undefined;
+  }
+
+  /** What stands at a place of {@link HttpCache.placeOf} while it is fresh for such a request. Counts as a use. */
+  again(place: string, directives: RequestDirectives, monotonic: number): StoredResponse | undefined {
+    const entry = this.#store.at(place);
+    return entry !== undefined && freshFor(entry, directives, monotonic) ? entry : undefined;
+  }
+
+  /** Notes that what {@link HttpCache.again} gave was the answer. */
+  countHit(): void {
+    this.#counts.hits++;
   }
 
   /** The fetch under way that would answer this request too. */

@@ -93,6 +93,16 @@ export class MemoryStore {
     );
   }
 
+  /** What stands at a place that {@link MemoryStore.placeOf} gave. Counts as a use. */
+  at(place: string): StoredResponse | undefined {
+    return this.#entries.get(place);
+  }
+
+  /** Where a request with these fields finds `entry`; `undefined` when it is another's variant that it was given. */
+  placeOf(key: string, entry: StoredResponse, fields: Fields): string | undefined {
+    return variantKey(entry.vary, fields) === entry.variant ? `${key}\n${entry.variant}` : undefined;
+  }
+
   /** The keys of the resources of `origin` that have a response in `group`. */
   grouped(origin: string, group: string): string[] {
     const members = this.#groups.get(groupKey(origin, group));

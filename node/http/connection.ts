@@ -5,6 +5,7 @@ import type { Destination, RequestHead } from '../../cache/key.js';
 import { formatEndpoint } from '../connections.js';
 import type { HttpContext } from '../session.js';
 import type { LegSource } from './leg-pool.js';
+import type { Lesson } from './memo.js';
 
 /** Schemes that authenticate the connection instead of the request (RFC 4559 section 5 and its relatives). */
 const CONNECTION_SCHEMES = /^(?:negotiate|ntlm|nego2|kerberos)(?: |$)/i;
@@ -21,6 +22,10 @@ export class ClientConnection {
   pinned = false;
   /** Requests begun. */
   requests = 0;
+  /** Set while the parser is given one request that the front may learn the answer to. */
+  learning = false;
+  /** What that request has shown about others like it. */
+  lesson: Lesson | undefined;
   readonly #shared: LegSource;
   readonly #own: LegSource;
   readonly #waiting: (() => void)[] = [];
@@ -28,6 +33,8 @@ export class ClientConnection {
   /** See {@link HttpContext}. */
   readonly leave: HttpContext['leave'];
   readonly stays: HttpContext['stays'];
+  /** Takes away what stands before the parser. */
+  unfront: () => void = () => undefined;
   #busy = false;
   #eager: Socket | undefined;
 
@@ -92,6 +99,7 @@ export class ClientConnection {
 
   /** Goes on with a protocol other than HTTP, over a leg that is never used for anything else. */
   leaveHttp(fromClient: Buffer): void {
+    this.unfront();
     void this.#join(this.#own.open(), fromClient);
   }
 

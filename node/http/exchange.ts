@@ -89,7 +89,9 @@ export class Exchange {
     const asker: Asker = { request, directives: use.directives };
     const decision = cache.decide(key, asker);
     if (decision.kind === 'serve') {
-      this.#answer(decision.entry, decision.reply);
+      const { entry, reply } = decision;
+      const sent = this.#answer(entry, reply);
+      if (sent && reply.kind === 'full') this.#teach(use, key, asker, entry);
       if (decision.renew) this.#renew(key, asker, decision.entry);
       return;
     }
@@ -104,12 +106,21 @@ export class Exchange {
     }
   }
 
-  #answer(entry: StoredResponse, reply: Reply): void {
+  #answer(entry: StoredResponse, reply: Reply): boolean {
     const { cache } = this.#ports;
-    sendReply(this.#delivery, entry, reply, {
+    return sendReply(this.#delivery, entry, reply, {
       age: cache.age(entry),
       status: { hit: true, ttl: cache.ttl(entry) },
     });
+  }
+
+  /** Notes for the front what the same bytes would be answered with, where that depends on nothing else. */
+  #teach({ conditional, ranged }: Usable, key: string, asker: Asker, entry: StoredResponse): void {
+    const { request, response } = this.#delivery;
+    const plain = !conditional && !ranged && entry.status !== 204;
+    if (!this.#connection.learning || !plain || request.httpVersion !== '1.1' || !response.shouldKeepAlive)
+      return;
+    this.#connection.lesson = { asker, key, destination: this.#destination, entry };
   }
 
   /** Renews a stale response behind the answer, unless that is being done already (RFC 5861 section 3). */

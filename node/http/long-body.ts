@@ -17,6 +17,7 @@ import type { ResponseHead } from '../../cache/storable.js';
 import { tokenList } from '../../cache/fields.js';
 import type { ClientConnection } from './connection.js';
 import type { Delivery } from './deliver.js';
+import { betweenRequests } from './parser-state.js';
 
 /** Why a long body stays here, beside what keeps any connection from being spliced. */
 export const LONG_BODY_REASONS = {
@@ -37,19 +38,6 @@ export interface LongResponse {
   readonly raw: boolean;
   /** Bytes that must be to come, or, where nobody knows, must have come. */
   readonly least: number;
-}
-
-/** Not documented, so it is looked for. */
-interface Parser {
-  /** Milliseconds since an unfinished message began; 0 when there is none. */
-  duration?(): number;
-}
-
-/** Whether the parser of a client's requests is between two of them; undefined where this Node.js does not tell. */
-function betweenRequests(client: Socket): boolean | undefined {
-  const { parser } = client as Socket & { readonly parser?: Parser | null };
-  const milliseconds = parser?.duration?.();
-  return milliseconds === undefined ? undefined : milliseconds === 0;
 }
 
 function isEventStream({ fields }: ResponseHead): boolean {

@@ -19,9 +19,12 @@ import { classify } from './classify.js';
 import { ClientConnection } from './connection.js';
 import { Exchange } from './exchange.js';
 import type { ExchangePorts } from './fetch.js';
+import { Front, FrontDesk } from './front.js';
 import { nodeIdentity } from './headers.js';
 import { HostVerifier, type Lookup } from './host-verifier.js';
 import { LegPool } from './leg-pool.js';
+import { RequestMemo } from './memo.js';
+import { persistence } from './prepared.js';
 
 /** Times in milliseconds. */
 export interface HttpLimits {
@@ -85,12 +88,12 @@ export class HttpService implements HttpServer {
   readonly #limits: HttpLimits;
   readonly #ports: ExchangePorts;
   readonly #server: Server;
+  readonly #desk: FrontDesk;
   readonly #connections = new Map<Duplex, ClientConnection>();
   #nextId = 1;
   #requests = 0;
   /** Requests that were refused, by the parser's code, and connections that were cut for silence. */
   readonly #rejected: Record<string, number> = {};
-  #draining = false;
 
   constructor({
     name,
@@ -120,6 +123,9 @@ export class HttpService implements HttpServer {
       stallTimeout: this.#limits.stallTimeout,
     };
     this.#server = this.#createServer();
+    const { keepAliveTimeout, idleTimeout } = this.#limits;
+    const memo = new RequestMemo(this.#ports, persistence(keepAliveTimeout));
+    this.#desk = new FrontDesk(memo, clock, idleTimeout);
   }
 
   /**
@@ -142,14 +148,15 @@ export class HttpService implements HttpServer {
     if (client.destroyed) return closed;
     client.allowHalfOpen = true; // a client may end its direction behind its last request
     if (first.length > 0) client.unshift(first);
-    this.#server.emit('connection', client);
+    const listen = (): boolean => this.#server.emit('connection', client);
+    connection.unfront = Front.place(client, connection, this.#desk, listen);
     client.resume();
     return closed;
   }
 
   /** From now on, connections end after the response under way. */
   drain(): void {
-    this.#draining = true;
+    this.#desk.draining = true;
     for (const { busy, requests, socket } of this.#connections.values()) {
       // One that has not asked anything yet is about to: its first bytes are here already.
       if (!busy && requests > 0) socket.end();
@@ -161,8 +168,10 @@ export class HttpService implements HttpServer {
     const { cache, pool } = this.#ports;
     const { opened, reused } = pool.counts;
     const legs = { opened, reused, idle: pool.idle };
-    const counts = { requests: this.#requests, connections: this.#connections.size };
-    return { ...cache.stats(), ...counts, rejected: { ...this.#rejected }, legs };
+    const { requests, memo } = this.#desk;
+    const front = { answered: requests, remembered: memo.size };
+    const counts = { requests: this.#requests + requests, connections: this.#connections.size };
+    return { ...cache.stats(), ...counts, front, rejected: { ...this.#rejected }, legs };
   }
 
   /** Cuts every connection and closes every leg. */
@@ -216,9 +225,9 @@ export class HttpService implements HttpServer {
       response.once('close', () => {
         done();
         // Its head went out before the drain began and promised to go on.
-        if (this.#draining && !connection.busy) connection.socket.end();
+        if (this.#desk.draining && !connection.busy) connection.socket.end();
       });
-      if (this.#draining) response.shouldKeepAlive = false;
+      if (this.#desk.draining) response.shouldKeepAlive = false;
       new Exchange(this.#ports, connection, request, response).run();
     });
   }
@@ -268,7 +277,7 @@ export class HttpService implements HttpServer {
   /** Closes a connection; with RST when a response is under way, whose end a FIN could be taken for. */
   #cut(client: Duplex): void {
     const connection = this.#connections.get(client);
-    if (connection?.busy === true) reset(connection.socket);
+    if (connection !== undefined && (connection.busy || client.writableLength > 0)) reset(connection.socket);
     else client.destroy();
   }
 }
