@@ -24,6 +24,7 @@
 #include "tpot_option.h"
 #include "tpot_key.h"
 #include "tpot_bypass.h"
+#include "tpot_client.h"
 #include "tpot_take.h"
 #include "tpot_rewrite.h"
 #include "tpot_route.h"
@@ -57,7 +58,7 @@ static __always_inline int ingress_tcp(struct __sk_buff *skb, struct packet *p, 
 {
 	struct tpot_splice *splice = find_splice(&p->flow, config);
 
-	if (splice && !is_new_connection(p, splice)) {
+	if (splice && !is_new_connection(skb, p, splice)) {
 		p->tunnelled = is_piece(skb); /* of a segment that was checked */
 		int verdict = handle_spliced(skb, p, splice, 0);
 
@@ -263,10 +264,13 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 	if (!found)
 		return 0;
 	taken = *found;
+	taken.counted = client_came(&flow);
 	bpf_sock_ops_cb_flags_set(ops, (ops->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) |
 					       BPF_SOCK_OPS_STATE_CB_FLAG);
 	if (bpf_map_update_elem(&tpot_taken, &flow, &taken, BPF_ANY)) {
 		count(TPOT_R_TABLE_FULL); /* stays where the least recently used go first */
+		if (taken.counted)
+			client_left(&flow);
 	} else {
 		add_taken(1);
 		bpf_map_delete_elem(&tpot_transient, &flow);
@@ -280,6 +284,17 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 	}
 	count(TPOT_R_ESTABLISHED);
 	return 0;
+}
+
+/* A connection that counts has lost its socket: it is over, or goes on without one, and counts until that ends. */
+static __always_inline void count_no_more(const struct tpot_flow *flow)
+{
+	struct tpot_splice *splice = find_splice(flow, config_get());
+
+	if (splice && !(splice->flags & TPOT_SPLICE_HOLD))
+		splice->counted = 1;
+	else
+		client_left(flow);
 }
 
 /* The socket is gone or has become a TIME_WAIT one: its entries move to where they may be evicted. */
@@ -307,6 +322,9 @@ static __noinline int on_closed(struct bpf_sock_ops *ops)
 	if (taken) {
 		struct tpot_taken copy = *taken;
 
+		if (copy.counted)
+			count_no_more(&theirs);
+		copy.counted = 0;
 		bpf_map_update_elem(&tpot_transient, &theirs, &copy, BPF_ANY);
 		if (bpf_map_delete_elem(&tpot_taken, &theirs) == 0)
 			add_taken(-1);

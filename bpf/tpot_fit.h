@@ -12,9 +12,6 @@
 #ifndef TPOT_FIT_H
 #define TPOT_FIT_H
 
-/* Not from the wire: a mark that only this program sets, with bytes of payload in its lower half. */
-#define PIECE_MARK 0x55500000
-#define PIECE_MASK 0xffff0000
 /* Of the segments that are too large these are answered with ICMP: the first ones, then one in TELL_EACH. */
 #define TELL_FIRST 3
 #define TELL_EACH 1024
@@ -35,11 +32,6 @@ struct icmp {
 #define ICMP4_UNREACHABLE 3
 #define ICMP4_TOO_BIG_CODE 4
 #define ICMP6_TOO_BIG 2
-
-static __always_inline int is_piece(const struct __sk_buff *skb)
-{
-	return (skb->mark & PIECE_MASK) == PIECE_MARK;
-}
 
 static __always_inline __u32 sum_of(const void *words, __u32 length, __u32 sum)
 {
@@ -170,8 +162,6 @@ static __always_inline int cut_up(struct __sk_buff *skb, struct packet *p, __u32
 	skb->mark = (mark & PIECE_MASK) == PIECE_MARK ? 0 : mark;
 	if (!keep_piece(skb, p, skip, payload - skip > room ? room : payload - skip))
 		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-	if (skip == 0)
-		count(TPOT_R_SPLICE_RESIZED);
 	return TC_ACT_OK;
 }
 
@@ -349,7 +339,6 @@ __noinline int fit_segment(struct __sk_buff *skb, struct packet *p, struct tpot_
 	if (skb->gso_size) {
 		if (!lower_gso_size(skb, skb->gso_size - room))
 			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-		count(TPOT_R_SPLICE_RESIZED);
 		return TC_ACT_OK;
 	}
 	if (!is_piece(skb) && is_to_be_told(skb, p, splice)) {

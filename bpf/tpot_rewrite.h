@@ -138,7 +138,6 @@ static __noinline int cut_segment(struct __sk_buff *skb, struct packet *p, __u32
 	resize_payload(skb, p, payload, 0);
 	p->end -= payload;
 	p->flags &= ~(TCP_FIN | TCP_PSH | TCP_URG);
-	count(TPOT_R_SPLICE_CUT);
 	return bpf_skb_change_tail(skb, p->end, 0) == 0;
 }
 

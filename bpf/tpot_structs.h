@@ -54,6 +54,7 @@ enum tpot_reason {
 	TPOT_R_PASS_UNKEYED,
 	TPOT_R_PASS_DRAINING,
 	TPOT_R_PASS_LIMIT,
+	TPOT_R_PASS_CLIENT_LIMIT,
 	TPOT_R_PASS_TIME_WAIT,
 	TPOT_R_PASS_NO_LISTENER,
 	TPOT_R_PASS_LOOP,
@@ -139,6 +140,7 @@ struct tpot_config {
 	__be16 udp_port; /* where tunnels in UDP end; 0: nowhere */
 	__u16 unused;
 	__u32 keys; /* bank in bit 31, number of keys below; 0: requests and replies have no MAC */
+	__u32 max_per_client; /* 0: no limit */
 };
 
 /* The halves of a 128-bit key, as SipHash reads them (little-endian). */
@@ -201,7 +203,7 @@ struct tpot_taken {
 	__u8 udp; /* the last tunnel packet came in UDP */
 	__u16 mss; /* of its SYN; 0: it had none */
 	__u8 keyed; /* by which key its request had a MAC, from 1: so has our reply; 0: none */
-	__u8 unused2;
+	__u8 counted; /* among the connections of its client (tpot_client.h) */
 };
 
 /* A connection pinned to a next hop, keyed by the flow that leaves this machine. */
@@ -242,6 +244,8 @@ struct tpot_splice {
 	__u64 bytes;             /* payload, what was relayed before included */
 	__u64 started_ns;        /* CLOCK_MONOTONIC */
 	__u64 seen_ns;           /* of the last packet */
+	__u32 counted;           /* among the connections of its client (tpot_client.h) */
+	__u32 unused;
 };
 
 /* A SYN with a request is out; what the answer did to it. */

@@ -197,7 +197,7 @@ static __always_inline __u32 judge_syn(const struct packet *p, struct option_sca
 
 	if (!gauges || gauges->taken >= config->max_connections)
 		return TPOT_R_PASS_LIMIT;
-	return verdict;
+	return client_is_full(p->flow.source, config) ? TPOT_R_PASS_CLIENT_LIMIT : verdict;
 }
 
 /* The MSS option's value; 0 when there is none. */

@@ -29,6 +29,7 @@ const BEFORE: NodeConfig = {
   cachePolicy: DEFAULT_POLICY,
   verifyHost: false,
   maxConnections: 100,
+  maxPerClient: 0,
   maxSplices: 100,
   spliceIdleMs: 1000,
   udp: undefined,
@@ -63,18 +64,26 @@ describe('what changes', () => {
       hops: 3,
       edge: true,
       source: 'client',
+      maxPerClient: 9,
       cacheBytes: 0,
       name: 'p2',
       drainTimeoutMs: 5,
     } as const;
     const { changes, needsRestart } = diff(after);
-    expect(changes.map(({ key }) => key)).toEqual(['source', 'hops', 'edge', 'drainTimeout']);
+    expect(changes.map(({ key }) => key)).toEqual([
+      'source',
+      'hops',
+      'edge',
+      'limits.perClient',
+      'drainTimeout',
+    ]);
     expect(needsRestart.map(({ key }) => key)).toEqual(['name', 'cache.memory']);
     expect(applicable(BEFORE, { ...BEFORE, ...after })).toEqual({
       ...BEFORE,
       hops: 3,
       edge: true,
       source: 'client',
+      maxPerClient: 9,
       drainTimeoutMs: 5,
     });
   });

@@ -139,8 +139,7 @@ export function configValues(config: NodeConfig): [string, string][] {
     ],
     ...cacheValues(config.cachePolicy),
     ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
-    ['limits.connections', String(config.maxConnections)],
-    ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
+    ...limitValues(config),
     [
       'transforms.streams',
       config.transforms.bits === 0
@@ -153,6 +152,19 @@ export function configValues(config: NodeConfig): [string, string][] {
     ['limits.headersTimeout', formatDuration(config.headersTimeoutMs)],
     ['limits.idleTimeout', formatDuration(config.idleTimeoutMs)],
     ['drainTimeout', formatDuration(config.drainTimeoutMs)],
+  ];
+}
+
+function limitValues(config: NodeConfig): [string, string][] {
+  return [
+    ['limits.connections', String(config.maxConnections)],
+    [
+      'limits.perClient',
+      config.maxPerClient === 0
+        ? '0: one client may have all of them'
+        : `${config.maxPerClient} of one client (an IPv4 address, an IPv6 /64); above it SYNs pass`,
+    ],
+    ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
   ];
 }
 

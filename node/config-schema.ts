@@ -28,6 +28,7 @@ export interface RawConfig {
   readonly cache?: RawCache;
   readonly limits?: {
     readonly connections?: number;
+    readonly perClient?: number;
     readonly splices?: number;
     readonly headersTimeout?: string;
     readonly idleTimeout?: string;

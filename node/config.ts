@@ -59,6 +59,8 @@ export interface NodeConfig extends CacheSettings {
   /** Where tunnels in UDP end; undefined offers none. */
   readonly udp: UdpOffer | undefined;
   readonly maxConnections: number;
+  /** Connections of one client, spliced ones included; 0: no limit. */
+  readonly maxPerClient: number;
   readonly maxSplices: number;
   readonly spliceIdleMs: number;
   /** From the first byte of an HTTP request to the end of its header section. */
@@ -95,6 +97,7 @@ const DEFAULTS = {
   trust: ['0.0.0.0/0', '::/0'],
   rules: [{ match: { dport: [80, 8080] }, action: 'cache' }, { action: 'relay' }] satisfies RawRule[],
   connections: 100_000,
+  perClient: 0,
   splices: 131_072,
   spliceIdle: '24h',
   headersTimeout: '60s',
@@ -214,12 +217,13 @@ function toUdpOffer(written: RawConfig['udpEncapsulation']): UdpOffer | undefine
 
 type Limits = Pick<
   NodeConfig,
-  'maxConnections' | 'maxSplices' | 'spliceIdleMs' | 'headersTimeoutMs' | 'idleTimeoutMs'
+  'maxConnections' | 'maxPerClient' | 'maxSplices' | 'spliceIdleMs' | 'headersTimeoutMs' | 'idleTimeoutMs'
 >;
 
 function toLimits({ limits, splice }: RawConfig): Limits {
   return {
     maxConnections: limits?.connections ?? DEFAULTS.connections,
+    maxPerClient: limits?.perClient ?? DEFAULTS.perClient,
     maxSplices: limits?.splices ?? DEFAULTS.splices,
     spliceIdleMs: parseDuration(splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
     headersTimeoutMs: parseDuration(limits?.headersTimeout ?? DEFAULTS.headersTimeout) ?? 0,

@@ -106,12 +106,13 @@ export function openListener(family: Family): number {
   }
 }
 
-/** Two entries a spliced connection, one of them with a tunnel. */
+/** Two entries a spliced connection, one of them with a tunnel; each may be of another client. */
 function tableSizes(maxSplices: number): Record<string, number> {
-  const { tpotSplices, tpotTunnels } = maps;
+  const { tpotClients, tpotSplices, tpotTaken, tpotTunnels } = maps;
   return {
     [tpotSplices.name]: 2 * maxSplices,
     [tpotTunnels.name]: Math.max(tpotTunnels.maxEntries, maxSplices),
+    [tpotClients.name]: tpotTaken.maxEntries + maxSplices,
   };
 }
 
@@ -247,13 +248,18 @@ export class EbpfDataPath implements DataPath {
       edge,
       clientLegs,
       maxConnections,
+      maxPerClient = 0,
     } = settings;
     const { EDGE, CLIENT_LEGS, REQUIRE_KEY } = TpotFlag;
     // Legs that have their clients' addresses outlive the setting.
     const kept = this.#programs.config.flags & ~(EDGE | REQUIRE_KEY);
     const flags = kept | (edge ? EDGE : 0) | (clientLegs ? CLIENT_LEGS : 0) | (requireKey ? REQUIRE_KEY : 0);
     this.#programs.setKeys(keys.map(keyHalves));
-    this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), { flags, maxConnections });
+    this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), {
+      flags,
+      maxConnections,
+      maxPerClient,
+    });
     this.#programs.setTrust(trust);
   }
 

@@ -25,6 +25,8 @@ export interface DataPathSettings {
   /** Legs may be opened `from` their client: what is addressed to one of them stays here. */
   readonly clientLegs: boolean;
   readonly maxConnections: number;
+  /** Of one client (tpot/client.ts), spliced ones included: those taken from now on count. 0, the default: no limit. */
+  readonly maxPerClient?: number;
 }
 
 export interface DataPathOptions extends DataPathSettings {

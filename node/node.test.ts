@@ -38,6 +38,7 @@ const CONFIG: NodeConfig = {
   cachePolicy: DEFAULT_POLICY,
   verifyHost: false,
   maxConnections: 100,
+  maxPerClient: 0,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,
   transforms: { bits: 0, storeBytes: 1024, connections: 1 },

@@ -98,9 +98,9 @@ const SETTLE_MS = 250;
 const ABORT_MS = 2000;
 
 function settingsOf(config: NodeConfig): DataPathSettings {
-  const { rules, bypass, trust, keys, requireKey, edge, source, maxConnections } = config;
-  const clientLegs = source === 'client';
-  return { policy: flattenRules(rules), bypass, trust, keys, requireKey, edge, clientLegs, maxConnections };
+  const { rules, bypass, trust, keys, requireKey, edge, source, maxConnections, maxPerClient } = config;
+  const policy = { policy: flattenRules(rules), bypass, trust, keys, requireKey, edge };
+  return { ...policy, clientLegs: source === 'client', maxConnections, maxPerClient };
 }
 
 /** How often the room is looked at; and how long nothing is taken after descriptors ran out. */

@@ -49,6 +49,8 @@ export function holdEntry(out: FlowEnds, now: bigint): TpotSplice {
     bytes: 0n,
     startedNs: now,
     seenNs: now,
+    counted: 0,
+    unused: 0,
   };
 }
 

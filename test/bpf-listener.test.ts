@@ -167,7 +167,7 @@ describe.each([4, 6] as const)('a SYN over IPv%i', (of) => {
       udp: 0,
       mss: 1460,
       keyed: 0,
-      unused2: 0,
+      counted: 0,
     });
   });
 

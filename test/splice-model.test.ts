@@ -167,7 +167,7 @@ describe('the programs and the model', () => {
         if (mapped.verdict === 'drop') {
           seen.add(mapped.reason);
           expect(outcome.verdict).toBe(ACTION.drop);
-          expect(outcome.counted).toHaveProperty(mapped.reason);
+          expect(outcome.counted).toEqual({ [mapped.reason]: 1 });
           return;
         }
         seen.add(mapped.cut ? 'cut' : 'forward');
@@ -384,12 +384,18 @@ describe('an entry', () => {
     );
     const send = (
       flow: FlowEnds,
-      names: readonly ('syn' | 'ack' | 'fin')[],
+      names: readonly ('syn' | 'ack' | 'fin' | 'rst')[],
       seq: number,
       ack: number,
     ): Outcome => run({ frame: frameOf(buildTcp({ ...flow, flags: names, seq, ack }), 4), gsoSize: 0 });
     const flagsOf = (): number[] =>
       [flows[4], backFlow].map((flow) => (splices.get(mapFlow(flow))?.flags ?? 0) & 0xc0);
+    const clients = kernel.programs.map('tpotClients');
+    const client = { address: toMapped(flows[4].source) };
+    const entry = splices.get(mapFlow(flows[4]));
+    if (entry === undefined) throw new Error('the entry is gone');
+    splices.set(mapFlow(flows[4]), { ...entry, counted: 1 });
+    clients.set(client, 5);
     send(flows[4], ['fin', 'ack'], 1000, 493);
     expect(flagsOf()).toEqual([0, 0x40]);
     send(backFlow, ['ack'], 500, 1005);
@@ -397,8 +403,13 @@ describe('an entry', () => {
     expect(send(flows[4], ['syn'], 9, 0).counted).toEqual({ 'splice-forwarded': 1 });
     send(backFlow, ['fin', 'ack'], 500, 1006);
     expect(flagsOf()).toEqual([0x40, 0xc0]);
+    expect(clients.get(client)).toBe(5);
     send(flows[4], ['ack'], 1001, 494);
     expect(flagsOf()).toEqual([0xc0, 0xc0]);
+    expect(clients.get(client)).toBe(4);
+    send(flows[4], ['rst'], 1001, 0);
+    expect(clients.get(client)).toBe(4);
+    clients.delete(client);
     expect(send(flows[4], ['syn'], 9, 0).counted).toMatchObject({ 'splice-forgotten': 1 });
     expect([...splices.keys()].length).toBe(1); // the IPv6 one of the tests above
   });

@@ -61,6 +61,7 @@ describe('decideSyn', () => {
     ['pass-draining', synWith(request()), { ...view, draining: true }],
     ['pass-policy', synWith(request()), { ...view, policy: [] }],
     ['pass-limit', synWith(request()), { ...view, full: true }],
+    ['pass-client-limit', synWith(request()), { ...view, clientFull: () => true }],
     ['pass-no-listener', synWith(request()), { ...view, listening: false }],
     ['pass-local', allFailing, { ...view, draining: true, policy: [], full: true, listening: false }],
   ])('passes with reason %s', (reason, syn, node) => {

@@ -12,6 +12,7 @@ import { sameIp, type IpAddress } from '../core/address.js';
 import { add, type Seq } from '../wire/seq.js';
 import { hasFlags, type TcpRepr } from '../wire/tcp.js';
 import { iterateOptions, TCP_OPTION } from '../wire/tcp-options.js';
+import { clientOf } from './client.js';
 import { isAuthentic, type Key } from './key.js';
 import {
   CAPABILITY,
@@ -37,6 +38,8 @@ export interface NodeView {
   readonly draining: boolean;
   /** As many connections as the limit allows. */
   readonly full: boolean;
+  /** Whether a client ({@link clientOf}) has as many as it may have. Default: there is no such limit. */
+  readonly clientFull?: (client: IpAddress) => boolean;
   readonly listening: boolean;
   /** What this node does of what a request may ask for. */
   readonly capabilities: number;
@@ -85,6 +88,11 @@ function isAdmitted(request: RequestOption, syn: Syn, node: NodeView, numbers: O
   return isAuthentic(request, { ...syn, isn: undefined }, node.keys ?? [], numbers);
 }
 
+function limitReached({ source }: Syn, { full, clientFull }: NodeView): ReasonCode | undefined {
+  if (full) return 'pass-limit';
+  return clientFull?.(clientOf(source)) === true ? 'pass-client-limit' : undefined;
+}
+
 function judge(
   syn: Syn,
   request: RequestOption | undefined,
@@ -101,7 +109,8 @@ function judge(
   if (bypasses(node.bypass ?? [], syn)) return 'pass-bypass';
   if (!rowsTake(node.policy, syn)) return 'pass-policy';
   if (request !== undefined && !isAdmitted(request, syn, node, numbers)) return 'pass-unkeyed';
-  if (node.full) return 'pass-limit';
+  const limit = limitReached(syn, node);
+  if (limit !== undefined) return limit;
   if (!node.listening) return 'pass-no-listener';
   if (request === undefined) return 'taken-edge';
   return request.hops > 1 && (request.capabilities & node.capabilities & CAPABILITY.trace) !== 0

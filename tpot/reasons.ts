@@ -15,6 +15,7 @@ const TAKING = {
   'pass-unkeyed': 'the request has no MAC of a key that this node has, and needs one',
   'pass-draining': 'the node is draining',
   'pass-limit': 'the node has as many connections as it may have',
+  'pass-client-limit': 'the client has as many connections as one client may have',
   'pass-time-wait': 'an earlier connection of the same ends and ports is in TIME_WAIT here',
   'pass-no-listener': 'nobody listens: the node is starting or has ended',
   'pass-loop': 'the SYN comes from an address of this node',

@@ -95,7 +95,7 @@ export const TpotBypassKeyCodec: Codec<TpotBypassKey> = {
   },
 };
 
-/** `struct tpot_config`, 76 bytes. */
+/** `struct tpot_config`, 80 bytes. */
 export interface TpotConfig {
   layoutVersion: number;
   flags: number;
@@ -118,9 +118,10 @@ export interface TpotConfig {
   udpPort: number;
   unused: number;
   keys: number;
+  maxPerClient: number;
 }
 export const TpotConfigCodec: Codec<TpotConfig> = {
-  size: 76,
+  size: 80,
   read: (view, at = 0) => ({
     layoutVersion: view.getUint32(at + 0, true),
     flags: view.getUint32(at + 4, true),
@@ -143,6 +144,7 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     udpPort: view.getUint16(at + 68, false),
     unused: view.getUint16(at + 70, true),
     keys: view.getUint32(at + 72, true),
+    maxPerClient: view.getUint32(at + 76, true),
   }),
   write: (view, value, at = 0) => {
     view.setUint32(at + 0, value.layoutVersion, true);
@@ -166,6 +168,7 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     view.setUint16(at + 68, value.udpPort, false);
     view.setUint16(at + 70, value.unused, true);
     view.setUint32(at + 72, value.keys, true);
+    view.setUint32(at + 76, value.maxPerClient, true);
   },
 };
 
@@ -481,7 +484,7 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
   },
 };
 
-/** `struct tpot_splice`, 128 bytes. */
+/** `struct tpot_splice`, 136 bytes. */
 export interface TpotSplice {
   out: TpotFlow;
   outerSource: Uint8Array;
@@ -502,9 +505,11 @@ export interface TpotSplice {
   bytes: bigint;
   startedNs: bigint;
   seenNs: bigint;
+  counted: number;
+  unused: number;
 }
 export const TpotSpliceCodec: Codec<TpotSplice> = {
-  size: 128,
+  size: 136,
   read: (view, at = 0) => ({
     out: TpotFlowCodec.read(view, at + 0),
     outerSource: bytesAt(view, at + 36, 16),
@@ -525,6 +530,8 @@ export const TpotSpliceCodec: Codec<TpotSplice> = {
     bytes: view.getBigUint64(at + 104, true),
     startedNs: view.getBigUint64(at + 112, true),
     seenNs: view.getBigUint64(at + 120, true),
+    counted: view.getUint32(at + 128, true),
+    unused: view.getUint32(at + 132, true),
   }),
   write: (view, value, at = 0) => {
     TpotFlowCodec.write(view, value.out, at + 0);
@@ -546,6 +553,8 @@ export const TpotSpliceCodec: Codec<TpotSplice> = {
     view.setBigUint64(at + 104, value.bytes, true);
     view.setBigUint64(at + 112, value.startedNs, true);
     view.setBigUint64(at + 120, value.seenNs, true);
+    view.setUint32(at + 128, value.counted, true);
+    view.setUint32(at + 132, value.unused, true);
   },
 };
 
@@ -559,7 +568,7 @@ export interface TpotTaken {
   udp: number;
   mss: number;
   keyed: number;
-  unused2: number;
+  counted: number;
 }
 export const TpotTakenCodec: Codec<TpotTaken> = {
   size: 32,
@@ -572,7 +581,7 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     udp: view.getUint8(at + 27),
     mss: view.getUint16(at + 28, true),
     keyed: view.getUint8(at + 30),
-    unused2: view.getUint8(at + 31),
+    counted: view.getUint8(at + 31),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.outerSource);
@@ -583,7 +592,7 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     view.setUint8(at + 27, value.udp);
     view.setUint16(at + 28, value.mss, true);
     view.setUint8(at + 30, value.keyed);
-    view.setUint8(at + 31, value.unused2);
+    view.setUint8(at + 31, value.counted);
   },
 };
 
@@ -677,58 +686,59 @@ export const TpotReason = {
   PASS_UNKEYED: 8,
   PASS_DRAINING: 9,
   PASS_LIMIT: 10,
-  PASS_TIME_WAIT: 11,
-  PASS_NO_LISTENER: 12,
-  PASS_LOOP: 13,
-  PASS_MP_JOIN: 14,
-  PASS_LOCAL: 15,
-  PASS_PLAIN_OF_TUNNELLED: 16,
-  DECAP_OK: 17,
-  DECAP_UDP_OK: 18,
-  DROP_DECAP_UNKNOWN: 19,
-  DROP_DECAP_SOURCE: 20,
-  DROP_DECAP_MALFORMED: 21,
-  DROP_DECAP_OPTIONS: 22,
-  DROP_DECAP_NOT_TCP: 23,
-  SYNACK_REPLY: 24,
-  ESTABLISHED: 25,
-  TABLE_FULL: 26,
-  REQUEST_SENT: 27,
-  REQUEST_OMITTED_BLACK_HOLE: 28,
-  REQUEST_OMITTED_RETRIES: 29,
-  REQUEST_OMITTED_LOCAL: 30,
-  REQUEST_OMITTED_LIMIT: 31,
-  REQUEST_OMITTED_UNTRUSTED: 32,
-  REQUEST_OMITTED_KEYED: 33,
-  REQUEST_NO_SPACE: 34,
-  REPLY_ACCEPTED: 35,
-  REPLY_NONE: 36,
-  DROP_REPLY_UNTRUSTED: 37,
-  DROP_REPLY_NOT_UNICAST: 38,
-  DROP_REPLY_OWN: 39,
-  DROP_REPLY_UNKEYED: 40,
-  BLACK_HOLE_LEARNED: 41,
-  ENCAP_OK: 42,
-  ENCAP_UDP_OK: 43,
-  ENCAP_FAILED: 44,
-  SPLICE_FORWARDED: 45,
-  SPLICE_CUT: 46,
-  SPLICE_FORGOTTEN: 47,
-  DROP_SPLICE_HOLD: 48,
-  DROP_SPLICE_TTL: 49,
-  DROP_SPLICE_CONGESTION: 50,
-  DROP_SPLICE_TOO_BIG: 51,
-  SPLICE_TOLD: 52,
-  SPLICE_RESIZED: 53,
-  DROP_ICMP_SPLICED: 54,
-  DROP_SPLICE_NO_ROUTE: 55,
-  DROP_SPLICE_FAILED: 56,
-  TUNNEL_BLOCKED: 57,
-  TUNNEL_UDP: 58,
-  TUNNEL_UDP_REMEMBERED: 59,
-  ICMP_TRANSLATED: 60,
-  ICMP_DELIVERED: 61,
-  COUNT: 62,
+  PASS_CLIENT_LIMIT: 11,
+  PASS_TIME_WAIT: 12,
+  PASS_NO_LISTENER: 13,
+  PASS_LOOP: 14,
+  PASS_MP_JOIN: 15,
+  PASS_LOCAL: 16,
+  PASS_PLAIN_OF_TUNNELLED: 17,
+  DECAP_OK: 18,
+  DECAP_UDP_OK: 19,
+  DROP_DECAP_UNKNOWN: 20,
+  DROP_DECAP_SOURCE: 21,
+  DROP_DECAP_MALFORMED: 22,
+  DROP_DECAP_OPTIONS: 23,
+  DROP_DECAP_NOT_TCP: 24,
+  SYNACK_REPLY: 25,
+  ESTABLISHED: 26,
+  TABLE_FULL: 27,
+  REQUEST_SENT: 28,
+  REQUEST_OMITTED_BLACK_HOLE: 29,
+  REQUEST_OMITTED_RETRIES: 30,
+  REQUEST_OMITTED_LOCAL: 31,
+  REQUEST_OMITTED_LIMIT: 32,
+  REQUEST_OMITTED_UNTRUSTED: 33,
+  REQUEST_OMITTED_KEYED: 34,
+  REQUEST_NO_SPACE: 35,
+  REPLY_ACCEPTED: 36,
+  REPLY_NONE: 37,
+  DROP_REPLY_UNTRUSTED: 38,
+  DROP_REPLY_NOT_UNICAST: 39,
+  DROP_REPLY_OWN: 40,
+  DROP_REPLY_UNKEYED: 41,
+  BLACK_HOLE_LEARNED: 42,
+  ENCAP_OK: 43,
+  ENCAP_UDP_OK: 44,
+  ENCAP_FAILED: 45,
+  SPLICE_FORWARDED: 46,
+  SPLICE_CUT: 47,
+  SPLICE_FORGOTTEN: 48,
+  DROP_SPLICE_HOLD: 49,
+  DROP_SPLICE_TTL: 50,
+  DROP_SPLICE_CONGESTION: 51,
+  DROP_SPLICE_TOO_BIG: 52,
+  SPLICE_TOLD: 53,
+  SPLICE_RESIZED: 54,
+  DROP_ICMP_SPLICED: 55,
+  DROP_SPLICE_NO_ROUTE: 56,
+  DROP_SPLICE_FAILED: 57,
+  TUNNEL_BLOCKED: 58,
+  TUNNEL_UDP: 59,
+  TUNNEL_UDP_REMEMBERED: 60,
+  ICMP_TRANSLATED: 61,
+  ICMP_DELIVERED: 62,
+  COUNT: 63,
 } as const;
 
 /** `enum tpot_splice_flag`. */
@@ -763,8 +773,9 @@ export const TpotUnused = {
 export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
+  tpotClients: { name: 'tpot_clients', key: TpotAddressCodec, value: u32Codec, maxEntries: 262144, type: 1 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 62, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 63, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
