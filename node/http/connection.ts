@@ -28,6 +28,8 @@ export class ClientConnection {
   /** See {@link HttpContext}. */
   readonly leave: HttpContext['leave'];
   readonly stays: HttpContext['stays'];
+  /** See {@link HttpContext}. */
+  readonly content: HttpContext['content'];
   #busy = false;
   #eager: Socket | undefined;
 
@@ -36,6 +38,7 @@ export class ClientConnection {
     this.destination = { address: formatIp(context.destination.address), port: context.destination.port };
     this.authority = formatEndpoint(context.destination);
     this.#eager = context.leg;
+    this.content = context.content;
     this.#join = (leg, fromClient) => context.join(leg, fromClient);
     this.leave = (leg, conditions) => context.leave(leg, conditions);
     this.stays = (reason) => context.stays(reason);
