@@ -76,7 +76,7 @@ const OPENS = '{;,([';
 const CLOSES = '})];,';
 
 /** `a + +b`, `1 .toFixed`, `a / /b/`: what reads differently when it touches. */
-const TOUCHING = /[+\-/.<!=>&|*?'"`\d]/;
+const TOUCHING = /[+\-/.<!=>&|*?]/;
 
 /** What has to stand between two pieces between which there was white space, or a comment that goes. */
 function separator(text: string, last: Piece, next: Piece): string {
@@ -87,7 +87,8 @@ function separator(text: string, last: Piece, next: Piece): string {
   if (between === '' || OPENS.includes(before) || CLOSES.includes(after)) return '';
   if (lineEnds) return '\n'; // it may end a statement
   const words = WORD.test(before) && WORD.test(after);
-  return words || (TOUCHING.test(before) && TOUCHING.test(after)) ? ' ' : '';
+  const numeral = /\d/.test(before) && after === '.';
+  return words || numeral || (TOUCHING.test(before) && TOUCHING.test(after)) ? ' ' : '';
 }
 
 function parsed(text: string): Piece[] {

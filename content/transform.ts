@@ -1,12 +1,6 @@
 /**
  * The interface of content transforms: what a step of a pipeline is given, and what it gives back. A module of the
- * configuration exports such a function as its default; docs/transcoding.md shows one.
- *
- * ```js
- * // @ts-check
- * /** @type {import('tpot-node/content').ContentFunction} *\/
- * export default (content) => ({ content: Buffer.from(content.toString().replaceAll('colour', 'color')) });
- * ```
+ * configuration exports a {@link ContentFunction} as its default; examples/content/first-words.mjs is one.
  */
 
 /** What a transform may know of the response. */

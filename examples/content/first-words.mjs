@@ -7,7 +7,7 @@
 //       content:
 //         - { module: first-words.mjs, types: [text/plain], options: { words: 50 } }
 
-/** @type {import('../../content/transform.js').ContentFunction} */
+/** @type {import('../../content/transform.ts').ContentFunction} */
 export default function firstWords(content, { charset = 'utf-8' }, { words = 100 }) {
   if (charset !== 'utf-8') return undefined; // left as it is
   const all = content.toString().split(/(?<=\s)(?=\S)/);
