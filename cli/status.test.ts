@@ -84,7 +84,13 @@ it('statistics have totals by action and reason', () => {
     byAction: { cache: 3 },
     byReason: { http: 3 },
   };
-  const text = formatStats({ connections, counters: {}, cache: {}, transforms: NO_TRANSFORMS });
+  const text = formatStats({
+    connections,
+    counters: {},
+    cache: {},
+    transforms: NO_TRANSFORMS,
+    content: undefined,
+  });
   expect(text).toContain('out    2.0 KiB');
   expect(text).toContain('by action:\n  cache  3');
   expect(text).toContain('by reason:\n  http  3');

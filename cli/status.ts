@@ -96,7 +96,31 @@ function formatTransforms({ transforms, pairs, store }: NodeStats['transforms'])
   return [`transforms:\n${legs}`, section('chunk store', { ...store })];
 }
 
-export function formatStats({ connections, counters, cache, transforms }: NodeStats): string {
+function formatContent(content: NodeStats['content']): string[] {
+  if (content === undefined || (content.steps.length === 0 && Object.keys(content.untouched).length === 0)) {
+    return [];
+  }
+  const rows = content.steps.map((step) => [
+    step.name,
+    String(step.responses),
+    String(step.smaller),
+    String(step.failed),
+    formatBytes(step.bytesIn),
+    formatBytes(step.bytesOut),
+    step.bytesIn === 0 ? '-' : `${Math.round((100 * step.bytesOut) / step.bytesIn)} %`,
+    `${step.cpuSeconds.toFixed(2)} s`,
+    `${step.delayP50} ms`,
+    `${step.delayP99} ms`,
+  ]);
+  const header = ['CONTENT', 'RESPONSES', 'SMALLER', 'FAILED', 'IN', 'OUT', 'RATIO', 'CPU', 'P50', 'P99'];
+  return [
+    ...(rows.length === 0 ? [] : [`content transforms:\n${table(header, rows)}`]),
+    section('content left as it was', content.untouched),
+    section('transformed contents kept', { ...content.variants }),
+  ];
+}
+
+export function formatStats({ connections, counters, cache, transforms, content }: NodeStats): string {
   const { open, total, bytesIn, bytesOut, byAction, byReason } = connections;
   return [
     section('connections', { open, total, in: formatBytes(bytesIn), out: formatBytes(bytesOut) }),
@@ -104,6 +128,7 @@ export function formatStats({ connections, counters, cache, transforms }: NodeSt
     section('by reason', byReason),
     section('cache', cache),
     ...formatTransforms(transforms),
+    ...formatContent(content),
     section('counters', counters),
   ].join('\n\n');
 }

@@ -5,7 +5,8 @@ import type { CachePolicy } from '../cache/policy.js';
 import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
 import type { PortRange, Rule } from '../tpot/policy.js';
 import { addressesOfOthers } from './addresses.js';
-import type { Action, NodeConfig } from './config.js';
+import type { Action, NodeConfig, NodeRule } from './config.js';
+import { describePipeline } from './content-settings.js';
 import { formatDuration, formatPortRange, formatSize } from './units.js';
 
 const DOES: Readonly<Record<Action, string>> = {
@@ -28,8 +29,14 @@ function matchesAll({ sources, destinations, ports: ranges, serverNames }: Rule)
   return sources.length + destinations.length + ranges.length === 0 && serverNames === undefined;
 }
 
-/** One English sentence. */
-export function describeRule(rule: Rule<Action>): string {
+/** One English sentence, and one about content where it is transformed. */
+export function describeRule(rule: NodeRule): string {
+  const content =
+    rule.content === undefined ? '' : ` Responses go through ${describePipeline(rule.content)}.`;
+  return `${describeMatch(rule)}${content}`;
+}
+
+function describeMatch(rule: Rule<Action>): string {
   if (matchesAll(rule)) return `Every other connection ${DOES[rule.action]}.`;
   const words = ['A connection'];
   if (rule.sources.length > 0) words.push(`from ${either(rule.sources.map(formatPrefix))}`);
@@ -56,7 +63,7 @@ function aboutNames(rules: readonly Rule<Action>[]): string[] {
   ];
 }
 
-function describeRules(rules: readonly Rule<Action>[]): string[] {
+function describeRules(rules: readonly NodeRule[]): string[] {
   const last = rules.findIndex(matchesAll);
   const lines = rules.map((rule, index) => {
     const unreachable =
@@ -148,6 +155,7 @@ export function configValues(config: NodeConfig): [string, string][] {
     ],
     ['transforms.store', formatSize(config.transforms.storeBytes)],
     ['transforms.connections', `${config.transforms.connections}; above it new ones are not transformed`],
+    ...contentValues(config),
     ['splice.idle', `${formatDuration(config.spliceIdleMs)} without a packet end a spliced connection`],
     ['limits.headersTimeout', formatDuration(config.headersTimeoutMs)],
     ['limits.idleTimeout', formatDuration(config.idleTimeoutMs)],
@@ -177,6 +185,18 @@ function cacheValues(policy: CachePolicy): [string, string][] {
       policy.secondRequest ? 'second-request: only what is asked for twice is stored' : 'always',
     ],
     ['cache.keepHits', policy.keepHits ? 'true' : 'false: what the next node has is not stored here'],
+  ];
+}
+
+function contentValues({ content, rules }: NodeConfig): [string, string][] {
+  if (rules.every((rule) => rule.content === undefined)) return [];
+  const { kept, largest, timeout, processes, memory } = content;
+  return [
+    ['content.memory', `${formatSize(kept)} of transformed contents`],
+    ['content.largest', `${formatSize(largest)}: longer contents pass as they are`],
+    ['content.timeout', formatDuration(timeout)],
+    ['content.processes', String(processes)],
+    ['content.processMemory', formatSize(memory)],
   ];
 }
 

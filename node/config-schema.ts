@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { Ajv2020, type AnySchemaObject, type ErrorObject } from 'ajv/dist/2020.js';
 import { isTunnelUnicast, parseIp, parsePrefix } from '../core/address.js';
+import { REGISTERED } from '../content/steps.js';
 import { parseServerName } from '../tpot/server-names.js';
 import { parseBypass, type RawBypass } from './bypass-entry.js';
 import { nearest } from './nearest.js';
@@ -35,6 +36,7 @@ export interface RawConfig {
   };
   readonly splice?: { readonly idle?: string };
   readonly transforms?: RawTransforms;
+  readonly content?: RawContent;
   readonly drainTimeout?: string;
 }
 
@@ -54,6 +56,29 @@ export interface RawTransforms {
   readonly connections?: number;
 }
 
+export interface RawContent {
+  readonly memory?: string | number;
+  readonly largest?: string | number;
+  readonly timeout?: string;
+  readonly processes?: number;
+  readonly processMemory?: string | number;
+}
+
+/** A transform by its name, or one of `image`, `minify`, `command`, `module` with what belongs to it. */
+export type RawContentStep =
+  | string
+  | {
+      readonly image?: { readonly maxWidth?: number; readonly maxHeight?: number; readonly quality?: number };
+      readonly minify?: { readonly scripts?: boolean };
+      readonly command?: readonly string[];
+      readonly module?: string;
+      readonly name?: string;
+      readonly types?: readonly string[];
+      readonly vary?: readonly string[];
+      readonly mediaType?: string;
+      readonly options?: Readonly<Record<string, unknown>>;
+    };
+
 export interface RawRule {
   readonly match?: {
     readonly src?: string | readonly string[];
@@ -62,6 +87,7 @@ export interface RawRule {
     readonly sni?: string | readonly string[];
   };
   readonly action: 'cache' | 'splice' | 'relay' | 'pass';
+  readonly content?: readonly RawContentStep[];
 }
 
 /** Keys and list positions from the root to a value. */
@@ -93,6 +119,10 @@ const validate = (() => {
   ajv.addFormat('prefix', text(parsePrefix));
   ajv.addFormat('server-name', text(parseServerName));
   ajv.addFormat('bypass', text(parseBypass));
+  ajv.addFormat(
+    'content-step',
+    text((name) => (Object.hasOwn(REGISTERED, name) ? name : undefined)),
+  );
   ajv.addFormat('tunnel-address', text(tunnelAddress));
   const schema = JSON.parse(
     readFileSync(new URL('./config.schema.json', import.meta.url), 'utf8'),

@@ -6,6 +6,8 @@
  */
 import { hostname } from 'node:os';
 import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
+import type { ContentLimits } from '../content/service.js';
+import type { Pipeline } from '../content/steps.js';
 import { TpotError } from '../core/errors.js';
 import { readTrusted } from '../host/trusted-file.js';
 import type { BypassEntry } from '../tpot/bypass.js';
@@ -18,6 +20,7 @@ import { resolveBypass } from './bypass-list.js';
 import { toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
+import { toContentLimits, toPipeline } from './content-settings.js';
 import { readKeys } from './key-list.js';
 import { toTransformSettings, type TransformSettings } from './transform-settings.js';
 import { parseDuration, parsePortRange } from './units.js';
@@ -27,6 +30,11 @@ import { parseDuration, parsePortRange } from './units.js';
  * through this process. `pass`: do not take.
  */
 export type Action = 'cache' | 'splice' | 'relay' | 'pass';
+
+/** A rule, and how the responses that come under it go to their clients. */
+export interface NodeRule extends Rule<Action> {
+  readonly content?: Pipeline;
+}
 
 /** A port that was chosen must be free; without the default one the node starts all the same. */
 export interface UdpOffer {
@@ -43,7 +51,7 @@ export interface NodeConfig extends CacheSettings {
   readonly addressGiven: boolean;
   /** Undefined: every non-loopback interface. */
   readonly interfaces: readonly string[] | undefined;
-  readonly rules: readonly Rule<Action>[];
+  readonly rules: readonly NodeRule[];
   /** Never taken, whatever the rules say. */
   readonly bypass: readonly BypassEntry[];
   readonly mode: 'basic';
@@ -69,6 +77,7 @@ export interface NodeConfig extends CacheSettings {
   readonly idleTimeoutMs: number;
   readonly drainTimeoutMs: number;
   readonly transforms: TransformSettings;
+  readonly content: ContentLimits;
 }
 
 /** What the command line may override; each is checked like the key it stands for. */
@@ -104,6 +113,8 @@ const DEFAULTS = {
   idleTimeout: '600s',
   drainTimeout: '30s',
 } as const;
+
+const CONTENT_HINT = 'Only responses that this node understands can be transformed: write `action: cache`.';
 
 const OPTION_OF_KEY: Readonly<Record<string, string>> = {
   name: '--name',
@@ -144,14 +155,40 @@ function toServerNames(written: string | readonly string[]): ReadonlySet<string>
   return new Set(list(written).flatMap((text) => parseServerName(text) ?? []));
 }
 
-function toRule({ match = {}, action }: RawRule): Rule<Action> {
+function toRule({ match = {}, action }: RawRule, content: Pipeline | undefined): NodeRule {
   return {
     sources: toPrefixes(match.src),
     destinations: toPrefixes(match.dst),
     ports: toPorts(match.dport),
     ...(match.sni === undefined ? {} : { serverNames: toServerNames(match.sni) }),
     action,
+    ...(content === undefined ? {} : { content }),
   };
+}
+
+/** The rules, and what is wrong with their pipelines. */
+function toRules(
+  raw: readonly RawRule[],
+  file: string,
+  locate: ConfigSource['locate'],
+): { readonly rules: NodeRule[]; readonly problems: ConfigProblem[] } {
+  const problems: ConfigProblem[] = [];
+  const rules = raw.map((rule, index) => {
+    if (rule.content === undefined) return toRule(rule, undefined);
+    const problem = (path: ConfigPath, message: string, hint: string): void => {
+      problems.push({ where: locate(['rules', index, 'content', ...path]), message, hint });
+    };
+    if (rule.action !== 'cache') {
+      problem([], `\`rules[${index}]\` has \`content\`, but its action is ${rule.action}`, CONTENT_HINT);
+    }
+    const made = toPipeline(rule.content, file);
+    if ('pipeline' in made) return toRule(rule, made.pipeline);
+    for (const { path, message, hint } of made.problems) {
+      problem(path, `\`rules[${index}].content[${path[0] ?? 0}]\`: ${message}`, hint);
+    }
+    return toRule(rule, undefined);
+  });
+  return { rules, problems };
 }
 
 /** The host's name cut down to what a node's name may be. */
@@ -233,7 +270,7 @@ function toLimits({ limits, splice }: RawConfig): Limits {
 
 function complete(
   raw: RawConfig,
-  rules: readonly Rule<Action>[],
+  rules: readonly NodeRule[],
   bypass: readonly BypassEntry[],
   keys: readonly Key[],
 ): NodeConfig {
@@ -255,6 +292,7 @@ function complete(
     ...toCacheSettings(raw.cache),
     ...toLimits(raw),
     transforms: toTransformSettings(raw.transforms),
+    content: toContentLimits(raw.content),
     drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
   };
 }
@@ -277,10 +315,11 @@ export function loadConfig(file: string | undefined, overrides: ConfigOverrides 
   const fromOptions = parseOverrides(overrides);
   const problems = [...fromFile.problems, ...fromOptions.problems];
   if (problems.length > 0) throw new ConfigError(problems);
-  const rules = (fromFile.raw.rules ?? DEFAULTS.rules).map(toRule);
+  const { rules, problems: ofContent } = toRules(fromFile.raw.rules ?? DEFAULTS.rules, name, fromFile.locate);
   const bypass = resolveBypass(fromFile.raw.bypass ?? {}, name, fromFile.locate(['bypass']));
   const keys = readKeys(fromFile.raw.keys?.file, name);
   const found = [
+    ...ofContent,
     ...contradictions(fromFile.raw, rules, fromFile.locate),
     ...bypass.problems,
     ...keys.problems,

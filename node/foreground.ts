@@ -111,6 +111,7 @@ export async function runInForeground(
       spliceAbove: config.spliceAbove,
       cachePolicy: config.cachePolicy,
       lookup: config.verifyHost ? addressesOfName : undefined,
+      content: config.content,
       logger,
       clock: systemClock,
       limits: { headersTimeout: config.headersTimeoutMs, idleTimeout: config.idleTimeoutMs },

@@ -23,6 +23,7 @@
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { formatIp, ip, type IpAddress } from '../core/address.js';
+import type { ContentReport } from '../content/service.js';
 import type { Clock } from '../core/clock.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
@@ -69,6 +70,8 @@ export interface NodeStats {
   readonly counters: Readonly<Record<string, number>>;
   readonly cache: Readonly<Record<string, unknown>>;
   readonly transforms: TransformReport;
+  /** What pipelines have done to responses; undefined where the node has none. */
+  readonly content: ContentReport | undefined;
 }
 
 /** The HTTP side with what the node needs beyond single connections. */
@@ -77,6 +80,10 @@ export interface HttpSide extends HttpServer {
   drain(): void;
   /** Numbers for `status`: entries, bytes, hits, misses. */
   status(): Record<string, unknown>;
+  /** What content transforms have done; undefined where there are none. */
+  content(): ContentReport | undefined;
+  /** The configuration has been read again: commands and modules of pipelines may be others. */
+  renewContent(): void;
   close(): void;
 }
 
@@ -144,6 +151,7 @@ export class TpotNode {
   reconfigure(config: NodeConfig): void {
     this.#room = this.#ports.room(config.maxConnections);
     this.#dataPath?.reconfigure({ ...settingsOf(config), maxConnections: this.#room });
+    this.#ports.http.renewContent();
     this.#config = config;
   }
 
@@ -246,6 +254,7 @@ export class TpotNode {
       counters: this.#allCounters(),
       cache: this.#ports.http.status(),
       transforms: this.#transforms.report(),
+      content: this.#ports.http.content(),
     };
   }
 

@@ -1,10 +1,11 @@
 /** The slow path of one connection: what happens in user space from its acceptance to its end. */
 import { once } from 'node:events';
 import { Socket } from 'node:net';
+import type { Pipeline } from '../content/steps.js';
 import { SystemCallError } from '../host/libc.js';
 import { CAPABILITY } from '../tpot/option.js';
-import { decideRule, type Rule } from '../tpot/policy.js';
-import type { Action } from './config.js';
+import { decideRule } from '../tpot/policy.js';
+import type { Action, NodeRule } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
@@ -20,6 +21,8 @@ export interface HttpContext {
   readonly client: Endpoint;
   /** Legs come from the client's address: one client's must not carry another one's requests. */
   readonly clientLegs: boolean;
+  /** How responses go to this client; undefined: as they come. */
+  readonly content: Pipeline | undefined;
   /** The original destination: where misses are fetched from. */
   readonly destination: Endpoint;
   /** A leg to the destination that is open or being opened, paused and unused; the service owns it. */
@@ -183,11 +186,15 @@ async function watch(connection: Connection): Promise<void> {
  * What to do with a connection whose first bytes are known. One that would pass by what they say has been taken: it is
  * spliced, which is next to passing.
  */
-function decide(connection: Connection, candidates: readonly Rule<Action>[], found: SniffOutcome): Taking {
-  const action = decideRule(candidates, found.hello?.serverName)?.action ?? 'pass';
-  if (action !== 'pass') return action;
+function decide(
+  connection: Connection,
+  candidates: readonly NodeRule[],
+  found: SniffOutcome,
+): { readonly action: Taking; readonly content?: Pipeline } {
+  const { action = 'pass', content } = decideRule(candidates, found.hello?.serverName) ?? {};
+  if (action !== 'pass') return { action, ...(content === undefined ? {} : { content }) };
   connection.because('late-pass');
-  return 'splice';
+  return { action: 'splice' };
 }
 
 async function leaveHttp(
@@ -210,6 +217,7 @@ async function leaveHttp(
 async function serve(
   connection: Connection,
   { first, leg }: SniffOutcome,
+  content: Pipeline | undefined,
   ports: SessionPorts,
 ): Promise<void> {
   const { destination, client: from, socket } = connection;
@@ -222,6 +230,7 @@ async function serve(
   await ports.http.serve(socket, first, {
     client: from,
     clientLegs,
+    content,
     destination,
     leg,
     openLeg: open,
@@ -233,7 +242,7 @@ async function serve(
 
 async function sniffThenRun(
   connection: Connection,
-  candidates: readonly Rule<Action>[],
+  candidates: readonly NodeRule[],
   ports: SessionPorts,
 ): Promise<void> {
   const client = connection.socket;
@@ -248,8 +257,8 @@ async function sniffThenRun(
     if (leg !== undefined) reset(leg);
     return;
   }
-  const action = decide(connection, candidates, found);
-  if (action === 'cache' && verdict === 'serve') return serve(connection, found, ports);
+  const { action, content } = decide(connection, candidates, found);
+  if (action === 'cache' && verdict === 'serve') return serve(connection, found, content, ports);
   connection.relaying();
   const read = { fromA: first, fromB: early };
   if (action === 'relay') return relayOnly(connection, leg ?? open(), read);
@@ -275,7 +284,7 @@ async function endTrace({ socket }: Connection): Promise<void> {
  */
 export async function runSession(
   connection: Connection,
-  candidates: readonly Rule<Action>[],
+  candidates: readonly NodeRule[],
   ports: SessionPorts,
 ): Promise<void> {
   connection.socket.on('error', ignore);

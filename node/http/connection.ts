@@ -35,6 +35,8 @@ export class ClientConnection {
   readonly stays: HttpContext['stays'];
   /** Takes away what stands before the parser. */
   unfront: () => void = () => undefined;
+  /** See {@link HttpContext}. */
+  readonly content: HttpContext['content'];
   #busy = false;
   #eager: Socket | undefined;
 
@@ -43,6 +45,7 @@ export class ClientConnection {
     this.destination = { address: formatIp(context.destination.address), port: context.destination.port };
     this.authority = formatEndpoint(context.destination);
     this.#eager = context.leg;
+    this.content = context.content;
     this.#join = (leg, fromClient) => context.join(leg, fromClient);
     this.leave = (leg, conditions) => context.leave(leg, conditions);
     this.stays = (reason) => context.stays(reason);

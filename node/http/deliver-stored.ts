@@ -9,7 +9,7 @@ import { reply, storedHeaders, writeHead, type Delivery } from './deliver.js';
 import { lengthLast } from './headers.js';
 
 /** Fields a 304 repeats for a client (RFC 9110 section 15.4.5), plus those that say how it came. */
-const IN_304 = new Set([
+export const IN_304: ReadonlySet<string> = new Set([
   'age',
   'cache-control',
   'cdn-cache-control',
@@ -25,7 +25,7 @@ const IN_304 = new Set([
 
 const PARTIAL = { status: 206, statusMessage: 'Partial Content' };
 const UNSATISFIABLE = { status: 416, statusMessage: 'Range Not Satisfiable' };
-const NOT_MODIFIED = { status: 304, statusMessage: 'Not Modified' };
+export const NOT_MODIFIED = { status: 304, statusMessage: 'Not Modified' };
 
 let boundaries = 0;
 

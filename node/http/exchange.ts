@@ -10,20 +10,22 @@
  * ```
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ForwardReason } from '../../cache/cache-status.js';
+import type { CacheStatus, ForwardReason } from '../../cache/cache-status.js';
 import { replyFrom, type Asker, type Decision, type Reply } from '../../cache/decision.js';
+import type { Fill } from '../../cache/fill.js';
 import type { Flight, Outcome } from '../../cache/flight.js';
 import type { ExchangeTimes } from '../../cache/freshness.js';
 import { isSafe } from '../../cache/invalidation.js';
 import { resourceKey, type Destination, type RequestHead } from '../../cache/key.js';
 import { requestUse, type RequestUse } from '../../cache/request-directives.js';
 import type { ResponseHead } from '../../cache/storable.js';
-import type { StoredResponse } from '../../cache/stored.js';
+import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { validators } from '../../cache/validation.js';
 import { reset } from '../relay.js';
 import type { ClientConnection } from './connection.js';
 import * as deliver from './deliver.js';
 import { sendReply } from './deliver-stored.js';
+import { Distiller } from './distil.js';
 import {
   copyInto,
   Fetch,
@@ -48,6 +50,8 @@ export class Exchange {
   readonly #received: Received;
   readonly #delivery: deliver.Delivery;
   readonly #client: FetchClient;
+  /** Undefined: responses go as they are. */
+  readonly #distiller: Distiller | undefined;
 
   constructor(
     ports: ExchangePorts,
@@ -61,6 +65,11 @@ export class Exchange {
     this.#received = { connection, head: this.#head, httpVersion: request.httpVersion, message: request };
     this.#delivery = { request, response, node: ports.node, stallTimeout: ports.stallTimeout };
     this.#client = this.#fetchClient();
+    const { content: pipeline, authority } = connection;
+    this.#distiller =
+      ports.content &&
+      pipeline &&
+      new Distiller(ports.content, pipeline, this.#head, authority, this.#delivery);
   }
 
   run(): void {
@@ -108,10 +117,17 @@ export class Exchange {
 
   #answer(entry: StoredResponse, reply: Reply): boolean {
     const { cache } = this.#ports;
-    return sendReply(this.#delivery, entry, reply, {
-      age: cache.age(entry),
-      status: { hit: true, ttl: cache.ttl(entry) },
-    });
+    return this.#sendEntry(entry, reply, { hit: true, ttl: cache.ttl(entry) });
+  }
+
+  /** Answers with a stored response, all of which may go as a pipeline makes it; returns whether it has gone as it is. */
+  #sendEntry(entry: StoredResponse, reply: Reply, status: CacheStatus): boolean {
+    const { cache } = this.#ports;
+    const original = (): boolean =>
+      !this.#gone && sendReply(this.#delivery, entry, reply, { age: cache.age(entry), status });
+    if (this.#distiller === undefined || reply.kind !== 'full') return original();
+    void this.#distiller.stored(entry, { age: () => cache.age(entry), status }, original);
+    return false;
   }
 
   /** Notes for the front what the same bytes would be answered with, where that depends on nothing else. */
@@ -166,7 +182,7 @@ export class Exchange {
         this.#sendStored(outcome.entry, status);
       } else {
         const { head, fill } = outcome;
-        deliver.shareFill(this.#delivery, head, fill, cache.age(head), { ...status, status: head.status });
+        this.#sendFill(fill, head, head, { ...status, status: head.status });
       }
     };
     const timer = setTimeout(() => {
@@ -191,9 +207,7 @@ export class Exchange {
     return {
       information: (info) => deliver.sendInformation(this.#delivery, info),
       fill: (fill, response, stored, status) => {
-        if (this.#gone) return;
-        if (stored === undefined) deliver.passOnFill(this.#delivery, response, fill, status);
-        else deliver.shareFill(this.#delivery, stored, fill, this.#ports.cache.age(stored), status);
+        if (!this.#gone) this.#sendFill(fill, response, stored, status);
       },
       stored: (entry, status) => {
         if (!this.#gone) this.#sendStored(entry, status);
@@ -203,12 +217,29 @@ export class Exchange {
     };
   }
 
+  /** Answers with a content that is arriving: with `response`'s head, or, where there is one, with that to be stored. */
+  #sendFill(
+    fill: Fill,
+    response: ResponseHead | StoredHead,
+    stored: StoredHead | undefined,
+    status: Forwarded,
+  ): void {
+    const { cache } = this.#ports;
+    const original = (): void => {
+      if (this.#gone) return;
+      if (stored !== undefined) deliver.shareFill(this.#delivery, stored, fill, cache.age(stored), status);
+      else if ('framing' in response) deliver.passOnFill(this.#delivery, response, fill, status);
+    };
+    const age = (): number | undefined => (stored === undefined ? undefined : cache.age(stored));
+    if (this.#distiller === undefined) original();
+    else this.#distiller.arriving(stored ?? response, fill, { age, status }, original);
+  }
+
   /** Answers with a stored response that has just been validated, or stands in for an error. */
   #sendStored(entry: StoredResponse, status: Forwarded): void {
-    const { cache, clock } = this.#ports;
-    const reply = replyFrom(entry, this.#head, clock.now());
+    const reply = replyFrom(entry, this.#head, this.#ports.clock.now());
     if (reply === undefined) deliver.reply(this.#delivery, 502, 'only a part is stored', status);
-    else sendReply(this.#delivery, entry, reply, { age: cache.age(entry), status });
+    else this.#sendEntry(entry, reply, status);
   }
 
   /** Passes the request on with nothing looked up; what comes back may change or renew what is stored. */
@@ -276,8 +307,23 @@ export class Exchange {
       deliver.reply(this.#delivery, 502, 'the next hop used an unknown transfer coding', status);
     } else {
       this.#abortWithClient(upstream);
-      this.#passBodyOn(upstream, message, head, status);
+      if (head.framing === 'none') this.#passBodyOn(upstream, message, this.#ofHead(head), status);
+      else if (!this.#distil(message, head, status)) this.#passBodyOn(upstream, message, head, status);
     }
+  }
+
+  /** An answer to HEAD says nothing of bytes that GET might not give. */
+  #ofHead(head: ResponseHead): ResponseHead {
+    return this.#head.method === 'HEAD' ? (this.#distiller?.withoutContent(head) ?? head) : head;
+  }
+
+  /** Whether what is not for the cache goes as a pipeline makes it. */
+  #distil(message: IncomingMessage, head: ResponseHead, status: Forwarded): boolean {
+    const told = { age: () => undefined, status };
+    const original = (fill: Fill): void => {
+      if (!this.#gone) deliver.passOnFill(this.#delivery, head, fill, status);
+    };
+    return this.#distiller?.passedOn(head, message, told, original) ?? false;
   }
 
   /** As it comes; a body that may be long, in a way in which it can leave for the kernel. */

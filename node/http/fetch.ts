@@ -13,6 +13,7 @@ import { formatGap } from '../../cache/partial.js';
 import type { ResponseHead } from '../../cache/storable.js';
 import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { strongTag, validators } from '../../cache/validation.js';
+import type { ContentService } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
 import type { ClientConnection } from './connection.js';
@@ -38,6 +39,8 @@ export interface ExchangePorts {
   readonly spliceAbove: number;
   /** Milliseconds a client may hold up others with whom it shares a fetch. */
   readonly stallTimeout: number;
+  /** For connections that have a pipeline. */
+  readonly content: ContentService | undefined;
 }
 
 export type Forwarded = Extract<CacheStatus, { hit: false }>;

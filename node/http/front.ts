@@ -77,8 +77,9 @@ export class Front {
     const before = new Set(client.listeners('data'));
     listen();
     const parse = client.listeners('data').find((listener) => !before.has(listener)) as Parse | undefined;
-    // A transformed leg may still need what has been written.
-    if (parse === undefined || client instanceof TransformedLeg) return () => undefined;
+    // A transformed leg may still need what has been written; a pipeline makes something else of what is stored.
+    const transformed = client instanceof TransformedLeg || connection.content !== undefined;
+    if (parse === undefined || transformed) return () => undefined;
     const front = new Front(client, connection, desk, parse);
     // Somebody else who listens also makes the parser give up reading the socket by itself.
     client.on('data', front.#onData);

@@ -4,6 +4,7 @@ import type { IncomingHttpHeaders, OutgoingHttpHeaders, Server as HttpServer } f
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { CachePolicy } from '../../cache/policy.js';
 import { ip } from '../../core/address.js';
+import type { ContentLimits } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
 import { silentLogger } from '../../core/log.js';
 import { relay } from '../relay.js';
@@ -57,6 +58,7 @@ export async function until(condition: () => boolean): Promise<void> {
 export interface HarnessOptions extends Partial<CachePolicy> {
   readonly name?: string;
   readonly clock?: ShiftedClock;
+  readonly content?: ContentLimits;
 }
 
 /** Everything a test opens; `close` ends it all. */
@@ -68,6 +70,8 @@ export class Harness {
 
   /** What a connection is told that wants to leave. */
   leave: HttpContext['leave'] = () => Promise.resolve({ spliced: false, reason: 'relayed-unsupported' });
+  /** How responses go to clients that connect from now on. */
+  pipeline: HttpContext['content'];
   /** Why connections stay. */
   readonly stays: string[] = [];
 
@@ -75,7 +79,7 @@ export class Harness {
     limits: Partial<HttpLimits> = {},
     cacheBytes = 64 * 2 ** 20,
     spliceAbove = 0,
-    { name = 'p1', clock = new ShiftedClock(), ...cachePolicy }: HarnessOptions = {},
+    { name = 'p1', clock = new ShiftedClock(), content, ...cachePolicy }: HarnessOptions = {},
   ) {
     this.clock = clock;
     this.service = new HttpService({
@@ -83,6 +87,7 @@ export class Harness {
       cacheBytes,
       spliceAbove,
       cachePolicy,
+      content,
       logger: silentLogger,
       clock: this.clock,
       limits,
@@ -138,6 +143,7 @@ export class Harness {
           client: { address: ip(LOOPBACK), port: client.remotePort ?? 0 },
           destination: { address: ip(address), port: 80 },
           clientLegs: false,
+          content: this.pipeline,
           leg: undefined,
           openLeg: () => this.#track(connect(origin, LOOPBACK)),
           join: (leg, fromA) => relay(client, leg, { fromA }),

@@ -11,6 +11,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { HttpCache } from '../../cache/cache.js';
 import type { CachePolicy } from '../../cache/policy.js';
+import { ContentService, type ContentLimits, type ContentReport } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
 import { reset } from '../relay.js';
@@ -71,6 +72,8 @@ export interface HttpServiceOptions {
   readonly cachePolicy?: Partial<CachePolicy>;
   /** Looks names up whose addresses may then share what is stored; without it none do. */
   readonly lookup?: Lookup | undefined;
+  /** Of content transforms; without it nothing is transformed, whatever a connection's pipeline says. */
+  readonly content?: ContentLimits | undefined;
   readonly logger: Logger;
   readonly clock: Clock;
   readonly limits?: Partial<HttpLimits>;
@@ -101,6 +104,7 @@ export class HttpService implements HttpServer {
     spliceAbove = 0,
     cachePolicy = {},
     lookup,
+    content,
     logger,
     clock,
     limits,
@@ -121,6 +125,7 @@ export class HttpService implements HttpServer {
       collapseWait: this.#limits.collapseWait,
       spliceAbove,
       stallTimeout: this.#limits.stallTimeout,
+      content: content && new ContentService(content, logger),
     };
     this.#server = this.#createServer();
     const { keepAliveTimeout, idleTimeout } = this.#limits;
@@ -174,9 +179,20 @@ export class HttpService implements HttpServer {
     return { ...cache.stats(), ...counts, front, rejected: { ...this.#rejected }, legs };
   }
 
+  /** What content transforms have done; undefined where there are none. */
+  content(): ContentReport | undefined {
+    return this.#ports.content?.report();
+  }
+
+  /** Commands and modules of pipelines may have changed. */
+  renewContent(): void {
+    this.#ports.content?.renew();
+  }
+
   /** Cuts every connection and closes every leg. */
   close(): void {
     this.#server.close();
+    this.#ports.content?.close();
     for (const client of this.#connections.values()) reset(client.socket);
     this.#ports.pool.destroy();
   }
