@@ -27,7 +27,8 @@ module.exports = {
       severity: 'error',
       from: {
         orphan: true,
-        pathNot: '(\\.test|\\.props|\\.config)\\.(ts|js|cjs)$|^types/|\\.cjs$|^docs/|^test/|\\.d\\.ts$',
+        pathNot:
+          '(\\.test|\\.props|\\.config)\\.(ts|js|cjs)$|^types/|\\.cjs$|^docs/|^examples/|^test/|\\.d\\.ts$',
       },
       to: {},
     },

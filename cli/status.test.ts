@@ -75,6 +75,19 @@ const NO_TRANSFORMS = {
   store: { bytes: 0, chunks: 0, dictionaryBytes: 0 },
 };
 
+it('statistics show what pipelines have done, and what they left alone', () => {
+  const connections = { open: 0, total: 0, bytesIn: 0, bytesOut: 0, byAction: {}, byReason: {} };
+  const counts = { responses: 4, smaller: 3, failed: 1, bytesIn: 4096, bytesOut: 1024, cpuSeconds: 0.25 };
+  const content = {
+    steps: [{ name: 'image', ...counts, delayP50: 10.5, delayP99: 28.3 }],
+    untouched: { 'no-transform': 7 },
+    variants: { entries: 3, bytes: 1024, maxBytes: 4096, hits: 5, misses: 3, evictions: 0 },
+  };
+  const text = formatStats({ connections, counters: {}, cache: {}, transforms: NO_TRANSFORMS, content });
+  expect(text).toMatch(/image +4 +3 +1 +4\.0 KiB +1\.0 KiB +25 % +0\.25 s +10\.5 ms +28\.3 ms/);
+  expect(text).toContain('no-transform  7');
+});
+
 it('statistics have totals by action and reason', () => {
   const connections = {
     open: 1,

@@ -1,44 +1,78 @@
-/** Messages between a node and its workers over pipes: four bytes of length, then a value as V8 serialises it. */
-import { deserialize, serialize } from 'node:v8';
+/**
+ * Messages between a node and its workers over pipes. A worker may have been taken over by what it decoded: a message is two
+ * lengths, JSON, and bytes, and nothing else is made of it.
+ *
+ * ```
+ *   | u32 bytes of JSON | u32 bytes of content, or 2^32 - 1 for none | JSON | content |
+ * ```
+ */
+import { TpotError } from '../core/errors.js';
 
-const PREFIX = 4;
+const PREFIX = 8;
+const NONE = 0xffff_ffff;
+/** Of one message's JSON: names, reports, options. */
+const MOST_JSON = 2 ** 20;
 
-export function encode(message: unknown): Buffer {
-  const value = serialize(message);
+export interface Message {
+  readonly content?: Uint8Array;
+}
+
+export function encode({ content, ...rest }: Message): Buffer {
+  const json = Buffer.from(JSON.stringify(rest));
   const prefix = Buffer.alloc(PREFIX);
-  prefix.writeUInt32LE(value.length);
-  return Buffer.concat([prefix, value]);
+  prefix.writeUInt32LE(json.length, 0);
+  prefix.writeUInt32LE(content?.length ?? NONE, 4);
+  return Buffer.concat([prefix, json, content ?? Buffer.alloc(0)]);
 }
 
 /** Puts messages together from what arrives. */
 export class Decoder {
+  readonly #mostContent: number;
   #parts: Buffer[] = [];
   #size = 0;
 
-  /** The messages that are whole with this chunk. */
-  push(chunk: Buffer): unknown[] {
+  /** `mostContent` is the longest content that a message may have. */
+  constructor(mostContent: number) {
+    this.#mostContent = mostContent;
+  }
+
+  /**
+   * The messages that are whole with this chunk.
+   *
+   * @throws TpotError `content-worker` for one that is too long, SyntaxError for one that is no JSON
+   */
+  push(chunk: Buffer): Message[] {
     this.#parts.push(chunk);
     this.#size += chunk.length;
-    const messages: unknown[] = [];
-    for (let length = this.#next(); length !== undefined; length = this.#next()) {
+    const messages: Message[] = [];
+    for (let lengths = this.#next(); lengths !== undefined; lengths = this.#next()) {
       const all = this.#join();
-      messages.push(deserialize(all.subarray(PREFIX, PREFIX + length)));
-      this.#parts = [all.subarray(PREFIX + length)];
-      this.#size -= PREFIX + length;
+      const end = PREFIX + lengths.json + lengths.content;
+      const rest = JSON.parse(all.toString('utf8', PREFIX, PREFIX + lengths.json)) as object;
+      const content = lengths.none ? {} : { content: all.subarray(PREFIX + lengths.json, end) };
+      messages.push({ ...rest, ...content });
+      this.#parts = [all.subarray(end)];
+      this.#size -= end;
     }
     return messages;
   }
 
-  /** The length of the next message, if all of it is there. */
-  #next(): number | undefined {
+  /** The lengths of the next message, if all of it is there. */
+  #next(): { json: number; content: number; none: boolean } | undefined {
     if (this.#size < PREFIX) return undefined;
-    const first = this.#parts[0] ?? Buffer.alloc(0);
-    const length = (first.length < PREFIX ? this.#join() : first).readUInt32LE(0);
-    return this.#size < PREFIX + length ? undefined : length;
+    const [first = Buffer.alloc(0)] = this.#parts;
+    const head = first.length < PREFIX ? this.#join() : first;
+    const [json, said] = [head.readUInt32LE(0), head.readUInt32LE(4)];
+    const content = said === NONE ? 0 : said;
+    if (json > MOST_JSON || content > this.#mostContent) {
+      throw new TpotError('content-worker', 'a message is longer than it may be');
+    }
+    return this.#size < PREFIX + json + content ? undefined : { json, content, none: said === NONE };
   }
 
   #join(): Buffer {
-    const all = this.#parts.length === 1 ? (this.#parts[0] ?? Buffer.alloc(0)) : Buffer.concat(this.#parts);
+    const [first = Buffer.alloc(0)] = this.#parts;
+    const all = this.#parts.length === 1 ? first : Buffer.concat(this.#parts);
     this.#parts = [all];
     return all;
   }

@@ -1,4 +1,5 @@
 /** What a worker process is asked, and what it answers. */
+import { TpotError } from '../core/errors.js';
 import type { ContentStep } from './steps.js';
 
 export interface ContentJob {
@@ -28,4 +29,30 @@ export interface ContentResult {
   /** Absent where nothing has become smaller, and where a step failed. */
   readonly content?: Uint8Array;
   readonly mediaType?: string;
+}
+
+/** `type/subtype`, nothing else. */
+export const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+$/;
+
+function isReport(report: unknown): report is StepReport {
+  if (typeof report !== 'object' || report === null) return false;
+  const { name, failed, ...numbers } = report as Readonly<Record<string, unknown>>;
+  const { bytesIn, bytesOut, milliseconds, cpuMilliseconds } = numbers;
+  const counted = [bytesIn, bytesOut, milliseconds, cpuMilliseconds].every(Number.isFinite);
+  return counted && typeof name === 'string' && (failed === undefined || typeof failed === 'string');
+}
+
+/**
+ * What a worker has said, as far as it can be true of a content of `length` bytes.
+ *
+ * @throws TpotError `content-worker`
+ */
+export function resultOf(message: object, length: number): ContentResult {
+  const { reports, content, mediaType } = message as Partial<Record<keyof ContentResult, unknown>>;
+  const smaller = content === undefined || (content instanceof Uint8Array && content.length < length);
+  const typed = mediaType === undefined || (typeof mediaType === 'string' && MEDIA_TYPE.test(mediaType));
+  if (!Array.isArray(reports) || !reports.every(isReport) || !smaller || !typed) {
+    throw new TpotError('content-worker', 'the process said what cannot be');
+  }
+  return message as ContentResult;
 }

@@ -2,7 +2,7 @@
 import type { StepReport } from './job.js';
 
 /** Upper bounds of the classes of delays, in milliseconds, each 1.4 times the one before. */
-const BOUNDS = Array.from({ length: 40 }, (_, index) => 0.1 * 1.4 ** index);
+const BOUNDS = Array.from({ length: 45 }, (_, index) => 0.1 * 1.4 ** index);
 
 /** Delays in classes of fixed bounds: bounded memory however many there were. */
 export class Delays {

@@ -6,8 +6,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { TpotError } from '../core/errors.js';
 import { builtFile } from '../host/paths.js';
-import { Decoder, encode } from './channel.js';
-import type { ContentJob, ContentResult } from './job.js';
+import { Decoder, encode, type Message } from './channel.js';
+import { resultOf, type ContentJob, type ContentResult } from './job.js';
 
 export interface PoolLimits {
   /** Processes, and so responses under work, at once. */
@@ -38,13 +38,14 @@ interface Task {
 
 class Worker {
   readonly #child: ChildProcess;
-  readonly #decoder = new Decoder();
+  readonly #decoder: Decoder;
   #task: Task | undefined;
   #idle: NodeJS.Timeout | undefined;
   /** Ends after what it is doing. */
   #retired = false;
 
   constructor({ memory, timeout, largest }: PoolLimits, freed: (worker: Worker) => void, gone: () => void) {
+    this.#decoder = new Decoder(largest);
     const heap = Math.max(64, Math.floor(memory / 2 ** 20 / 2));
     const node = [process.execPath, `--max-old-space-size=${heap}`, builtFile('content', 'worker.js')];
     const seconds = Math.ceil(timeout / 1000) + 1;
@@ -57,9 +58,10 @@ class Worker {
     this.#child.unref();
     this.#child.stdin?.on('error', () => undefined); // `close` is what counts
     this.#child.stdout?.on('data', (chunk: Buffer) => {
-      for (const result of this.#decoder.push(chunk)) {
-        this.#finish((task) => task.done(result as ContentResult));
-        freed(this);
+      try {
+        for (const message of this.#decoder.push(chunk)) this.#answered(message, freed);
+      } catch {
+        this.kill(); // nothing that it says can be relied on
       }
     });
     this.#child.once('error', (error) => this.#ended(error, gone));
@@ -110,6 +112,13 @@ class Worker {
       if (awake) end?.ref();
       else end?.unref();
     }
+  }
+
+  /** @throws TpotError for what cannot be the answer */
+  #answered(message: Message, freed: (worker: Worker) => void): void {
+    const result = resultOf(message, this.#task?.job.content.length ?? 0);
+    this.#finish((task) => task.done(result));
+    freed(this);
   }
 
   #finish(tell: (task: Task) => void): void {

@@ -21,7 +21,7 @@ import {
 import { exec } from '../host/libc.js';
 import { Decoder, encode } from './channel.js';
 import { filterThrough, type CommandLimits } from './command.js';
-import type { ContentJob, ContentResult, StepReport } from './job.js';
+import { MEDIA_TYPE, type ContentJob, type ContentResult, type StepReport } from './job.js';
 import { isFor, type ContentStep, type ModuleStep } from './steps.js';
 import type { ContentFunction, ContentSubject, TransformedContent } from './transform.js';
 
@@ -84,7 +84,7 @@ function checked(made: unknown, { largest }: CommandLimits): TransformedContent 
     throw new TpotError('module-invalid', 'it gave no { content: Uint8Array, mediaType?: string }');
   }
   if (content.length > largest) throw new TpotError('too-large', `it gave more than ${largest} bytes`);
-  if (mediaType !== undefined && !/^[\w!#$&^.+-]+\/[\w!#$&^.+-]+$/.test(mediaType)) {
+  if (mediaType !== undefined && !MEDIA_TYPE.test(mediaType)) {
     throw new TpotError('module-invalid', `${JSON.stringify(mediaType)} is no media type`);
   }
   return { content, ...(mediaType === undefined ? {} : { mediaType: mediaType.toLowerCase() }) };
@@ -154,10 +154,10 @@ function writeAll(bytes: Buffer): void {
 function serve(limits: CommandLimits): void {
   // What modules print goes where this process's own words go: stdout is the channel.
   process.stdout.write = process.stderr.write.bind(process.stderr);
-  const decoder = new Decoder();
+  const decoder = new Decoder(Infinity);
   process.stdin.on('data', (chunk: Buffer) => {
     for (const job of decoder.push(chunk)) {
-      void work(job as ContentJob, limits).then((result) => writeAll(encode(result)));
+      void work(job as unknown as ContentJob, limits).then((result) => writeAll(encode(result)));
     }
   });
   process.stdin.once('end', () => process.exit(0));

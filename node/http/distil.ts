@@ -64,6 +64,11 @@ function hashOf(body: readonly Buffer[]): string {
   return hash;
 }
 
+/** Whether all of its content is in memory. */
+function isWhole({ body, bodyLength, pieces }: StoredResponse): boolean {
+  return pieces === undefined && body.reduce((sum, block) => sum + block.length, 0) === bodyLength;
+}
+
 function joined(blocks: readonly Buffer[]): Buffer {
   return blocks.length === 1 ? (blocks[0] ?? Buffer.alloc(0)) : Buffer.concat(blocks);
 }
@@ -132,7 +137,7 @@ export class Distiller {
 
   /** A stored response that answers in full. Calls `original` where it goes as it is. */
   async stored(entry: StoredResponse, told: Told, original: () => void): Promise<void> {
-    const plan = entry.pieces === undefined ? this.#plan(entry, entry.bodyLength) : undefined;
+    const plan = isWhole(entry) ? this.#plan(entry, entry.bodyLength) : undefined;
     const kept = plan && (await this.#content.variant(plan, () => joined(entry.body), hashOf(entry.body)));
     if (plan === undefined || kept === undefined || kept === 'original') original();
     else this.#send(entry, plan, kept, told);
