@@ -33,6 +33,7 @@ function serve(client: Socket, first: Buffer): void {
     client: { address: ip(client.remoteAddress ?? ''), port: client.remotePort ?? 0 },
     destination: { address: ip(origin), port },
     clientLegs: false,
+    content: undefined,
     leg: undefined,
     openLeg,
     join: (leg, fromA) => relay(client, leg, { fromA }),
