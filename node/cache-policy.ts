@@ -5,6 +5,7 @@ import { parseDuration, parseSize } from './units.js';
 
 const DEFAULT_MEMORY = '256MiB';
 const DEFAULT_SPLICE_ABOVE = '16MiB';
+const DEFAULT_STALL_TIMEOUT = '30s';
 
 function toPolicy({ targeted, staleIfDown, admit, keepHits }: RawCache): CachePolicy {
   const down = staleIfDown === undefined ? undefined : parseDuration(staleIfDown);
@@ -24,6 +25,8 @@ export interface CacheSettings {
   readonly cachePolicy: CachePolicy;
   /** Whether addresses of one name share what is stored, after a look at DNS. */
   readonly verifyHost: boolean;
+  /** Milliseconds a client may take nothing of a response while others wait for it. */
+  readonly stallTimeoutMs: number;
 }
 
 export function toCacheSettings(raw: RawCache = {}): CacheSettings {
@@ -32,5 +35,6 @@ export function toCacheSettings(raw: RawCache = {}): CacheSettings {
     spliceAbove: parseSize(String(raw.spliceAbove ?? DEFAULT_SPLICE_ABOVE)) ?? 0,
     cachePolicy: toPolicy(raw),
     verifyHost: raw.verifyHost ?? false,
+    stallTimeoutMs: parseDuration(raw.stallTimeout ?? DEFAULT_STALL_TIMEOUT) ?? 0,
   };
 }

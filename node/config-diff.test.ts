@@ -27,6 +27,7 @@ const BEFORE: NodeConfig = {
   cacheBytes: 1 << 20,
   spliceAbove: 0,
   cachePolicy: DEFAULT_POLICY,
+  stallTimeoutMs: 30_000,
   verifyHost: false,
   maxConnections: 100,
   maxPerClient: 0,

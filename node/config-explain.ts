@@ -145,6 +145,7 @@ export function configValues(config: NodeConfig): [string, string][] {
         : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
     ],
     ...cacheValues(config.cachePolicy),
+    ['cache.stallTimeout', formatDuration(config.stallTimeoutMs)],
     ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
     ...limitValues(config),
     [

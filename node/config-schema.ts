@@ -48,6 +48,7 @@ export interface RawCache {
   readonly admit?: 'always' | 'second-request';
   readonly keepHits?: boolean;
   readonly verifyHost?: boolean;
+  readonly stallTimeout?: string;
 }
 
 export interface RawTransforms {

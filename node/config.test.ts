@@ -128,6 +128,11 @@ describe('a valid file', () => {
     });
   });
 
+  it('says how long a client may hold others up', () => {
+    expect(load('address: 198.18.1.1').stallTimeoutMs).toBe(30_000);
+    expect(load('address: 198.18.1.1\ncache: { stallTimeout: 2m }').stallTimeoutMs).toBe(120_000);
+  });
+
   it('may be empty or absent when the address comes from the command line', () => {
     expect(load('', { address: '2001:db8::1' }).addresses[4]).toBeUndefined();
     expect(formatIp(loadConfig(undefined, { address: '2001:db8::1' }).addresses[6]!)).toBe('2001:db8::1');

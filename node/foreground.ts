@@ -114,7 +114,11 @@ export async function runInForeground(
       content: config.content,
       logger,
       clock: systemClock,
-      limits: { headersTimeout: config.headersTimeoutMs, idleTimeout: config.idleTimeoutMs },
+      limits: {
+        headersTimeout: config.headersTimeoutMs,
+        idleTimeout: config.idleTimeoutMs,
+        stallTimeout: config.stallTimeoutMs,
+      },
     }),
     logger,
     clock: systemClock,

@@ -36,6 +36,7 @@ const CONFIG: NodeConfig = {
   spliceAbove: 0,
   udp: undefined,
   cachePolicy: DEFAULT_POLICY,
+  stallTimeoutMs: 30_000,
   verifyHost: false,
   maxConnections: 100,
   maxPerClient: 0,

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { pipelineOf, REGISTERED } from '../../content/steps.js';
 import { Harness, ShiftedClock, until } from './harness.props.js';
 
 /** Stands still but for what a test adds, so that ages are the same whoever computes them. */
@@ -43,6 +44,10 @@ const RESOURCES: Record<string, { status?: number; headers: Record<string, strin
       body: 'chunks',
     },
     '/cookie': { headers: { 'cache-control': 'max-age=9', 'set-cookie': 'a=b' }, body: 'cookie' },
+    '/json': {
+      headers: { 'cache-control': 'max-age=9', 'content-type': 'application/json' },
+      body: '{ "a":  1 }',
+    },
     '/status': { headers: { 'cache-control': 'max-age=9', 'cache-status': 'x; hit' }, body: 'status' },
   };
 
@@ -128,8 +133,10 @@ async function primed(): Promise<Client> {
   return client;
 }
 
+const CONTENT = { kept: 2 ** 20, largest: 2 ** 18, timeout: 10_000, processes: 1, memory: 2 ** 29 };
+
 async function setUp(cacheBytes?: number): Promise<void> {
-  h = new Harness({}, cacheBytes, 0, { clock: new StillClock() });
+  h = new Harness({}, cacheBytes, 0, { clock: new StillClock(), content: CONTENT });
   asked = [];
   origin = await h.origin((request, response) => {
     asked.push(`${request.method ?? ''} ${request.url ?? ''}`);
@@ -206,6 +213,17 @@ describe('a repeated request', () => {
     await until(() => kept.over);
     expect(answered()).toBe(0);
   });
+});
+
+it('a connection with a pipeline gets what that makes, whatever others were given', async () => {
+  const client = await primed();
+  for (let time = 0; time < 3; time++) expect(await client.ask(get('/json'))).toContain('{ "a":  1 }');
+  const before = answered();
+  expect(before).toBeGreaterThan(0);
+  h.pipeline = pipelineOf([REGISTERED.minify]);
+  const piped = await primed();
+  for (let time = 0; time < 2; time++) expect(await piped.ask(get('/json'))).toContain('{"a":1}');
+  expect(answered()).toBe(before);
 });
 
 describe('pipelined requests', () => {
