@@ -2,6 +2,7 @@
  * The TPOT programs in the kernel, as the node's data path and the client shim use them: load, configure, attach.
  */
 import { type Family, type IpAddress, type Prefix, fromMapped, toMapped } from '../core/address.js';
+import { TpotError } from '../core/errors.js';
 import { builtFile } from '../host/paths.js';
 import type { NetworkInterface } from '../host/interfaces.js';
 import { attachCgroup, attachInterface, type Attachment } from './attach.js';
@@ -186,12 +187,22 @@ export class TpotPrograms {
     for (const key of gone.values()) trust.delete(key);
   }
 
-  /** This machine's own addresses: never a tunnel's far end, never a source that is taken. */
+  /**
+   * This machine's own addresses: never a tunnel's far end, never a source that is taken.
+   *
+   * @throws TpotError `too-many-addresses`; what is in force stays.
+   */
   setOwnAddresses(addresses: readonly IpAddress[]): void {
     const own = this.#object.map(maps.tpotOwn);
     const wanted = new Map(
       addresses.map((address) => [Buffer.from(toMapped(address)).toString('hex'), address]),
     );
+    const most = maps.tpotOwn.maxEntries;
+    if (wanted.size > most) {
+      throw new TpotError('too-many-addresses', `this machine has ${wanted.size} addresses, more than ${most}`, {
+        hint: 'A node must know all addresses of its network namespace: give it a namespace with fewer.',
+      });
+    }
     for (const key of [...own.keys()]) {
       if (!wanted.delete(Buffer.from(key.address).toString('hex'))) own.delete(key);
     }

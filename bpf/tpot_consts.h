@@ -82,6 +82,6 @@
 #define TPOT_MAX_CLIENTS 262144 /* as many as there can be connections, taken or spliced */
 #define TPOT_MAX_TRUST 2048 /* an old list and a new one */
 #define TPOT_MAX_BYPASS 131072 /* prefixes of both banks */
-#define TPOT_MAX_OWN 1024
+#define TPOT_MAX_OWN 16384
 
 #endif

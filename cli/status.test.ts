@@ -72,7 +72,7 @@ const NO_TRANSFORMS = {
   transforms: [],
   open: 0,
   pairs: [],
-  store: { bytes: 0, chunks: 0, dictionaryBytes: 0 },
+  store: { bytes: 0, chunks: 0, evictions: 0, dictionaryBytes: 0 },
 };
 
 it('statistics show what pipelines have done, and what they left alone', () => {

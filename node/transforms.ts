@@ -23,7 +23,13 @@ export interface TransformReport {
   readonly transforms: readonly string[];
   readonly open: number;
   readonly pairs: readonly PairStats[];
-  readonly store: { readonly bytes: number; readonly chunks: number; readonly dictionaryBytes: number };
+  readonly store: {
+    readonly bytes: number;
+    readonly chunks: number;
+    /** Chunks that left to make room. */
+    readonly evictions: number;
+    readonly dictionaryBytes: number;
+  };
 }
 
 /** Nodes whose sums are kept apart; those of others are added up under `others`. */
@@ -120,7 +126,12 @@ export class Transforms {
         open: pair.live.size,
         ...pair.sums(),
       })),
-      store: { bytes: store.bytes, chunks: store.size, dictionaryBytes: dictionaries.bytes },
+      store: {
+        bytes: store.bytes,
+        chunks: store.size,
+        evictions: store.evictions,
+        dictionaryBytes: dictionaries.bytes,
+      },
     };
   }
 

@@ -781,7 +781,7 @@ export const maps = {
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
   tpotKeys: { name: 'tpot_keys', key: u32Codec, value: TpotKeyCodec, maxEntries: 8, type: 2 },
   tpotMacScratch: { name: 'tpot_mac_scratch', key: u32Codec, value: TpotMacInputCodec, maxEntries: 1, type: 6 },
-  tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
+  tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 16384, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
   tpotQuoted: { name: 'tpot_quoted', key: u32Codec, value: TpotQuotedCodec, maxEntries: 1, type: 6 },

@@ -1,4 +1,4 @@
-/** `limits.perClient` where connections leave for the kernel: they count until they are over, and others are not concerned. */
+/** Limits where connections leave for the kernel: what is over them goes on as it can. */
 import { afterEach, expect, test } from 'vitest';
 import { waitFor } from '../netns/wait.js';
 import { closeAll, fixture, ORIGIN, standChain } from './chain.js';
@@ -42,4 +42,18 @@ test('a client with as many as it may have is passed by, another one is taken, a
     },
     { what: 'room for one more' },
   );
+});
+
+test('more connections than may be spliced: the others stay relayed, and all bytes are right', async () => {
+  const chain = await standChain({ nodes: { p1: { rules: [{ action: 'splice' }], limits: { splices: 1 } } } });
+  const args = [fixture('swarm.mjs'), ORIGIN, '9000', '3', 'bulk', '1000'];
+  const swarm = chain.spawn('c1', [process.execPath, ...args], { label: 'swarm' });
+  await swarm.output(/^connected$/m);
+  const reasons = async (): Promise<Readonly<Record<string, number>>> =>
+    (await chain.stats('p1')).connections.byReason;
+  await waitFor(async () => (await reasons())['relayed-limit'] === 2, { what: 'two to stay relayed' });
+  expect(await reasons()).toMatchObject({ spliced: 1 });
+  swarm.signal('SIGUSR2');
+  const [line] = await swarm.output(/^\{.*\}$/m, { timeoutMs: 60_000 });
+  expect(JSON.parse(line)).toEqual({ right: 3, wrong: 0, failed: 0, errors: {} });
 });
