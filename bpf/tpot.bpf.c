@@ -160,6 +160,11 @@ static __always_inline struct tpot_taken *transient_of(struct bpf_sock_ops *ops,
 	return bpf_map_lookup_elem(&tpot_transient, flow);
 }
 
+static __always_inline int offers_tunnel(const struct tpot_taken *taken)
+{
+	return taken && taken->state != TPOT_STATE_EDGE && taken->state != TPOT_STATE_SILENT;
+}
+
 static __always_inline __u32 reply4_length(const struct tpot_taken *taken, const struct tpot_config *config)
 {
 	__u32 length = config->udp_port ? TPOT_REPLY4_UDP_LEN : TPOT_REPLY4_LEN;
@@ -174,7 +179,7 @@ static __noinline int reserve_reply(struct bpf_sock_ops *ops)
 
 	struct tpot_config *config = config_get();
 
-	if (!config || !taken || taken->state == TPOT_STATE_EDGE)
+	if (!config || !offers_tunnel(taken))
 		return 0;
 	if (!is_mapped_ipv4(flow.source))
 		bpf_reserve_hdr_opt(ops, TPOT_REPLY6_LEN, 0);
@@ -211,7 +216,7 @@ static __noinline int write_reply(struct bpf_sock_ops *ops)
 	struct tpot_flow flow = {};
 	struct tpot_taken *taken = transient_of(ops, &flow);
 
-	if (!config || !taken || taken->state == TPOT_STATE_EDGE)
+	if (!config || !offers_tunnel(taken))
 		return 0;
 	int four = is_mapped_ipv4(flow.source);
 	__u16 exid = bpf_ntohs(four ? config->exid : config->exid6);
