@@ -137,6 +137,27 @@ SEC("tc") int tpot_forget(struct __sk_buff *skb)
 	return splice != 0;
 }
 
+/*
+ * Run by user space over a frame that is the `struct tpot_flow` of a spliced connection and the number behind its FIN, which
+ * has been held back during the hand-over and leaves without these programs: see follow_end.
+ */
+SEC("tc") int tpot_note_fin(struct __sk_buff *skb)
+{
+	struct tpot_splice *splice, *other;
+	struct tpot_flow flow;
+	__u32 end;
+
+	if (bpf_skb_load_bytes(skb, 0, &flow, sizeof(flow)) || bpf_skb_load_bytes(skb, sizeof(flow), &end, sizeof(end)))
+		return 0;
+	splice = bpf_map_lookup_elem(&tpot_splices, &flow);
+	other = splice ? other_direction(splice) : 0;
+	if (!other)
+		return 0;
+	other->peer_fin = end + splice->sequence_delta;
+	other->flags |= TPOT_SPLICE_PEER_FIN;
+	return 1;
+}
+
 /* Run by user space over a frame that is a `struct tpot_flow` and its family: a socket's state, 0 when there is none. */
 SEC("tc") int tpot_socket_state(struct __sk_buff *skb)
 {
