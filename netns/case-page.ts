@@ -22,8 +22,8 @@ that a lab makes on this machine out of real packets, and checks: what a client 
 and what the same means achieve when they are aimed at TPOT. [labs.md](labs.md) says how each lab works.
 
 *To fall back* is how much longer the first connection took than one without TPOT, *next time* the same of the connection
-after it: medians over the runs. A path without delay shows what the protocol itself costs. Where nothing is fetched without TPOT
-(\`restart\`, \`attack\`), the column says what follows from TCP alone.
+after it: medians over the runs. A path without delay shows what the protocol itself costs. In \`restart\` these
+are the connections opened while the node is down, and after it is up again.
 `;
 
 const LIMITS = `## Where it is worse than no node
