@@ -137,6 +137,27 @@ SEC("tc") int tpot_forget(struct __sk_buff *skb)
 	return splice != 0;
 }
 
+/*
+ * Run by user space over a frame that is the `struct tpot_flow` of a spliced connection and the number behind its FIN, which
+ * has been held back during the hand-over and leaves without these programs: see follow_end.
+ */
+SEC("tc") int tpot_note_fin(struct __sk_buff *skb)
+{
+	struct tpot_splice *splice, *other;
+	struct tpot_flow flow;
+	__u32 end;
+
+	if (bpf_skb_load_bytes(skb, 0, &flow, sizeof(flow)) || bpf_skb_load_bytes(skb, sizeof(flow), &end, sizeof(end)))
+		return 0;
+	splice = bpf_map_lookup_elem(&tpot_splices, &flow);
+	other = splice ? other_direction(splice) : 0;
+	if (!other)
+		return 0;
+	other->peer_fin = end + splice->sequence_delta;
+	other->flags |= TPOT_SPLICE_PEER_FIN;
+	return 1;
+}
+
 /* Run by user space over a frame that is a `struct tpot_flow` and its family: a socket's state, 0 when there is none. */
 SEC("tc") int tpot_socket_state(struct __sk_buff *skb)
 {
@@ -160,6 +181,11 @@ static __always_inline struct tpot_taken *transient_of(struct bpf_sock_ops *ops,
 	return bpf_map_lookup_elem(&tpot_transient, flow);
 }
 
+static __always_inline int offers_tunnel(const struct tpot_taken *taken)
+{
+	return taken && taken->state != TPOT_STATE_EDGE && taken->state != TPOT_STATE_SILENT;
+}
+
 static __always_inline __u32 reply4_length(const struct tpot_taken *taken, const struct tpot_config *config)
 {
 	__u32 length = config->udp_port ? TPOT_REPLY4_UDP_LEN : TPOT_REPLY4_LEN;
@@ -174,7 +200,7 @@ static __noinline int reserve_reply(struct bpf_sock_ops *ops)
 
 	struct tpot_config *config = config_get();
 
-	if (!config || !taken || taken->state == TPOT_STATE_EDGE)
+	if (!config || !offers_tunnel(taken))
 		return 0;
 	if (!is_mapped_ipv4(flow.source))
 		bpf_reserve_hdr_opt(ops, TPOT_REPLY6_LEN, 0);
@@ -211,7 +237,7 @@ static __noinline int write_reply(struct bpf_sock_ops *ops)
 	struct tpot_flow flow = {};
 	struct tpot_taken *taken = transient_of(ops, &flow);
 
-	if (!config || !taken || taken->state == TPOT_STATE_EDGE)
+	if (!config || !offers_tunnel(taken))
 		return 0;
 	int four = is_mapped_ipv4(flow.source);
 	__u16 exid = bpf_ntohs(four ? config->exid : config->exid6);

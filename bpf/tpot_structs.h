@@ -19,6 +19,7 @@ enum tpot_state {
 	TPOT_STATE_TUNNELLED = 3,    /* rule 8: segments count only from the tunnel */
 	TPOT_STATE_PLAIN = 4,        /* rule 8: the reply was stripped, ordinary transparent proxy */
 	TPOT_STATE_EDGE = 5,         /* taken without a request */
+	TPOT_STATE_SILENT = 6,       /* answered, and its SYN came again without the request: no reply any more */
 };
 
 enum tpot_origin {

@@ -275,6 +275,12 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 	verdict = judge_syn(p, &scan, config);
 	if (verdict == TPOT_R_TAKEN && wants_trace(&scan, config))
 		verdict = forward_trace(skb, p, &scan);
+	if (connected && verdict == TPOT_R_TAKEN_EDGE) {
+		/* Which of our answers the source believes, its first segment tells (rule 8): one with a reply may be on its way. */
+		if (taken->state == TPOT_STATE_SYN_RECEIVED || taken->state == TPOT_STATE_SYN_ANSWERED)
+			taken->state = TPOT_STATE_SILENT;
+		return deliver(skb, config);
+	}
 	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
 		/* Beside one in TIME_WAIT the kernel (seen on 6.18) makes no other connection: the SYN would be lost. */
 		if (state == BPF_TCP_TIME_WAIT) {
@@ -303,7 +309,9 @@ static __always_inline int plain_counts(struct tpot_taken *taken, const struct p
 {
 	if (taken->state == TPOT_STATE_EDGE || taken->state == TPOT_STATE_PLAIN)
 		return 1;
-	if (taken->state != TPOT_STATE_SYN_ANSWERED || p->ack != taken->isn + 1 || !(p->flags & TCP_ACK))
+	if (taken->state != TPOT_STATE_SYN_ANSWERED && taken->state != TPOT_STATE_SILENT)
+		return 0;
+	if (p->ack != taken->isn + 1 || !(p->flags & TCP_ACK))
 		return 0;
 	taken->state = TPOT_STATE_PLAIN;
 	count(TPOT_R_TAKEN_REPLY_STRIPPED);

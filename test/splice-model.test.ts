@@ -5,6 +5,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ip, toMapped, type Family } from '../core/address.js';
+import { noteFin } from '../node/held-segments.js';
 import { spliceEntry } from '../node/splice-entry.js';
 import { isToBeTold, pieceAt, tellSender } from '../splice/fit.js';
 import { BASE_HOLDS, mapPacket, type FlowEnds, type Mapped, type Mapping } from '../splice/mapping.js';
@@ -367,7 +368,10 @@ describe('an entry', () => {
     });
   });
 
-  it('follows both FINs to their ACKs, and gives way to a new connection after that', () => {
+  it.each([
+    ['they meet', false],
+    ['one left without them', true],
+  ])('follows both FINs to their ACKs when %s, and gives way to a new connection after that', (_, held) => {
     const splices = kernel.programs.map('tpotSplices');
     const back: Mapping = {
       ...plain,
@@ -396,7 +400,8 @@ describe('an entry', () => {
     if (entry === undefined) throw new Error('the entry is gone');
     splices.set(mapFlow(flows[4]), { ...entry, counted: 1 });
     clients.set(client, 5);
-    send(flows[4], ['fin', 'ack'], 1000, 493);
+    if (held) noteFin(kernel.programs, flows[4], seq(1001));
+    else send(flows[4], ['fin', 'ack'], 1000, 493);
     expect(flagsOf()).toEqual([0, 0x40]);
     send(backFlow, ['ack'], 500, 1005);
     expect(flagsOf()).toEqual([0, 0x40]);

@@ -762,6 +762,7 @@ export const TpotState = {
   TUNNELLED: 3,
   PLAIN: 4,
   EDGE: 5,
+  SILENT: 6,
 } as const;
 
 /** `enum tpot_unused`. */
