@@ -17,9 +17,16 @@ function toPolicy({ targeted, staleIfDown, admit, keepHits }: RawCache): CachePo
   };
 }
 
+export interface DiskSettings {
+  readonly path: string;
+  readonly maxBytes: number;
+}
+
 /** The part of a node's configuration that is about its cache; sizes in bytes. */
 export interface CacheSettings {
   readonly cacheBytes: number;
+  /** Where responses are stored beyond memory. */
+  readonly cacheDisk: DiskSettings | undefined;
   /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
   readonly spliceAbove: number;
   readonly cachePolicy: CachePolicy;
@@ -29,9 +36,14 @@ export interface CacheSettings {
   readonly stallTimeoutMs: number;
 }
 
+function toDisk(raw: RawCache['disk']): DiskSettings | undefined {
+  return raw && { path: raw.path, maxBytes: parseSize(String(raw.size)) ?? 0 };
+}
+
 export function toCacheSettings(raw: RawCache = {}): CacheSettings {
   return {
     cacheBytes: parseSize(String(raw.memory ?? DEFAULT_MEMORY)) ?? 0,
+    cacheDisk: toDisk(raw.disk),
     spliceAbove: parseSize(String(raw.spliceAbove ?? DEFAULT_SPLICE_ABOVE)) ?? 0,
     cachePolicy: toPolicy(raw),
     verifyHost: raw.verifyHost ?? false,

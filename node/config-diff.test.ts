@@ -25,6 +25,7 @@ const BEFORE: NodeConfig = {
   requireKey: false,
   edge: false,
   cacheBytes: 1 << 20,
+  cacheDisk: undefined,
   spliceAbove: 0,
   cachePolicy: DEFAULT_POLICY,
   stallTimeoutMs: 30_000,

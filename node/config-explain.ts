@@ -1,7 +1,6 @@
 /** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
 import { createHash } from 'node:crypto';
 import { namesOf } from '../transcode/capabilities.js';
-import type { CachePolicy } from '../cache/policy.js';
 import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
 import type { PortRange, Rule } from '../tpot/policy.js';
 import { addressesOfOthers } from './addresses.js';
@@ -137,16 +136,7 @@ export function configValues(config: NodeConfig): [string, string][] {
         ? 'false: where IP in IP does not pass, connections are plain'
         : `port ${config.udp.port}: offered for paths on which IP in IP does not pass`,
     ],
-    ['cache.memory', formatSize(config.cacheBytes)],
-    [
-      'cache.spliceAbove',
-      config.spliceAbove === 0
-        ? '0: every response body passes through this process'
-        : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
-    ],
-    ...cacheValues(config.cachePolicy),
-    ['cache.stallTimeout', formatDuration(config.stallTimeoutMs)],
-    ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
+    ...cacheValues(config),
     ...limitValues(config),
     [
       'transforms.streams',
@@ -177,8 +167,22 @@ function limitValues(config: NodeConfig): [string, string][] {
   ];
 }
 
-function cacheValues(policy: CachePolicy): [string, string][] {
+function cacheValues(config: NodeConfig): [string, string][] {
+  const policy = config.cachePolicy;
   return [
+    ['cache.memory', formatSize(config.cacheBytes)],
+    [
+      'cache.disk',
+      config.cacheDisk === undefined
+        ? 'none: what is stored ends with the process'
+        : `${formatSize(config.cacheDisk.maxBytes)} in ${config.cacheDisk.path}`,
+    ],
+    [
+      'cache.spliceAbove',
+      config.spliceAbove === 0
+        ? '0: every response body passes through this process'
+        : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
+    ],
     ['cache.targeted', policy.targets.join(', ') || 'no field'],
     ['cache.staleIfDown', formatDuration(policy.disconnectedSeconds * 1000)],
     [
@@ -186,6 +190,8 @@ function cacheValues(policy: CachePolicy): [string, string][] {
       policy.secondRequest ? 'second-request: only what is asked for twice is stored' : 'always',
     ],
     ['cache.keepHits', policy.keepHits ? 'true' : 'false: what the next node has is not stored here'],
+    ['cache.stallTimeout', formatDuration(config.stallTimeoutMs)],
+    ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
   ];
 }
 

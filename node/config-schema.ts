@@ -42,6 +42,7 @@ export interface RawConfig {
 
 export interface RawCache {
   readonly memory?: string | number;
+  readonly disk?: { readonly path: string; readonly size: string | number };
   readonly spliceAbove?: string | number;
   readonly targeted?: readonly string[];
   readonly staleIfDown?: string;

@@ -189,6 +189,8 @@ describe('a bad value', () => {
     ['drainTimeout: 30d', '1:15', 'unit'],
     ['cache: { memory: lots }', '1:18', '256MiB'],
     ['cache: { memory: -1 }', '1:18', '256MiB'],
+    ['cache: { disk: { path: cache, size: 1GiB } }', '1:24', 'an absolute path'],
+    ['cache: { disk: { path: /var/cache/x } }', '1:16', '{ path: /var/cache/tpot-node, size: 10GiB }'],
     ['limits: { connections: 0 }', '1:24', '1 to 131072'],
     ['trust: [198.18.0.0/33]', '1:9', '198.18.0.0/15'],
     ['interfaces: [lo]', '1:14', 'non-loopback'],

@@ -33,6 +33,7 @@ const CONFIG: NodeConfig = {
   requireKey: false,
   edge: false,
   cacheBytes: 1 << 20,
+  cacheDisk: undefined,
   spliceAbove: 0,
   udp: undefined,
   cachePolicy: DEFAULT_POLICY,

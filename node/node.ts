@@ -113,6 +113,18 @@ function settingsOf(config: NodeConfig): DataPathSettings {
 /** How often the room is looked at; and how long nothing is taken after descriptors ran out. */
 const ROOM_MS = 1000;
 
+/** How a connection of this process to itself is accounted for. */
+const OWN: TakenInfo = { via: 'edge', hops: undefined, capabilities: 0 };
+
+/** For a connection whose client is this process: it has nobody else to be joined with. */
+function withoutSplices(dataPath: DataPath): Pick<DataPath, 'connect' | 'legInfo' | 'splice'> {
+  return {
+    connect: (options) => dataPath.connect(options),
+    legInfo: (socket) => dataPath.legInfo(socket),
+    splice: () => Promise.resolve({ spliced: false, reason: 'relayed-unsupported' }),
+  };
+}
+
 export class TpotNode {
   #config: NodeConfig;
   readonly #ports: NodePorts;
@@ -293,7 +305,14 @@ export class TpotNode {
     void this.#run(this.#table.open(socket, client, destination, info));
   }
 
-  async #run(connection: Connection): Promise<void> {
+  /** Serves a socket of this process's own as a client's connection to `destination`, at an edge. */
+  serve(socket: Socket, destination: Endpoint): void {
+    const { remoteAddress = '', remotePort = 0 } = socket;
+    const client: Endpoint = { address: ip(remoteAddress), port: remotePort };
+    void this.#run(this.#table.open(socket, client, destination, OWN), true);
+  }
+
+  async #run(connection: Connection, own = false): Promise<void> {
     const { client, destination, socket } = connection;
     const subject = {
       source: client.address,
@@ -302,8 +321,9 @@ export class TpotNode {
     };
     const candidates = candidateRules(this.config.rules, subject);
     try {
-      const dataPath = this.#requireDataPath();
-      const { hops, source } = this.config;
+      const dataPath = own ? withoutSplices(this.#requireDataPath()) : this.#requireDataPath();
+      const { hops } = this.config;
+      const source = own ? 'node' : this.config.source;
       const noDescriptors = (): void => this.#noDescriptors();
       const transforms = this.#transforms;
       const ports = { dataPath, http: this.#ports.http, hops, source, noDescriptors, transforms };

@@ -336,6 +336,7 @@ it('the administration socket: answers or refuses, and goes on', async () => {
     drain: () => undefined,
     reload: () => ({ reloaded: true, changes: [], needsRestart: [] }),
     forgetBlackHoles: () => 0,
+    cache: () => false,
     drainTimeoutMs: 1,
   };
   const server = await AdminServer.open('p1', target, folder);

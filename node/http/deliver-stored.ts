@@ -23,9 +23,15 @@ export const IN_304: ReadonlySet<string> = new Set([
   'cache-status',
 ]);
 
-const PARTIAL = { status: 206, statusMessage: 'Partial Content' };
+export const PARTIAL = { status: 206, statusMessage: 'Partial Content' };
 const UNSATISFIABLE = { status: 416, statusMessage: 'Range Not Satisfiable' };
 export const NOT_MODIFIED = { status: 304, statusMessage: 'Not Modified' };
+
+/** What the node says of a stored response; the age in seconds. */
+export interface Told {
+  readonly age: number;
+  readonly status: CacheStatus;
+}
 
 let boundaries = 0;
 
@@ -34,7 +40,7 @@ export function sendReply(
   delivery: Delivery,
   entry: StoredResponse,
   answer: Reply,
-  { age, status }: { readonly age: number; readonly status: CacheStatus },
+  { age, status }: Told,
 ): boolean {
   const headers = storedHeaders(delivery.node, entry, age, status);
   switch (answer.kind) {

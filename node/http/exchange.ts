@@ -24,6 +24,7 @@ import { validators } from '../../cache/validation.js';
 import { reset } from '../relay.js';
 import type { ClientConnection } from './connection.js';
 import * as deliver from './deliver.js';
+import { sendFromFile, streams } from './deliver-file.js';
 import { sendReply } from './deliver-stored.js';
 import { Distiller } from './distil.js';
 import {
@@ -52,6 +53,8 @@ export class Exchange {
   readonly #client: FetchClient;
   /** Undefined: responses go as they are. */
   readonly #distiller: Distiller | undefined;
+  /** What the disk had; `null` when it had nothing, or is not to be asked again. */
+  #recalled: StoredResponse | null | undefined;
 
   constructor(
     ports: ExchangePorts,
@@ -96,7 +99,8 @@ export class Exchange {
       return;
     }
     const asker: Asker = { request, directives: use.directives };
-    const decision = cache.decide(key, asker);
+    if (this.#recalled === undefined && this.#recalls(key)) return;
+    const decision = cache.decide(key, asker, this.#recalled ?? undefined);
     if (decision.kind === 'serve') {
       const { entry, reply } = decision;
       const sent = this.#answer(entry, reply);
@@ -109,10 +113,20 @@ export class Exchange {
       // RFC 9111 section 5.2.1.7.
       deliver.reply(this.#delivery, 504, 'not cached (only-if-cached)', { hit: false, fwd });
     } else if (request.method === 'HEAD') {
-      this.#forward({ fwd, renews: { key, asker } });
+      this.#forward({ fwd, renews: { key, asker, recalled: this.#recalled ?? undefined } });
     } else {
       this.#fetch(key, asker, use, decision, fwd);
     }
+  }
+
+  /** Whether the disk is asked first; then it goes on when that has answered. */
+  #recalls(key: string): boolean {
+    const recall = this.#ports.cache.recall(key, this.#head);
+    void recall?.then((found) => {
+      this.#recalled = found ?? null;
+      if (!this.#gone) this.#useCache();
+    });
+    return recall !== undefined;
   }
 
   #answer(entry: StoredResponse, reply: Reply): boolean {
@@ -123,10 +137,23 @@ export class Exchange {
   /** Answers with a stored response, all of which may go as a pipeline makes it; returns whether it has gone as it is. */
   #sendEntry(entry: StoredResponse, reply: Reply, status: CacheStatus): boolean {
     const { cache } = this.#ports;
+    if (streams(this.#delivery, entry, reply)) return this.#stream(entry, reply, status);
     const original = (): boolean =>
       !this.#gone && sendReply(this.#delivery, entry, reply, { age: cache.age(entry), status });
-    if (this.#distiller === undefined || reply.kind !== 'full') return original();
+    const asItIs = reply.kind !== 'full' || entry.file !== undefined;
+    if (this.#distiller === undefined || asItIs) return original();
     void this.#distiller.stored(entry, { age: () => cache.age(entry), status }, original);
+    return false;
+  }
+
+  /** Answers out of a file; what is gone or damaged there is fetched like something that was never here. */
+  #stream(entry: StoredResponse, reply: Reply, status: CacheStatus): false {
+    const age = this.#ports.cache.age(entry);
+    void sendFromFile(this.#delivery, entry, reply, { age, status }).then((sent) => {
+      if (sent || this.#gone) return;
+      this.#recalled = null;
+      this.#useCache();
+    });
     return false;
   }
 
@@ -246,7 +273,11 @@ export class Exchange {
   #forward(why: {
     readonly fwd: ForwardReason;
     readonly detail?: string;
-    readonly renews?: { readonly key: string; readonly asker: Asker };
+    readonly renews?: {
+      readonly key: string;
+      readonly asker: Asker;
+      readonly recalled: StoredResponse | undefined;
+    };
   }): void {
     const { cache, clock } = this.#ports;
     const { fwd, detail, renews } = why;
@@ -270,7 +301,7 @@ export class Exchange {
         const head = responseHead(message, this.#head.method);
         const times = { requestedAt, receivedAt: clock.now(), receivedMonotonic: clock.monotonic() };
         changed(head);
-        if (renews !== undefined) cache.renewByHead(renews.key, renews.asker, head, times);
+        if (renews !== undefined) cache.renewByHead(renews.key, renews.asker, head, times, renews.recalled);
         const answered = { ...status, status: head.status };
         if (!this.#storePost(message, head, times, answered)) this.#passOn(upstream, message, answered);
       },

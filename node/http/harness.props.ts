@@ -2,6 +2,7 @@
 import { createServer as createHttpServer, request as httpRequest, type RequestListener } from 'node:http';
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, Server as HttpServer } from 'node:http';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { DiskStore } from '../../cache/disk/store.js';
 import type { CachePolicy } from '../../cache/policy.js';
 import { ip } from '../../core/address.js';
 import type { ContentLimits } from '../../content/service.js';
@@ -59,6 +60,7 @@ export interface HarnessOptions extends Partial<CachePolicy> {
   readonly name?: string;
   readonly clock?: ShiftedClock;
   readonly content?: ContentLimits;
+  readonly disk?: DiskStore;
 }
 
 /** Everything a test opens; `close` ends it all. */
@@ -79,7 +81,7 @@ export class Harness {
     limits: Partial<HttpLimits> = {},
     cacheBytes = 64 * 2 ** 20,
     spliceAbove = 0,
-    { name = 'p1', clock = new ShiftedClock(), content, ...cachePolicy }: HarnessOptions = {},
+    { name = 'p1', clock = new ShiftedClock(), content, disk, ...cachePolicy }: HarnessOptions = {},
   ) {
     this.clock = clock;
     this.service = new HttpService({
@@ -88,6 +90,7 @@ export class Harness {
       spliceAbove,
       cachePolicy,
       content,
+      disk,
       logger: silentLogger,
       clock: this.clock,
       limits,

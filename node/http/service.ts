@@ -10,6 +10,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { HttpCache } from '../../cache/cache.js';
+import type { DiskStore } from '../../cache/disk/store.js';
 import type { CachePolicy } from '../../cache/policy.js';
 import { ContentService, type ContentLimits, type ContentReport } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
@@ -70,6 +71,8 @@ export interface HttpServiceOptions {
   readonly spliceAbove?: number;
   /** See {@link CachePolicy}; what is left out has its default. */
   readonly cachePolicy?: Partial<CachePolicy>;
+  /** Keeps responses beyond memory and beyond this process. */
+  readonly disk?: DiskStore | undefined;
   /** Looks names up whose addresses may then share what is stored; without it none do. */
   readonly lookup?: Lookup | undefined;
   /** Of content transforms; without it nothing is transformed, whatever a connection's pipeline says. */
@@ -103,6 +106,7 @@ export class HttpService implements HttpServer {
     cacheBytes,
     spliceAbove = 0,
     cachePolicy = {},
+    disk,
     lookup,
     content,
     logger,
@@ -111,7 +115,7 @@ export class HttpService implements HttpServer {
   }: HttpServiceOptions) {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#ports = {
-      cache: new HttpCache({ maxBytes: cacheBytes, clock, policy: cachePolicy }),
+      cache: new HttpCache({ maxBytes: cacheBytes, clock, policy: cachePolicy, disk }),
       pool: new LegPool({
         idlePerName: this.#limits.idleLegsPerName,
         idle: this.#limits.idleLegs,
@@ -157,6 +161,16 @@ export class HttpService implements HttpServer {
     connection.unfront = Front.place(client, connection, this.#desk, listen);
     client.resume();
     return closed;
+  }
+
+  /** What is stored, for its administrator. */
+  get cache(): HttpCache {
+    return this.#ports.cache;
+  }
+
+  /** The node's identifier in Cache-Status. */
+  get identifier(): string {
+    return this.#ports.node.cacheStatus;
   }
 
   /** From now on, connections end after the response under way. */
