@@ -83,6 +83,11 @@ export class Fill {
     return this.#length;
   }
 
+  /** Bytes between the slowest reader and the end. */
+  get behind(): number {
+    return this.#lag();
+  }
+
   get overflowed(): boolean {
     return this.#overflowed;
   }
@@ -182,7 +187,6 @@ export class Fill {
     for (const reader of [...this.#readers]) reader.wake();
   }
 
-  /** Bytes between the slowest reader and the end. */
   #lag(): number {
     let slowest = this.#length;
     for (const reader of this.#readers) slowest = Math.min(slowest, reader.offset);

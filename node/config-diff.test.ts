@@ -26,6 +26,7 @@ const BEFORE: NodeConfig = {
   edge: false,
   cacheBytes: 1 << 20,
   spliceAbove: 0,
+  tapAbove: 0,
   cachePolicy: DEFAULT_POLICY,
   verifyHost: false,
   maxConnections: 100,

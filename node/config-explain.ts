@@ -138,12 +138,7 @@ export function configValues(config: NodeConfig): [string, string][] {
         : `port ${config.udp.port}: offered for paths on which IP in IP does not pass`,
     ],
     ['cache.memory', formatSize(config.cacheBytes)],
-    [
-      'cache.spliceAbove',
-      config.spliceAbove === 0
-        ? '0: every response body passes through this process'
-        : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
-    ],
+    ...longBodyValues(config),
     ...cacheValues(config.cachePolicy),
     ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
     ...limitValues(config),
@@ -173,6 +168,23 @@ function limitValues(config: NodeConfig): [string, string][] {
         : `${config.maxPerClient} of one client (an IPv4 address, an IPv6 /64); above it SYNs pass`,
     ],
     ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
+  ];
+}
+
+function longBodyValues({ spliceAbove, tapAbove }: NodeConfig): [string, string][] {
+  return [
+    [
+      'cache.spliceAbove',
+      spliceAbove === 0
+        ? '0: every response body passes through this process'
+        : `${formatSize(spliceAbove)}: longer bodies that are not stored leave for the kernel`,
+    ],
+    [
+      'cache.tapAbove',
+      tapAbove === 0
+        ? '0: every response that is stored passes through this process'
+        : `${formatSize(tapAbove)}: longer bodies leave for the kernel and are stored from a copy`,
+    ],
   ];
 }
 

@@ -43,6 +43,7 @@ export interface RawConfig {
 export interface RawCache {
   readonly memory?: string | number;
   readonly spliceAbove?: string | number;
+  readonly tapAbove?: string | number;
   readonly targeted?: readonly string[];
   readonly staleIfDown?: string;
   readonly admit?: 'always' | 'second-request';

@@ -109,6 +109,7 @@ export async function runInForeground(
       name: config.name,
       cacheBytes: config.cacheBytes,
       spliceAbove: config.spliceAbove,
+      tapAbove: config.tapAbove,
       cachePolicy: config.cachePolicy,
       lookup: config.verifyHost ? addressesOfName : undefined,
       content: config.content,

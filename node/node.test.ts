@@ -34,6 +34,7 @@ const CONFIG: NodeConfig = {
   edge: false,
   cacheBytes: 1 << 20,
   spliceAbove: 0,
+  tapAbove: 0,
   udp: undefined,
   cachePolicy: DEFAULT_POLICY,
   verifyHost: false,

@@ -56,6 +56,7 @@ export async function until(condition: () => boolean): Promise<void> {
 
 /** What a service may be given besides its limits; clocks are shared by those that form a chain. */
 export interface HarnessOptions extends Partial<CachePolicy> {
+  readonly tapAbove?: number;
   readonly name?: string;
   readonly clock?: ShiftedClock;
   readonly content?: ContentLimits;
@@ -79,13 +80,14 @@ export class Harness {
     limits: Partial<HttpLimits> = {},
     cacheBytes = 64 * 2 ** 20,
     spliceAbove = 0,
-    { name = 'p1', clock = new ShiftedClock(), content, ...cachePolicy }: HarnessOptions = {},
+    { name = 'p1', clock = new ShiftedClock(), content, tapAbove = 0, ...cachePolicy }: HarnessOptions = {},
   ) {
     this.clock = clock;
     this.service = new HttpService({
       name,
       cacheBytes,
       spliceAbove,
+      tapAbove,
       cachePolicy,
       content,
       logger: silentLogger,

@@ -68,6 +68,8 @@ export interface HttpServiceOptions {
   readonly cacheBytes: number;
   /** Bytes; see {@link ExchangePorts}. Default: 0. */
   readonly spliceAbove?: number;
+  /** Bytes; see {@link ExchangePorts}. Default: 0. */
+  readonly tapAbove?: number;
   /** See {@link CachePolicy}; what is left out has its default. */
   readonly cachePolicy?: Partial<CachePolicy>;
   /** Looks names up whose addresses may then share what is stored; without it none do. */
@@ -102,6 +104,7 @@ export class HttpService implements HttpServer {
     name,
     cacheBytes,
     spliceAbove = 0,
+    tapAbove = 0,
     cachePolicy = {},
     lookup,
     content,
@@ -124,6 +127,7 @@ export class HttpService implements HttpServer {
       responseTimeout: this.#limits.responseTimeout,
       collapseWait: this.#limits.collapseWait,
       spliceAbove,
+      tapAbove,
       stallTimeout: this.#limits.stallTimeout,
       content: content && new ContentService(content, logger),
     };
