@@ -28,10 +28,13 @@ struct tap_large {
 	__u8 bytes[TAP_LARGE];
 };
 
-/* User space makes it larger where it wants copies (`cache.tapAbove`), and looks into it by itself: no wake-ups. */
+/*
+ * User space makes it larger where it wants copies (`cache.tapAbove`), and looks into it by itself: no wake-ups. The
+ * size here is the smallest that is right for every size of pages.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 65536);
 } tpot_taps SEC(".maps");
 
 static __always_inline void fill_head(struct tap_head *head, const struct tpot_splice *splice, __u32 sequence, __u32 length)

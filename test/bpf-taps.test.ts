@@ -95,7 +95,7 @@ describe('a copy', () => {
         expect(outcome.counted).toEqual({ 'splice-forwarded': 1, 'tap-copied': 1 });
         expect(copies()).toEqual([{ id: ID, sequence: 1000 + ahead, bytes: Buffer.from(payload) }]);
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
@@ -140,7 +140,7 @@ describe('a copy', () => {
 
   it('is read over the end of the ring, again and again', () => {
     enter();
-    for (let round = 0; round < 400; round++) {
+    for (let round = 0; round < 150; round++) {
       const payload = Buffer.alloc(2500, round);
       expect(send(payload, { seq: 1000 + round }).counted).toHaveProperty('tap-copied');
       expect(copies()[0]?.bytes.equals(payload)).toBe(true);

@@ -791,7 +791,7 @@ export const maps = {
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
   tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
-  tpotTaps: { name: 'tpot_taps', key: noneCodec, value: noneCodec, maxEntries: 4096, type: 27 },
+  tpotTaps: { name: 'tpot_taps', key: noneCodec, value: noneCodec, maxEntries: 65536, type: 27 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
   tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 2048, type: 11 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
