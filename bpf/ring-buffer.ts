@@ -77,6 +77,11 @@ export class RingReader {
     this.#position = Number(Atomics.load(this.#read, 0));
   }
 
+  /** Whether there may be something to take. */
+  get hasMore(): boolean {
+    return !this.#closed && Number(Atomics.load(this.#written, 0)) > this.#position;
+  }
+
   /**
    * Hands over what is in the ring, oldest first. A record's bytes are gone when `each` returns. `false` when one is
    * being written at this moment: it, and what came behind it, is left for the next time.

@@ -34,14 +34,14 @@ import type { ResponseCopy } from './data-path.js';
 import { kernelFlow } from './splice-entry.js';
 
 const MIB = 2 ** 20;
-/** Bytes of copies that wait to be read: 10 ms at 10 Gbit/s. */
-export const TAP_RING = 16 * MIB;
+/** Bytes of copies that wait to be read: 25 ms at 10 Gbit/s. */
+export const TAP_RING = 32 * MIB;
 const MOST_TAPS = 64;
 /** Bytes of one response that may be on the way, and of all of them that are kept and not yet acknowledged. */
 const WINDOW = 16 * MIB;
 const MOST_HELD = 64 * MIB;
-/** How often the ring is looked at: while there is something, and at most that seldom. Milliseconds. */
-const LOOK = { first: 1, last: 32 } as const;
+/** How often the ring is looked at, which costs next to nothing, and the table while the ring is empty. Milliseconds. */
+const LOOK = { ring: 1, table: 32 } as const;
 /** What is ready is handed on in pieces of at least this, or after so many milliseconds. */
 const PIECE = { bytes: 64 * 1024, afterMs: 50 } as const;
 /** Without a copy or an acknowledgment for so long, a response is not waited for. */
@@ -175,8 +175,7 @@ export class Taps {
   /** By the lower half of `startedNs`. */
   readonly #open = new Map<number, Tap>();
   #timer: NodeJS.Timeout | undefined;
-  #wait: number = LOOK.first;
-  #records = 0;
+  #lookedAt = 0;
   readonly #counts = { begun: 0, complete: 0, abandoned: 0, bytes: 0 };
 
   /** Throws where the ring cannot be mapped. */
@@ -220,7 +219,6 @@ export class Taps {
       over: (one, why) => this.#end(one, why),
     });
     this.#open.set(keyOf(startedNs), tap);
-    this.#wait = LOOK.first;
     this.#plan();
     return tap;
   }
@@ -234,26 +232,30 @@ export class Taps {
 
   #plan(): void {
     clearTimeout(this.#timer);
-    this.#timer = this.#open.size === 0 ? undefined : setTimeout(this.#look, this.#wait).unref();
+    this.#timer = this.#open.size === 0 ? undefined : setTimeout(this.#look, LOOK.ring).unref();
   }
 
   readonly #look = (): void => {
+    const now = performance.now();
+    if (this.#ring.hasMore || now - this.#lookedAt >= LOOK.table) {
+      this.#lookedAt = now;
+      this.#lookAtAll(now);
+    }
+    this.#plan();
+  };
+
+  #lookAtAll(now: number): void {
     const entries = new Map<Tap, Entries>();
     const table = this.#programs.map('tpotSplices');
     for (const tap of this.#open.values()) {
       entries.set(tap, { client: table.get(tap.client), server: table.get(tap.server) });
     }
-    this.#records = 0;
     const emptied = this.#ring.drain(this.#record);
-    const now = performance.now();
     if (emptied) for (const [tap, read] of entries) tap.settle(read, now);
     this.#limitMemory();
-    this.#wait = this.#records > 0 || !emptied ? LOOK.first : Math.min(2 * this.#wait, LOOK.last);
-    this.#plan();
-  };
+  }
 
   readonly #record = (record: Buffer): void => {
-    this.#records++;
     const tap = this.#open.get(record.readUInt32LE(RECORD.id));
     if (tap === undefined) return; // copied before its connection was told that no more is wanted
     const length = record.readUInt32LE(RECORD.length);
