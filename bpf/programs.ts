@@ -113,7 +113,7 @@ export class TpotPrograms {
   static load(options: LoadOptions = {}): TpotPrograms {
     const object = BpfObject.load(builtFile('bpf', 'tpot.bpf.o'), {
       ...options,
-      unpinned: [maps.tpotSockets.name, maps.tpotHeld.name],
+      unpinned: [maps.tpotSockets.name, maps.tpotHeld.name, maps.tpotTaps.name],
     });
     return new TpotPrograms(object, options.pinDirectory);
   }

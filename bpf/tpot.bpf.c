@@ -30,6 +30,7 @@
 #include "tpot_route.h"
 #include "tpot_keep.h"
 #include "tpot_udp.h"
+#include "tpot_tap.h"
 #include "tpot_splice.h"
 #include "tpot_fit.h"
 #include "tpot_tunnel.h"
@@ -156,6 +157,20 @@ SEC("tc") int tpot_note_fin(struct __sk_buff *skb)
 	other->peer_fin = end + splice->sequence_delta;
 	other->flags |= TPOT_SPLICE_PEER_FIN;
 	return 1;
+}
+
+/* Run by user space over a frame that is a `struct tpot_flow`: no more copies of what arrives as it. */
+SEC("tc") int tpot_untap(struct __sk_buff *skb)
+{
+	struct tpot_splice *splice;
+	struct tpot_flow flow;
+
+	if (bpf_skb_load_bytes(skb, 0, &flow, sizeof(flow)))
+		return 0;
+	splice = bpf_map_lookup_elem(&tpot_splices, &flow);
+	if (splice)
+		__sync_fetch_and_and((__u32 *)&splice->flags, ~(__u32)TPOT_SPLICE_TAPPED);
+	return splice != 0;
 }
 
 /* Run by user space over a frame that is a `struct tpot_flow` and its family: a socket's state, 0 when there is none. */

@@ -277,8 +277,11 @@ static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, 
 		reason = rewrite_options(skb, p, splice) ? TPOT_R_NONE : TPOT_R_DROP_SPLICE_FAILED;
 	if (reason != TPOT_R_NONE)
 		return drop_spliced(reason);
-	if ((splice->flags & TPOT_SPLICE_PEER_FIN) || (p->flags & (TCP_FIN | TCP_RST)))
+	if ((splice->flags & (TPOT_SPLICE_PEER_FIN | TPOT_SPLICE_TAPPED)) || (p->flags & (TCP_FIN | TCP_RST))) {
 		follow_end(p, splice, payload);
+		if (splice->flags & TPOT_SPLICE_TAPPED)
+			tap_segment(skb, p, splice);
+	}
 	splice->sent = p->seq + payload;
 	if (p->flags & TCP_ACK)
 		splice->acknowledged = p->ack;

@@ -40,6 +40,7 @@ enum tpot_splice_flag {
 	TPOT_SPLICE_PEER_DONE = 128, /* and it has been acknowledged */
 	TPOT_SPLICE_RESET = 256,     /* a RST went either way */
 	TPOT_SPLICE_UDP = 512,       /* that tunnel is in UDP; for who lists the connections */
+	TPOT_SPLICE_TAPPED = 1024,   /* user space gets a copy of what arrives: see tpot_tap.h */
 };
 
 /* Every decision and every drop. The text form is the name in lower case with dashes, without TPOT_R_. */
@@ -102,6 +103,8 @@ enum tpot_reason {
 	TPOT_R_DROP_ICMP_SPLICED,
 	TPOT_R_DROP_SPLICE_NO_ROUTE,
 	TPOT_R_DROP_SPLICE_FAILED,
+	TPOT_R_TAP_COPIED,
+	TPOT_R_TAP_LOST,
 	TPOT_R_TUNNEL_BLOCKED,
 	TPOT_R_TUNNEL_UDP,
 	TPOT_R_TUNNEL_UDP_REMEMBERED,

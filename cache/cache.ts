@@ -128,6 +128,7 @@ export class HttpCache {
       judge: (flight, response, times) => this.#judge(flight, response, times),
       update: (flight, response, times) => this.#update(flight, response, times),
       standsIn: (stale, asker, status) => this.#standsIn(stale, asker, status),
+      unshared: (flight) => this.#unshare(flight),
       landed: (flight) => this.#landed(flight),
     };
   }

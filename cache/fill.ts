@@ -85,6 +85,11 @@ export class Fill {
     return this.#length;
   }
 
+  /** Bytes between the slowest reader and the end. */
+  get behind(): number {
+    return this.#lag();
+  }
+
   get overflowed(): boolean {
     return this.#overflowed;
   }
@@ -196,7 +201,6 @@ export class Fill {
     this.#sink?.wake();
   }
 
-  /** Bytes between the slowest reader and the end. */
   #lag(): number {
     let slowest = this.#sink?.offset ?? this.#length;
     for (const reader of this.#readers) slowest = Math.min(slowest, reader.offset);

@@ -6,6 +6,7 @@ import { parseDuration, parseSize } from './units.js';
 const DEFAULT_MEMORY = '256MiB';
 const DEFAULT_SPLICE_ABOVE = '16MiB';
 const DEFAULT_STALL_TIMEOUT = '30s';
+const DEFAULT_TAP_ABOVE = '0';
 
 function toPolicy({ targeted, staleIfDown, admit, keepHits }: RawCache): CachePolicy {
   const down = staleIfDown === undefined ? undefined : parseDuration(staleIfDown);
@@ -29,6 +30,8 @@ export interface CacheSettings {
   readonly cacheDisk: DiskSettings | undefined;
   /** Bytes from which on a response body that is not stored leaves for the kernel; 0: none does. */
   readonly spliceAbove: number;
+  /** Bytes from which on one that is stored does, while a copy is made of it; 0: none does. */
+  readonly tapAbove: number;
   readonly cachePolicy: CachePolicy;
   /** Whether addresses of one name share what is stored, after a look at DNS. */
   readonly verifyHost: boolean;
@@ -45,6 +48,7 @@ export function toCacheSettings(raw: RawCache = {}): CacheSettings {
     cacheBytes: parseSize(String(raw.memory ?? DEFAULT_MEMORY)) ?? 0,
     cacheDisk: toDisk(raw.disk),
     spliceAbove: parseSize(String(raw.spliceAbove ?? DEFAULT_SPLICE_ABOVE)) ?? 0,
+    tapAbove: parseSize(String(raw.tapAbove ?? DEFAULT_TAP_ABOVE)) ?? 0,
     cachePolicy: toPolicy(raw),
     verifyHost: raw.verifyHost ?? false,
     stallTimeoutMs: parseDuration(raw.stallTimeout ?? DEFAULT_STALL_TIMEOUT) ?? 0,

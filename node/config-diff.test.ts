@@ -27,6 +27,7 @@ const BEFORE: NodeConfig = {
   cacheBytes: 1 << 20,
   cacheDisk: undefined,
   spliceAbove: 0,
+  tapAbove: 0,
   cachePolicy: DEFAULT_POLICY,
   stallTimeoutMs: 30_000,
   verifyHost: false,

@@ -167,6 +167,23 @@ function limitValues(config: NodeConfig): [string, string][] {
   ];
 }
 
+function longBodyValues({ spliceAbove, tapAbove }: NodeConfig): [string, string][] {
+  return [
+    [
+      'cache.spliceAbove',
+      spliceAbove === 0
+        ? '0: every response body passes through this process'
+        : `${formatSize(spliceAbove)}: longer bodies that are not stored leave for the kernel`,
+    ],
+    [
+      'cache.tapAbove',
+      tapAbove === 0
+        ? '0: every response that is stored passes through this process'
+        : `${formatSize(tapAbove)}: longer bodies leave for the kernel and are stored from a copy`,
+    ],
+  ];
+}
+
 function cacheValues(config: NodeConfig): [string, string][] {
   const policy = config.cachePolicy;
   return [
@@ -177,12 +194,7 @@ function cacheValues(config: NodeConfig): [string, string][] {
         ? 'none: what is stored ends with the process'
         : `${formatSize(config.cacheDisk.maxBytes)} in ${config.cacheDisk.path}`,
     ],
-    [
-      'cache.spliceAbove',
-      config.spliceAbove === 0
-        ? '0: every response body passes through this process'
-        : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
-    ],
+    ...longBodyValues(config),
     ['cache.targeted', policy.targets.join(', ') || 'no field'],
     ['cache.staleIfDown', formatDuration(policy.disconnectedSeconds * 1000)],
     [

@@ -44,6 +44,7 @@ export interface RawCache {
   readonly memory?: string | number;
   readonly disk?: { readonly path: string; readonly size: string | number };
   readonly spliceAbove?: string | number;
+  readonly tapAbove?: string | number;
   readonly targeted?: readonly string[];
   readonly staleIfDown?: string;
   readonly admit?: 'always' | 'second-request';

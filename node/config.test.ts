@@ -91,6 +91,8 @@ describe('a valid file', () => {
       hops: 8,
       edge: false,
       cacheBytes: 256 * 2 ** 20,
+      spliceAbove: 16 * 2 ** 20,
+      tapAbove: 0,
       cachePolicy: {
         targets: ['cdn-cache-control'],
         disconnectedSeconds: 86_400,

@@ -97,6 +97,7 @@ function httpOf(config: NodeConfig, disk: DiskStore | undefined, logger: Logger)
     name: config.name,
     cacheBytes: config.cacheBytes,
     spliceAbove: config.spliceAbove,
+    tapAbove: config.tapAbove,
     cachePolicy: config.cachePolicy,
     disk,
     lookup: config.verifyHost ? addressesOfName : undefined,

@@ -67,11 +67,12 @@ export class HeldSegments {
     this.#kept.set(keyOf(flow), []);
   }
 
-  /** The flow is spliced: what was kept leaves as the mapping says. */
-  forward(flow: FlowEnds, mapping: Mapping): void {
+  /** The flow is spliced: what was kept leaves as the mapping says, after `see` has seen it. */
+  forward(flow: FlowEnds, mapping: Mapping, see?: (packet: Uint8Array) => void): void {
     for (const packet of this.#end(flow)) {
       const fin = heldFin(packet);
       if (fin !== undefined) noteFin(this.#programs, flow, fin);
+      see?.(packet);
       for (const piece of mapHeld(packet, mapping)) this.#send('routed', piece, mapping.out);
     }
   }

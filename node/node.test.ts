@@ -35,6 +35,7 @@ const CONFIG: NodeConfig = {
   cacheBytes: 1 << 20,
   cacheDisk: undefined,
   spliceAbove: 0,
+  tapAbove: 0,
   udp: undefined,
   cachePolicy: DEFAULT_POLICY,
   stallTimeoutMs: 30_000,

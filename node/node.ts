@@ -180,7 +180,7 @@ export class TpotNode {
 
   async #start(): Promise<void> {
     const { name, addresses, interfaces, udp, maxSplices, spliceIdleMs } = this.config;
-    const limits = { maxSplices, spliceIdleMs };
+    const limits = { maxSplices, spliceIdleMs, taps: this.config.tapAbove > 0 };
     this.#room = this.#ports.room(this.config.maxConnections);
     this.#dataPath = this.#ports.createDataPath({
       name,

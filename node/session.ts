@@ -206,7 +206,7 @@ async function leaveHttp(
   if (isTransformed(connection.socket) || isTransformed(leg))
     return { spliced: false, reason: 'relayed-transformed' };
   const leaving = (): void => {
-    connection.because('long-body');
+    connection.because(conditions.copy === undefined ? 'long-body' : 'tapped');
     connection.spliced();
   };
   const outcome = await dataPath.splice(connection.socket, leg, leaving, conditions);

@@ -92,6 +92,8 @@ const SPLICING = {
     'an ICMP error about a spliced connection does not fit what was sent, or says nothing new',
   'drop-splice-no-route': 'the kernel knows no route for the other leg',
   'drop-splice-failed': 'a segment could not be rewritten',
+  'tap-copied': 'a copy of a segment went to the cache',
+  'tap-lost': 'a copy of a segment found no room, or could not be made: what it is of will not be stored',
 } as const;
 
 /** Code to meaning, in one line each. */

@@ -733,12 +733,14 @@ export const TpotReason = {
   DROP_ICMP_SPLICED: 55,
   DROP_SPLICE_NO_ROUTE: 56,
   DROP_SPLICE_FAILED: 57,
-  TUNNEL_BLOCKED: 58,
-  TUNNEL_UDP: 59,
-  TUNNEL_UDP_REMEMBERED: 60,
-  ICMP_TRANSLATED: 61,
-  ICMP_DELIVERED: 62,
-  COUNT: 63,
+  TAP_COPIED: 58,
+  TAP_LOST: 59,
+  TUNNEL_BLOCKED: 60,
+  TUNNEL_UDP: 61,
+  TUNNEL_UDP_REMEMBERED: 62,
+  ICMP_TRANSLATED: 63,
+  ICMP_DELIVERED: 64,
+  COUNT: 65,
 } as const;
 
 /** `enum tpot_splice_flag`. */
@@ -753,6 +755,7 @@ export const TpotSpliceFlag = {
   PEER_DONE: 128,
   RESET: 256,
   UDP: 512,
+  TAPPED: 1024,
 } as const;
 
 /** `enum tpot_state`. */
@@ -776,7 +779,7 @@ export const maps = {
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
   tpotClients: { name: 'tpot_clients', key: TpotAddressCodec, value: u32Codec, maxEntries: 262144, type: 1 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 63, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 65, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
@@ -791,6 +794,7 @@ export const maps = {
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
   tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
+  tpotTaps: { name: 'tpot_taps', key: noneCodec, value: noneCodec, maxEntries: 65536, type: 27 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
   tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 2048, type: 11 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },

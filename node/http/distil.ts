@@ -22,9 +22,9 @@ import { TRANSFORMED, headersOfUnknown, transformedHeaders, type Untouched } fro
 import { digest, type ContentService, type Plan } from '../../content/service.js';
 import type { Pipeline } from '../../content/steps.js';
 import type { Variant } from '../../content/variants.js';
+import { ContentCopy } from './content-copy.js';
 import { writeHead, type Delivery } from './deliver.js';
 import { IN_304, NOT_MODIFIED } from './deliver-stored.js';
-import { copyInto } from './fetch.js';
 import { lengthLast, nodeFields } from './headers.js';
 
 /** A header section whose content may be transformed: stored, or as the next hop sent it. */
@@ -161,7 +161,7 @@ export class Distiller {
     if (plan === undefined) return false;
     const events = { overflowed: () => undefined, abandoned: () => undefined, completed: () => undefined };
     const fill = new Fill(this.#content.limits.largest, this.#budget(), events);
-    copyInto(fill, message, () => fill.fail());
+    new ContentCopy(fill, message, () => fill.fail());
     void this.#arrive(plan, { head, fill, told, shared: false }, () => original(fill));
     return true;
   }

@@ -23,12 +23,13 @@ import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { validators } from '../../cache/validation.js';
 import { reset } from '../relay.js';
 import type { ClientConnection } from './connection.js';
+import { ContentCopy } from './content-copy.js';
 import * as deliver from './deliver.js';
 import { sendFromFile, streams } from './deliver-file.js';
 import { sendReply } from './deliver-stored.js';
+import { deliverTapped } from './deliver-tapped.js';
 import { Distiller } from './distil.js';
 import {
-  copyInto,
   Fetch,
   forward,
   type ExchangePorts,
@@ -39,6 +40,7 @@ import {
 import { requestHead, responseHead, transferCodingKnown } from './headers.js';
 import { leaveWhenLong, mayBeLong } from './long-body.js';
 import { refuse } from './refusals.js';
+import type { FillSource } from './tapped-body.js';
 import type { Upstream, UpstreamFailure } from './upstream.js';
 
 type Usable = Extract<RequestUse, { kind: 'usable' }>;
@@ -233,8 +235,8 @@ export class Exchange {
   #fetchClient(): FetchClient {
     return {
       information: (info) => deliver.sendInformation(this.#delivery, info),
-      fill: (fill, response, stored, status) => {
-        if (!this.#gone) this.#sendFill(fill, response, stored, status);
+      fill: (fill, response, stored, status, source) => {
+        if (!this.#gone) this.#sendFill(fill, response, stored, status, source);
       },
       stored: (entry, status) => {
         if (!this.#gone) this.#sendStored(entry, status);
@@ -250,12 +252,14 @@ export class Exchange {
     response: ResponseHead | StoredHead,
     stored: StoredHead | undefined,
     status: Forwarded,
+    source?: FillSource,
   ): void {
     const { cache } = this.#ports;
     const original = (): void => {
       if (this.#gone) return;
       if (stored !== undefined) deliver.shareFill(this.#delivery, stored, fill, cache.age(stored), status);
-      else if ('framing' in response) deliver.passOnFill(this.#delivery, response, fill, status);
+      else if ('framing' in response)
+        this.#passOnFill(fill, response, status, this.#distiller ? undefined : source);
     };
     const age = (): number | undefined => (stored === undefined ? undefined : cache.age(stored));
     if (this.#distiller === undefined) original();
@@ -325,7 +329,7 @@ export class Exchange {
     const offer = flight.offer(head, times);
     if (offer.kind !== 'fill') return false;
     deliver.passOnFill(this.#delivery, head, offer.fill, { ...status, stored: offer.kept });
-    copyInto(offer.fill, message, () => flight.fail());
+    new ContentCopy(offer.fill, message, () => flight.fail());
     return true;
   }
 
@@ -369,6 +373,14 @@ export class Exchange {
     const sent = (): boolean => upstream.sent;
     const connection = this.#connection;
     leaveWhenLong({ connection, delivery: this.#delivery, head, message, leg, sent, raw, least });
+  }
+
+  /** A response in the form in which it came; `source` where all of it is to be stored. */
+  #passOnFill(fill: Fill, head: ResponseHead, status: Forwarded, source: FillSource | undefined): void {
+    const delivery = this.#delivery;
+    const to = { connection: this.#connection, delivery, least: this.#ports.tapAbove };
+    if (source !== undefined && deliverTapped(to, { fill, head, status }, source)) return;
+    deliver.passOnFill(delivery, head, fill, status);
   }
 
   /** A response cut off by its client stops the fetch; one that was sent lets an upload go on to its end. */

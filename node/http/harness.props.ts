@@ -57,6 +57,7 @@ export async function until(condition: () => boolean): Promise<void> {
 
 /** What a service may be given besides its limits; clocks are shared by those that form a chain. */
 export interface HarnessOptions extends Partial<CachePolicy> {
+  readonly tapAbove?: number;
   readonly name?: string;
   readonly clock?: ShiftedClock;
   readonly content?: ContentLimits;
@@ -81,13 +82,21 @@ export class Harness {
     limits: Partial<HttpLimits> = {},
     cacheBytes = 64 * 2 ** 20,
     spliceAbove = 0,
-    { name = 'p1', clock = new ShiftedClock(), content, disk, ...cachePolicy }: HarnessOptions = {},
+    {
+      name = 'p1',
+      clock = new ShiftedClock(),
+      content,
+      disk,
+      tapAbove = 0,
+      ...cachePolicy
+    }: HarnessOptions = {},
   ) {
     this.clock = clock;
     this.service = new HttpService({
       name,
       cacheBytes,
       spliceAbove,
+      tapAbove,
       cachePolicy,
       content,
       disk,

@@ -69,6 +69,8 @@ export interface HttpServiceOptions {
   readonly cacheBytes: number;
   /** Bytes; see {@link ExchangePorts}. Default: 0. */
   readonly spliceAbove?: number;
+  /** Bytes; see {@link ExchangePorts}. Default: 0. */
+  readonly tapAbove?: number;
   /** See {@link CachePolicy}; what is left out has its default. */
   readonly cachePolicy?: Partial<CachePolicy>;
   /** Keeps responses beyond memory and beyond this process. */
@@ -105,6 +107,7 @@ export class HttpService implements HttpServer {
     name,
     cacheBytes,
     spliceAbove = 0,
+    tapAbove = 0,
     cachePolicy = {},
     disk,
     lookup,
@@ -128,6 +131,7 @@ export class HttpService implements HttpServer {
       responseTimeout: this.#limits.responseTimeout,
       collapseWait: this.#limits.collapseWait,
       spliceAbove,
+      tapAbove,
       stallTimeout: this.#limits.stallTimeout,
       content: content && new ContentService(content, logger),
     };
