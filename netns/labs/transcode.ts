@@ -2,11 +2,11 @@
  * Two nodes with a thin link between them:
  *
  * ```
- * c1 ─── p1 ═══ 2 Mbit/s ═══ p2 ─── origin
+ * c1 ─── p1 ─── m ═══ 2 Mbit/s ═══ p2 ─── origin
  * ```
  *
- * The same streams without transforms, with one node that has them, and with two; then a large file that comes again with
- * changes, and lines there and back.
+ * The same streams without transforms, with one node that has them, with two, and with two and a third between them that has
+ * none (m, which only forwards before); then a large file that comes again with changes. Lines go there and back, too.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -21,12 +21,14 @@ import { readPcap } from '../pcap.js';
 import { shapeLink } from '../shaping.js';
 import { streamContent, type StreamKind } from '../stream-content.js';
 import type { NodeSpec, TopologySpec } from '../spec.js';
+import { waitFor } from '../wait.js';
 import { wireStream, type WireStream } from '../wire-streams.js';
 import { captureOf, chainRoutes, RELAY_RULES } from './common.js';
-import { HOPS } from './path.js';
+import { HOPS, statusOf } from './path.js';
 
-const LINK = ['p1', 'p2'] as const;
-const LINK_NAME = 'p1-p2';
+const LINK = ['m', 'p2'] as const;
+const LINK_NAME = 'm-p2';
+const NODES = ['p1', 'p2'] as const;
 const KILOBITS = 2000;
 const DELAY_MS = 20;
 const [PLAIN, TLS] = [7000, 7001];
@@ -54,15 +56,24 @@ interface Setting {
   readonly title: string;
   readonly first: boolean;
   readonly second: boolean;
+  /** A node without transforms runs in m. */
+  readonly middle?: boolean;
 }
 
 const NONE: Setting = { id: 'none', title: 'neither node', first: false, second: false };
 const PAIR: Setting = { id: 'pair', title: 'both nodes', first: true, second: true };
+const MIDDLE: Setting = {
+  ...PAIR,
+  id: 'middle',
+  title: 'both nodes, and one between them without',
+  middle: true,
+};
 const SETTINGS: readonly Setting[] = [
   NONE,
   { id: 'first', title: 'the first node only', first: true, second: false },
   { id: 'second', title: 'the second node only', first: false, second: true },
   PAIR,
+  MIDDLE,
 ];
 
 function nodeSpec(host: string, on: boolean): NodeSpec {
@@ -76,15 +87,17 @@ const spec: TopologySpec = {
   hosts: [
     { name: 'c1', role: 'client' },
     { name: 'p1', role: 'node' },
+    { name: 'm', role: 'node' },
     { name: 'p2', role: 'node' },
     { name: 'origin', role: 'origin' },
   ],
   links: [
     { between: ['c1', 'p1'], offload: false },
+    { between: ['p1', 'm'], offload: false },
     { between: LINK, offload: false },
     { between: ['p2', 'origin'], offload: false, addresses: ['192.0.2.1/24', '192.0.2.80/24'] },
   ],
-  routes: chainRoutes(['p1', 'p2', 'origin'], { c1: 'p1' }),
+  routes: chainRoutes(['p1', 'm', 'p2', 'origin'], { c1: 'p1' }),
   nodes: [nodeSpec('p1', false), nodeSpec('p2', false)],
 };
 
@@ -148,9 +161,13 @@ async function measured(
   };
 }
 
-async function restart({ topology }: LabRun, { first, second }: Setting): Promise<void> {
-  await Promise.all(LINK.map((host) => topology.node(host).stop()));
-  await Promise.all([topology.startNode(nodeSpec('p1', first)), topology.startNode(nodeSpec('p2', second))]);
+async function restart({ topology }: LabRun, { first, second, middle }: Setting): Promise<void> {
+  await Promise.all(NODES.map((host) => topology.node(host).stop()));
+  await Promise.all([
+    topology.startNode(nodeSpec('p1', first)),
+    topology.startNode(nodeSpec('p2', second)),
+    ...(middle === true ? [topology.startNode(nodeSpec('m', false))] : []),
+  ]);
 }
 
 type Samples = ReadonlyMap<string, ReadonlyMap<string, Sample>>;
@@ -216,12 +233,15 @@ function checkSamples({ check }: LabRun, samples: Samples, echoes: ReadonlyMap<s
     });
     if (setting.first !== setting.second) check(checkUntouched(samples, setting));
   }
-  const [before, after] = [sampleOf(samples, NONE, 'text'), sampleOf(samples, PAIR, 'text')];
-  check({
-    name: 'both nodes: text is at least three times faster',
-    ok: before.milliseconds >= 3 * after.milliseconds,
-    detail: `${before.milliseconds} ms, then ${after.milliseconds} ms; ${before.wireBytes} and ${after.wireBytes} bytes`,
-  });
+  const before = sampleOf(samples, NONE, 'text');
+  for (const setting of [PAIR, MIDDLE]) {
+    const after = sampleOf(samples, setting, 'text');
+    check({
+      name: `${setting.title}: text is at least three times faster`,
+      ok: before.milliseconds >= 3 * after.milliseconds,
+      detail: `${before.milliseconds} ms, then ${after.milliseconds} ms; ${before.wireBytes} and ${after.wireBytes} bytes`,
+    });
+  }
   for (const { id, title } of TRAFFIC.slice(1)) {
     const [raw, own] = [sampleOf(samples, NONE, id), sampleOf(samples, PAIR, id)];
     check({
@@ -238,11 +258,31 @@ function checkSamples({ check }: LabRun, samples: Samples, echoes: ReadonlyMap<s
   });
 }
 
+/** A node that has just been busy for long offers nothing for a moment. */
+async function offering({ topology }: LabRun): Promise<void> {
+  for (const host of NODES) {
+    const offers = async (): Promise<boolean> => !(await statusOf(topology, host)).transforms.saturated;
+    await waitFor(offers, { what: `${host} to offer transforms` });
+  }
+}
+
+/** SYNs that ask for transforms went by m, which has none, so that the leg between the other two is one. */
+async function checkMiddle({ topology, check }: LabRun): Promise<void> {
+  const { counters } = await statusOf(topology, 'm');
+  const passed = counters['pass-transforms'] ?? 0;
+  check({
+    name: 'the node between them let those who ask for transforms pass',
+    ok: passed >= TRAFFIC.length && (counters['taken'] ?? 0) === 0,
+    detail: `${passed} SYNs`,
+  });
+}
+
 /** A large file, once over a fast link so that both stores have it, and its next edition over the thin one. */
 async function comesAgain(run: LabRun, thin: () => Promise<unknown>): Promise<void> {
   await shapeLink(run.topology, LINK, undefined);
   const first = await get(run, PLAIN, 'random', LARGE);
   await thin();
+  await offering(run);
   const again = await measured(run, 'again', PLAIN, () => get(run, PLAIN, 'random', LARGE, 1));
   const share = (100 * again.wireBytes) / LARGE;
   run.step(
@@ -302,6 +342,7 @@ async function run(run: LabRun): Promise<void> {
   const { samples, echoes } = await measureAll(run);
   show(run, samples);
   checkSamples(run, samples, echoes);
+  await checkMiddle(run);
   await comesAgain(run, thin);
 }
 
