@@ -13,7 +13,7 @@ const may = {
   node: ['cache', 'content', 'splice', 'transcode', 'bpf', 'tpot', 'wire', 'core', 'host'],
   doctor: ['node', 'client-shim', 'bpf', 'tpot', 'wire', 'core', 'host'],
   netns: ['core', 'host', 'wire', 'tpot'],
-  bench: ['node', 'splice', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
+  bench: ['node', 'transcode', 'splice', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
   cli: ['node', 'client-shim', 'doctor', 'netns', 'bench', 'core', 'host'],
 };
 const folders = Object.keys(may);

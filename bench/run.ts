@@ -8,6 +8,7 @@ import { latencyBench } from './benches/latency.js';
 import { setupBench } from './benches/setup.js';
 import { costBench } from './benches/cost.js';
 import { spliceBench } from './benches/splice.js';
+import { transcodeBench } from './benches/transcode.js';
 import { describeMachine } from './measure/machine.js';
 import { saveResult, type BenchResult } from './result.js';
 
@@ -18,6 +19,7 @@ export const benches: readonly Bench[] = [
   flowsBench,
   cacheBench,
   costBench,
+  transcodeBench,
 ];
 
 export interface SavedResult {

@@ -255,8 +255,8 @@ static __noinline int write_reply(struct bpf_sock_ops *ops)
 	if (!config || !offers_tunnel(taken))
 		return 0;
 	int four = is_mapped_ipv4(flow.source);
-	__u16 exid = bpf_ntohs(four ? config->exid : config->exid6);
 	__u16 accepted = taken->capabilities;
+	__u16 exid = four ? bpf_ntohs(config->exid) : bpf_ntohs(config->exid6) + (accepted & TPOT_CAPABILITY_TRANSFORMS);
 
 	option[0] = config->option_kind;
 	option[2] = exid >> 8;

@@ -13,6 +13,12 @@ enum tpot_flag {
 	TPOT_FLAG_REQUIRE_KEY = 64, /* takes no SYN whose request has no MAC */
 };
 
+enum tpot_row {
+	TPOT_ROW_PASSES = 0,
+	TPOT_ROW_TAKES = 1,
+	TPOT_ROW_YIELDS = 2, /* takes, but not who asks for transforms of which this node would do none */
+};
+
 enum tpot_state {
 	TPOT_STATE_SYN_RECEIVED = 1,
 	TPOT_STATE_SYN_ANSWERED = 2, /* our initial sequence number is known */
@@ -53,6 +59,7 @@ enum tpot_reason {
 	TPOT_R_PASS_HOPS,
 	TPOT_R_PASS_BYPASS,
 	TPOT_R_PASS_POLICY,
+	TPOT_R_PASS_TRANSFORMS,
 	TPOT_R_PASS_UNKEYED,
 	TPOT_R_PASS_DRAINING,
 	TPOT_R_PASS_LIMIT,
@@ -160,9 +167,10 @@ struct tpot_policy_row {
 	__be32 destination_mask[4];
 	__u16 port_from; /* host order, inclusive */
 	__u16 port_to;
-	__u8 take;
+	enum tpot_row take;
+	__u16 capabilities; /* of those a request asks for, what is accepted at most */
 	__u8 family; /* 4 or 6; 0: a row without prefixes matches both */
-	__u16 unused;
+	__u8 unused;
 };
 
 /* Whose connections are never taken, keyed by a prefix of what tpot_bypass_key holds. */

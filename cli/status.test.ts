@@ -15,6 +15,7 @@ describe('status for people', () => {
     kernel: { release: '6.1.0' },
     blackHoles: [],
     udpNodes: [],
+    transforms: { offered: [], saturated: false, refused: 0 },
   } as const;
 
   it('has a section per subject', () => {
@@ -45,6 +46,8 @@ describe('connections for people', () => {
       reason: 'plain-no-reply',
       sni: null,
       alpn: null,
+      clientTransforms: null,
+      nextTransforms: null,
       bytesIn: 1536,
       bytesOut: 0,
       ageSeconds: 5,
@@ -73,6 +76,9 @@ const NO_TRANSFORMS = {
   open: 0,
   pairs: [],
   store: { bytes: 0, chunks: 0, evictions: 0, dictionaryBytes: 0 },
+  saturated: false,
+  refused: 0,
+  estimates: [],
 };
 
 it('statistics show what pipelines have done, and what they left alone', () => {

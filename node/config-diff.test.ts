@@ -39,7 +39,7 @@ const BEFORE: NodeConfig = {
   headersTimeoutMs: 60_000,
   idleTimeoutMs: 600_000,
   drainTimeoutMs: 1000,
-  transforms: { bits: 0, storeBytes: 1024, connections: 1 },
+  transforms: { bits: 0, storeBytes: 1024, connections: 1, passOn: true, estimate: false },
   content: { kept: 1024, largest: 1024, timeout: 1000, processes: 1, memory: 268435456 },
 };
 const diff = (after: Partial<NodeConfig>) => diffConfigs(BEFORE, { ...BEFORE, ...after });

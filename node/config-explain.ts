@@ -28,6 +28,11 @@ function matchesAll({ sources, destinations, ports: ranges, serverNames }: Rule)
   return sources.length + destinations.length + ranges.length === 0 && serverNames === undefined;
 }
 
+function streamsOf({ capabilities }: Rule): string {
+  if (capabilities === undefined) return '';
+  return `, its transforms: ${namesOf(capabilities).join(', ') || 'none'}`;
+}
+
 /** One English sentence, and one about content where it is transformed. */
 export function describeRule(rule: NodeRule): string {
   const content =
@@ -36,13 +41,13 @@ export function describeRule(rule: NodeRule): string {
 }
 
 function describeMatch(rule: Rule<Action>): string {
-  if (matchesAll(rule)) return `Every other connection ${DOES[rule.action]}.`;
+  if (matchesAll(rule)) return `Every other connection ${DOES[rule.action]}${streamsOf(rule)}.`;
   const words = ['A connection'];
   if (rule.sources.length > 0) words.push(`from ${either(rule.sources.map(formatPrefix))}`);
   if (rule.destinations.length > 0) words.push(`to ${either(rule.destinations.map(formatPrefix))}`);
   if (rule.ports.length > 0) words.push(`${rule.destinations.length > 0 ? 'on' : 'to'} ${ports(rule.ports)}`);
   if (rule.serverNames !== undefined) words.push(`with the TLS server name ${either([...rule.serverNames])}`);
-  return `${words.join(' ')} ${DOES[rule.action]}.`;
+  return `${words.join(' ')} ${DOES[rule.action]}${streamsOf(rule)}.`;
 }
 
 /** What to know of rules with server names, and what looks unintended in them. */
@@ -146,6 +151,18 @@ export function configValues(config: NodeConfig): [string, string][] {
     ],
     ['transforms.store', formatSize(config.transforms.storeBytes)],
     ['transforms.connections', `${config.transforms.connections}; above it new ones are not transformed`],
+    [
+      'transforms.passOn',
+      config.transforms.passOn
+        ? 'true: who asks for transforms that this node would not do goes on to the next one, instead of being relayed'
+        : 'false',
+    ],
+    [
+      'transforms.estimate',
+      config.transforms.estimate
+        ? 'true: samples what transforms would save where the next node has none'
+        : 'false',
+    ],
     ...contentValues(config),
     ['splice.idle', `${formatDuration(config.spliceIdleMs)} without a packet end a spliced connection`],
     ['limits.headersTimeout', formatDuration(config.headersTimeoutMs)],

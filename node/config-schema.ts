@@ -53,8 +53,12 @@ export interface RawCache {
   readonly stallTimeout?: string;
 }
 
+export type RawStreams = readonly string[];
+
 export interface RawTransforms {
-  readonly streams?: readonly string[];
+  readonly streams?: RawStreams;
+  readonly passOn?: boolean;
+  readonly estimate?: boolean;
   readonly store?: string | number;
   readonly connections?: number;
 }
@@ -91,6 +95,7 @@ export interface RawRule {
   };
   readonly action: 'cache' | 'splice' | 'relay' | 'pass';
   readonly content?: readonly RawContentStep[];
+  readonly transforms?: RawStreams;
 }
 
 /** Keys and list positions from the root to a value. */

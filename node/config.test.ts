@@ -84,6 +84,26 @@ describe('a valid file', () => {
     expect(load(`address: 198.18.1.1\n${text}`).udp).toEqual(udp);
   });
 
+  it('reads which transforms a rule may use, and who lets others do them', () => {
+    const rules =
+      'rules: [{ action: relay, transforms: [zstd] }, { action: splice }, { action: cache, transforms: [] }]';
+    const read = (text: string): unknown[] =>
+      load(`address: 198.18.1.1\n${rules}\n${text}`).rules.map(({ capabilities, yields }) => [
+        capabilities,
+        yields,
+      ]);
+    expect(read('')).toEqual([
+      [1, true],
+      [undefined, true],
+      [0, undefined],
+    ]);
+    expect(read('transforms: { passOn: false }')).toEqual([
+      [1, undefined],
+      [undefined, undefined],
+      [0, undefined],
+    ]);
+  });
+
   it('takes defaults for what it leaves out', () => {
     const config = load('address: 198.18.1.1');
     expect(config).toMatchObject({
@@ -114,7 +134,7 @@ describe('a valid file', () => {
         ports: [80, 8080].map((port) => ({ from: port, to: port })),
         action: 'cache',
       },
-      { sources: [], destinations: [], ports: [], action: 'relay' },
+      { sources: [], destinations: [], ports: [], action: 'relay', yields: true },
     ]);
     expect(config.name).toMatch(/^[A-Za-z0-9][A-Za-z0-9_-]*$/);
   });
@@ -201,6 +221,7 @@ describe('a bad value', () => {
     ['rules: [{ match: { dport: "90-80" }, action: relay }]', '1:27', 'a range'],
     ['rules: [{ match: { dport: [80, x] }, action: relay }]', '1:32', 'a range'],
     ['rules: [{ action: join }]', '1:19', 'cache, splice, relay or pass'],
+    ['rules: [{ action: relay, transforms: [lz4] }]', '1:39', 'zstd, deflate or dedup'],
     ['rules: [{ match: { dport: 80 } }]', '1:9', 'action'],
     ['rules: [{ match: { src: 192.0.2.0/24, dst: "::/0" }, action: relay }]', '1:9', 'one family'],
     ['rules: [{ match: { sni: 192.0.2.1 }, action: relay }]', '1:25', 'a host name'],

@@ -12,6 +12,7 @@ import { TpotError } from '../core/errors.js';
 import { readTrusted } from '../host/trusted-file.js';
 import type { BypassEntry } from '../tpot/bypass.js';
 import type { Key } from '../tpot/key.js';
+import { bitsOf } from '../transcode/capabilities.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
 import { parseServerName } from '../tpot/server-names.js';
 import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
@@ -155,7 +156,9 @@ function toServerNames(written: string | readonly string[]): ReadonlySet<string>
   return new Set(list(written).flatMap((text) => parseServerName(text) ?? []));
 }
 
-function toRule({ match = {}, action }: RawRule, content: Pipeline | undefined): NodeRule {
+function toRule({ match = {}, action, transforms }: RawRule, passOn: boolean, content?: Pipeline): NodeRule {
+  // Who has a name to look at, or a cache to serve from, has more to do than to carry bytes.
+  const yields = passOn && (action === 'relay' || action === 'splice') && match.sni === undefined;
   return {
     sources: toPrefixes(match.src),
     destinations: toPrefixes(match.dst),
@@ -163,6 +166,8 @@ function toRule({ match = {}, action }: RawRule, content: Pipeline | undefined):
     ...(match.sni === undefined ? {} : { serverNames: toServerNames(match.sni) }),
     action,
     ...(content === undefined ? {} : { content }),
+    ...(transforms === undefined ? {} : { capabilities: bitsOf(transforms) }),
+    ...(yields ? { yields } : {}),
   };
 }
 
@@ -170,11 +175,11 @@ function toRule({ match = {}, action }: RawRule, content: Pipeline | undefined):
 function toRules(
   raw: readonly RawRule[],
   file: string,
-  locate: ConfigSource['locate'],
+  { locate, passOn }: Pick<ConfigSource, 'locate'> & { readonly passOn: boolean },
 ): { readonly rules: NodeRule[]; readonly problems: ConfigProblem[] } {
   const problems: ConfigProblem[] = [];
   const rules = raw.map((rule, index) => {
-    if (rule.content === undefined) return toRule(rule, undefined);
+    if (rule.content === undefined) return toRule(rule, passOn);
     const problem = (path: ConfigPath, message: string, hint: string): void => {
       problems.push({ where: locate(['rules', index, 'content', ...path]), message, hint });
     };
@@ -182,11 +187,11 @@ function toRules(
       problem([], `\`rules[${index}]\` has \`content\`, but its action is ${rule.action}`, CONTENT_HINT);
     }
     const made = toPipeline(rule.content, file);
-    if ('pipeline' in made) return toRule(rule, made.pipeline);
+    if ('pipeline' in made) return toRule(rule, passOn, made.pipeline);
     for (const { path, message, hint } of made.problems) {
       problem(path, `\`rules[${index}].content[${path[0] ?? 0}]\`: ${message}`, hint);
     }
-    return toRule(rule, undefined);
+    return toRule(rule, passOn);
   });
   return { rules, problems };
 }
@@ -315,7 +320,11 @@ export function loadConfig(file: string | undefined, overrides: ConfigOverrides 
   const fromOptions = parseOverrides(overrides);
   const problems = [...fromFile.problems, ...fromOptions.problems];
   if (problems.length > 0) throw new ConfigError(problems);
-  const { rules, problems: ofContent } = toRules(fromFile.raw.rules ?? DEFAULTS.rules, name, fromFile.locate);
+  const passOn = fromFile.raw.transforms?.passOn ?? true;
+  const { rules, problems: ofContent } = toRules(fromFile.raw.rules ?? DEFAULTS.rules, name, {
+    locate: fromFile.locate,
+    passOn,
+  });
   const bypass = resolveBypass(fromFile.raw.bypass ?? {}, name, fromFile.locate(['bypass']));
   const keys = readKeys(fromFile.raw.keys?.file, name);
   const found = [

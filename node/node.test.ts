@@ -44,7 +44,7 @@ const CONFIG: NodeConfig = {
   maxPerClient: 0,
   maxSplices: 100,
   spliceIdleMs: 86_400_000,
-  transforms: { bits: 0, storeBytes: 1024, connections: 1 },
+  transforms: { bits: 0, storeBytes: 1024, connections: 1, passOn: true, estimate: false },
   content: { kept: 1024, largest: 1024, timeout: 1000, processes: 1, memory: 268435456 },
   headersTimeoutMs: 60_000,
   idleTimeoutMs: 600_000,

@@ -58,6 +58,8 @@ export interface NodeStatus {
   readonly counters: Readonly<Record<string, number>>;
   readonly cache: Readonly<Record<string, unknown>>;
   readonly kernel: Readonly<Record<string, unknown>>;
+  /** What next legs ask for just now, and whether this process is too busy for more. */
+  readonly transforms: Transforms['status'];
   /** Destinations whose path drops SYNs with a request: for so long they get plain ones. */
   readonly blackHoles: readonly { readonly destination: string; readonly secondsLeft: number }[];
   /** Nodes to which connections begin in UDP for so long, because IP in IP did not pass. */
@@ -134,6 +136,7 @@ export class TpotNode {
   #dataPath: DataPath | undefined;
   readonly #transforms: Transforms;
   #room = 0;
+  #busy = performance.eventLoopUtilization();
   #roomTimer: NodeJS.Timeout | undefined;
   #state: NodeState = 'starting';
   #starting: Promise<void> = Promise.resolve();
@@ -193,11 +196,15 @@ export class TpotNode {
       maxConnections: this.#room,
     });
     await this.#dataPath.start({ connection: (socket, info) => this.#accepted(socket, info) });
-    this.#roomTimer = setInterval(
-      () => this.#setRoom(this.#ports.room(this.config.maxConnections)),
-      ROOM_MS,
-    ).unref();
+    this.#roomTimer = setInterval(() => this.#look(), ROOM_MS).unref();
     if (this.#state === 'starting') this.#state = 'running';
+  }
+
+  #look(): void {
+    const now = performance.eventLoopUtilization();
+    this.#transforms.look(performance.eventLoopUtilization(now, this.#busy).utilization);
+    this.#busy = now;
+    this.#setRoom(this.#ports.room(this.config.maxConnections));
   }
 
   #setRoom(connections: number): void {
@@ -245,6 +252,7 @@ export class TpotNode {
       counters: this.#allCounters(),
       cache: this.#ports.http.status(),
       kernel: dataPath === undefined ? {} : { dataPath: dataPath.kind, ...dataPath.kernelStatus() },
+      transforms: this.#transforms.status,
       blackHoles: (dataPath?.blackHoles() ?? []).map(({ destination, secondsLeft }) => ({
         destination: formatIp(destination),
         secondsLeft,
@@ -362,6 +370,7 @@ export class TpotNode {
     }
     http.close();
     clearInterval(this.#roomTimer);
+    this.#transforms.close();
     this.#dataPath?.close();
     this.#state = 'stopped';
     logger.info('stopped');

@@ -11,6 +11,7 @@ import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
 import { relay, reset, type RelayOptions } from './relay.js';
 import { sniff, type SniffOutcome } from './sniff.js';
+import { TRANSFORM_BITS } from '../transcode/capabilities.js';
 import { settled, type Transforms } from './transforms.js';
 import { TransformedLeg } from '../transcode/leg.js';
 
@@ -89,13 +90,17 @@ function systemErrorOf(error: NodeJS.ErrnoException): string {
   return error instanceof SystemCallError ? error.errnoName : (error.code ?? '');
 }
 
+/** What the rule allows on the next leg. Who is to leave for the kernel cannot be transformed, unless the rule says so. */
+function offersOf({ action, capabilities }: Connection): number {
+  return capabilities ?? (action === 'splice' ? 0 : TRANSFORM_BITS);
+}
+
 function openLeg(
   connection: Connection,
   { dataPath, hops, source, noDescriptors, transforms }: SessionPorts,
 ): Socket {
   const { client, destination, taken } = connection;
-  // A connection that is to leave for the kernel cannot be transformed.
-  const capabilities = connection.action === 'splice' ? 0 : (transforms?.bits ?? 0);
+  const capabilities = transforms?.offer(offersOf(connection)) ?? 0;
   const allowed = taken.hops === undefined ? hops : taken.hops - 1;
   let leg: Socket;
   try {
@@ -123,6 +128,7 @@ function openLeg(
   if (capabilities === 0 || transforms === undefined || leg.destroyed) return leg;
   const wrapped = transforms.ofLeg(leg, capabilities, destination, () => dataPath.legInfo(leg));
   wrapped.on('error', ignore);
+  connection.nextLeg = wrapped;
   return wrapped;
 }
 
@@ -191,7 +197,9 @@ function decide(
   candidates: readonly NodeRule[],
   found: SniffOutcome,
 ): { readonly action: Taking; readonly content?: Pipeline } {
-  const { action = 'pass', content } = decideRule(candidates, found.hello?.serverName) ?? {};
+  const rule = decideRule(candidates, found.hello?.serverName);
+  connection.capabilities = rule?.capabilities;
+  const { action = 'pass', content } = rule ?? {};
   if (action !== 'pass') return { action, ...(content === undefined ? {} : { content }) };
   connection.because('late-pass');
   return { action: 'splice' };
@@ -296,7 +304,8 @@ export async function runSession(
   const wrapped = ports.transforms?.ofClient(connection);
   wrapped?.on('error', ignore);
   if (wrapped !== undefined) connection.transformed(wrapped);
-  const { action = 'pass', serverNames } = candidates[0] ?? {};
+  const { action = 'pass', serverNames, capabilities } = candidates[0] ?? {};
+  connection.capabilities = capabilities;
   if (action === 'cache' || serverNames !== undefined) {
     if (action !== 'pass') connection.action = action;
     return sniffThenRun(connection, candidates, ports);

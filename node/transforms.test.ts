@@ -10,7 +10,8 @@ const BITS = TRANSFORMS.get('zstd') ?? 0;
 
 function setUp(connections: number) {
   const said: number[] = [];
-  const transforms = new Transforms({ bits: BITS, storeBytes: 1024, connections }, (bits) => said.push(bits));
+  const settings = { bits: BITS, storeBytes: 1024, connections, passOn: true, estimate: false };
+  const transforms = new Transforms(settings, (bits) => said.push(bits));
   const table = new ConnectionTable(systemClock);
   const from = (client: string) => {
     const endpoints = [

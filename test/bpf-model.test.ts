@@ -43,9 +43,11 @@ afterAll(() => {
   leaveNamespace();
 });
 
+const everyConnection = { sources: [], destinations: [], ports: [], action: 'relay' };
+
 const view: NodeView = {
   own: Object.values(nodeAddresses),
-  policy: flattenRules([{ sources: [], destinations: [], ports: [], action: 'relay' }]),
+  policy: flattenRules([everyConnection]),
   edge: false,
   draining: false,
   full: false,
@@ -69,9 +71,16 @@ function configure(node: NodeView): void {
     flags: NODE | (node.edge ? EDGE : 0) | (node.draining ? DRAINING : 0),
     maxConnections: node.full ? 0 : 10,
     maxPerClient: node.clientFull === undefined ? 0 : PER_CLIENT,
+    capabilities: node.capabilities,
   });
   kernel.programs.setPolicy(node.policy.map(kernelRow));
 }
+
+/** Lets those pass who ask for more than it would do; of what a request asks for, it does `capabilities`. */
+const yielding = (capabilities?: number): PolicyRow[] =>
+  flattenRules([
+    { ...everyConnection, yields: true, ...(capabilities === undefined ? {} : { capabilities }) },
+  ]);
 
 const request = (hops = 8): TcpOption => encodeOption({ type: 'request', hops, capabilities: 5 });
 const mpJoin: TcpOption = { kind: 'unknown', code: 30, data: Uint8Array.of(0x10, 1, 0, 0, 0, 1, 0, 0, 0, 2) };
@@ -117,6 +126,11 @@ describe('a SYN', () => {
       ['pass-limit', {}, { full: true }],
       ['pass-client-limit', {}, { clientFull: () => true }],
       ['pass-limit', {}, { full: true, clientFull: () => true }],
+      ['pass-transforms', {}, { policy: yielding() }],
+      ['pass-transforms', {}, { policy: yielding(), capabilities: 0x80ff & ~5, full: true }],
+      ['pass-transforms', {}, { policy: yielding(2), capabilities: 7 }],
+      ['pass-no-listener', {}, { policy: yielding(), capabilities: 4 }],
+      ['pass-no-listener', {}, { policy: yielding(1), capabilities: 5 }],
       [
         'pass-local',
         { source: nodeAddresses[of], destination: nodeAddresses[of] },
@@ -165,6 +179,8 @@ describe('a SYN', () => {
         portFrom: smallPort,
         portTo: smallPort,
         take: fc.boolean(),
+        yields: fc.boolean(),
+        capabilities: fc.constantFrom(0, 1, 4, 0xffff),
       }),
     );
     const connection = family.chain((of) =>
@@ -173,15 +189,20 @@ describe('a SYN', () => {
     const table = fc.array(row, { maxLength: 6 });
     let banks = 0;
     fc.assert(
-      fc.property(table, fc.array(connection, { minLength: 8, maxLength: 8 }), (policy, connections) => {
-        const node = { ...view, policy };
-        configure(node);
-        banks |= (kernel.programs.config.policy & 0x80000000) === 0 ? 1 : 2;
-        for (const one of connections) {
-          const frame = synFrame(one.source.family, one);
-          kernel.expect('tpot_ingress', frame, expectedOfSyn(frame, node));
-        }
-      }),
+      fc.property(
+        table,
+        fc.array(connection, { minLength: 8, maxLength: 8 }),
+        u8,
+        (policy, connections, can) => {
+          const node = { ...view, policy, capabilities: can };
+          configure(node);
+          banks |= (kernel.programs.config.policy & 0x80000000) === 0 ? 1 : 2;
+          for (const one of connections) {
+            const frame = synFrame(one.source.family, one);
+            kernel.expect('tpot_ingress', frame, expectedOfSyn(frame, node));
+          }
+        },
+      ),
       { numRuns: 150 },
     );
     expect(banks).toBe(3);

@@ -19,11 +19,12 @@ import {
   DEFAULT_NUMBERS,
   findOption,
   lowerHops,
+  TRANSFORM_CAPABILITIES,
   type OptionNumbers,
   type RequestOption,
 } from './option.js';
 import { bypasses, type BypassEntry } from './bypass.js';
-import { rowsTake, type PolicyRow } from './policy.js';
+import { matchingRow, type PolicyRow } from './policy.js';
 import type { ReasonCode } from './reasons.js';
 
 /** What a node knows when a SYN arrives. */
@@ -93,6 +94,17 @@ function limitReached({ source }: Syn, { full, clientFull }: NodeView): ReasonCo
   return clientFull?.(clientOf(source)) === true ? 'pass-client-limit' : undefined;
 }
 
+/** Of what a request asks for, what the reply accepts. */
+function accepted(request: RequestOption, row: PolicyRow, node: Pick<NodeView, 'capabilities'>): number {
+  return request.capabilities & node.capabilities & ((row.capabilities ?? 0xffff) | CAPABILITY.trace);
+}
+
+/** Whether it asks for transforms of which this node would do none. */
+function asksInVain(request: RequestOption | undefined, row: PolicyRow, node: NodeView): boolean {
+  if (request === undefined || (request.capabilities & TRANSFORM_CAPABILITIES) === 0) return false;
+  return (accepted(request, row, node) & TRANSFORM_CAPABILITIES) === 0;
+}
+
 function judge(
   syn: Syn,
   request: RequestOption | undefined,
@@ -107,7 +119,9 @@ function judge(
   if (isMpJoin(syn.options)) return 'pass-mp-join';
   if (node.draining) return 'pass-draining';
   if (bypasses(node.bypass ?? [], syn)) return 'pass-bypass';
-  if (!rowsTake(node.policy, syn)) return 'pass-policy';
+  const row = matchingRow(node.policy, syn);
+  if (row?.take !== true) return 'pass-policy';
+  if (row.yields === true && asksInVain(request, row, node)) return 'pass-transforms';
   if (request !== undefined && !isAdmitted(request, syn, node, numbers)) return 'pass-unkeyed';
   const limit = limitReached(syn, node);
   if (limit !== undefined) return limit;

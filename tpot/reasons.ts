@@ -12,6 +12,8 @@ const TAKING = {
   'pass-hops': 'the request allows no more nodes',
   'pass-bypass': 'a bypass list names the source or the destination',
   'pass-policy': 'no rule takes the connection',
+  'pass-transforms':
+    'the request asks for transforms of which this node would do none, and it would only relay or splice',
   'pass-unkeyed': 'the request has no MAC of a key that this node has, and needs one',
   'pass-draining': 'the node is draining',
   'pass-limit': 'the node has as many connections as it may have',

@@ -315,7 +315,7 @@ export const TpotPendingCodec: Codec<TpotPending> = {
   },
 };
 
-/** `struct tpot_policy_row`, 72 bytes. */
+/** `struct tpot_policy_row`, 76 bytes. */
 export interface TpotPolicyRow {
   source: Uint8Array;
   sourceMask: Uint8Array;
@@ -324,11 +324,12 @@ export interface TpotPolicyRow {
   portFrom: number;
   portTo: number;
   take: number;
+  capabilities: number;
   family: number;
   unused: number;
 }
 export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
-  size: 72,
+  size: 76,
   read: (view, at = 0) => ({
     source: bytesAt(view, at + 0, 16),
     sourceMask: bytesAt(view, at + 16, 16),
@@ -336,9 +337,10 @@ export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
     destinationMask: bytesAt(view, at + 48, 16),
     portFrom: view.getUint16(at + 64, true),
     portTo: view.getUint16(at + 66, true),
-    take: view.getUint8(at + 68),
-    family: view.getUint8(at + 69),
-    unused: view.getUint16(at + 70, true),
+    take: view.getUint32(at + 68, true),
+    capabilities: view.getUint16(at + 72, true),
+    family: view.getUint8(at + 74),
+    unused: view.getUint8(at + 75),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.source);
@@ -347,9 +349,10 @@ export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
     putBytes(view, at + 48, 16, value.destinationMask);
     view.setUint16(at + 64, value.portFrom, true);
     view.setUint16(at + 66, value.portTo, true);
-    view.setUint8(at + 68, value.take);
-    view.setUint8(at + 69, value.family);
-    view.setUint16(at + 70, value.unused, true);
+    view.setUint32(at + 68, value.take, true);
+    view.setUint16(at + 72, value.capabilities, true);
+    view.setUint8(at + 74, value.family);
+    view.setUint8(at + 75, value.unused);
   },
 };
 
@@ -683,64 +686,72 @@ export const TpotReason = {
   PASS_HOPS: 5,
   PASS_BYPASS: 6,
   PASS_POLICY: 7,
-  PASS_UNKEYED: 8,
-  PASS_DRAINING: 9,
-  PASS_LIMIT: 10,
-  PASS_CLIENT_LIMIT: 11,
-  PASS_TIME_WAIT: 12,
-  PASS_NO_LISTENER: 13,
-  PASS_LOOP: 14,
-  PASS_MP_JOIN: 15,
-  PASS_LOCAL: 16,
-  PASS_PLAIN_OF_TUNNELLED: 17,
-  DECAP_OK: 18,
-  DECAP_UDP_OK: 19,
-  DROP_DECAP_UNKNOWN: 20,
-  DROP_DECAP_SOURCE: 21,
-  DROP_DECAP_MALFORMED: 22,
-  DROP_DECAP_OPTIONS: 23,
-  DROP_DECAP_NOT_TCP: 24,
-  SYNACK_REPLY: 25,
-  ESTABLISHED: 26,
-  TABLE_FULL: 27,
-  REQUEST_SENT: 28,
-  REQUEST_OMITTED_BLACK_HOLE: 29,
-  REQUEST_OMITTED_RETRIES: 30,
-  REQUEST_OMITTED_LOCAL: 31,
-  REQUEST_OMITTED_LIMIT: 32,
-  REQUEST_OMITTED_UNTRUSTED: 33,
-  REQUEST_OMITTED_KEYED: 34,
-  REQUEST_NO_SPACE: 35,
-  REPLY_ACCEPTED: 36,
-  REPLY_NONE: 37,
-  DROP_REPLY_UNTRUSTED: 38,
-  DROP_REPLY_NOT_UNICAST: 39,
-  DROP_REPLY_OWN: 40,
-  DROP_REPLY_UNKEYED: 41,
-  BLACK_HOLE_LEARNED: 42,
-  ENCAP_OK: 43,
-  ENCAP_UDP_OK: 44,
-  ENCAP_FAILED: 45,
-  SPLICE_FORWARDED: 46,
-  SPLICE_CUT: 47,
-  SPLICE_FORGOTTEN: 48,
-  DROP_SPLICE_HOLD: 49,
-  DROP_SPLICE_TTL: 50,
-  DROP_SPLICE_CONGESTION: 51,
-  DROP_SPLICE_TOO_BIG: 52,
-  SPLICE_TOLD: 53,
-  SPLICE_RESIZED: 54,
-  DROP_ICMP_SPLICED: 55,
-  DROP_SPLICE_NO_ROUTE: 56,
-  DROP_SPLICE_FAILED: 57,
-  TAP_COPIED: 58,
-  TAP_LOST: 59,
-  TUNNEL_BLOCKED: 60,
-  TUNNEL_UDP: 61,
-  TUNNEL_UDP_REMEMBERED: 62,
-  ICMP_TRANSLATED: 63,
-  ICMP_DELIVERED: 64,
-  COUNT: 65,
+  PASS_TRANSFORMS: 8,
+  PASS_UNKEYED: 9,
+  PASS_DRAINING: 10,
+  PASS_LIMIT: 11,
+  PASS_CLIENT_LIMIT: 12,
+  PASS_TIME_WAIT: 13,
+  PASS_NO_LISTENER: 14,
+  PASS_LOOP: 15,
+  PASS_MP_JOIN: 16,
+  PASS_LOCAL: 17,
+  PASS_PLAIN_OF_TUNNELLED: 18,
+  DECAP_OK: 19,
+  DECAP_UDP_OK: 20,
+  DROP_DECAP_UNKNOWN: 21,
+  DROP_DECAP_SOURCE: 22,
+  DROP_DECAP_MALFORMED: 23,
+  DROP_DECAP_OPTIONS: 24,
+  DROP_DECAP_NOT_TCP: 25,
+  SYNACK_REPLY: 26,
+  ESTABLISHED: 27,
+  TABLE_FULL: 28,
+  REQUEST_SENT: 29,
+  REQUEST_OMITTED_BLACK_HOLE: 30,
+  REQUEST_OMITTED_RETRIES: 31,
+  REQUEST_OMITTED_LOCAL: 32,
+  REQUEST_OMITTED_LIMIT: 33,
+  REQUEST_OMITTED_UNTRUSTED: 34,
+  REQUEST_OMITTED_KEYED: 35,
+  REQUEST_NO_SPACE: 36,
+  REPLY_ACCEPTED: 37,
+  REPLY_NONE: 38,
+  DROP_REPLY_UNTRUSTED: 39,
+  DROP_REPLY_NOT_UNICAST: 40,
+  DROP_REPLY_OWN: 41,
+  DROP_REPLY_UNKEYED: 42,
+  BLACK_HOLE_LEARNED: 43,
+  ENCAP_OK: 44,
+  ENCAP_UDP_OK: 45,
+  ENCAP_FAILED: 46,
+  SPLICE_FORWARDED: 47,
+  SPLICE_CUT: 48,
+  SPLICE_FORGOTTEN: 49,
+  DROP_SPLICE_HOLD: 50,
+  DROP_SPLICE_TTL: 51,
+  DROP_SPLICE_CONGESTION: 52,
+  DROP_SPLICE_TOO_BIG: 53,
+  SPLICE_TOLD: 54,
+  SPLICE_RESIZED: 55,
+  DROP_ICMP_SPLICED: 56,
+  DROP_SPLICE_NO_ROUTE: 57,
+  DROP_SPLICE_FAILED: 58,
+  TAP_COPIED: 59,
+  TAP_LOST: 60,
+  TUNNEL_BLOCKED: 61,
+  TUNNEL_UDP: 62,
+  TUNNEL_UDP_REMEMBERED: 63,
+  ICMP_TRANSLATED: 64,
+  ICMP_DELIVERED: 65,
+  COUNT: 66,
+} as const;
+
+/** `enum tpot_row`. */
+export const TpotRow = {
+  PASSES: 0,
+  TAKES: 1,
+  YIELDS: 2,
 } as const;
 
 /** `enum tpot_splice_flag`. */
@@ -779,7 +790,7 @@ export const maps = {
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
   tpotClients: { name: 'tpot_clients', key: TpotAddressCodec, value: u32Codec, maxEntries: 262144, type: 1 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 65, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 66, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
