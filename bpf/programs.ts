@@ -199,9 +199,13 @@ export class TpotPrograms {
     );
     const most = maps.tpotOwn.maxEntries;
     if (wanted.size > most) {
-      throw new TpotError('too-many-addresses', `this machine has ${wanted.size} addresses, more than ${most}`, {
-        hint: 'A node must know all addresses of its network namespace: give it a namespace with fewer.',
-      });
+      throw new TpotError(
+        'too-many-addresses',
+        `this machine has ${wanted.size} addresses, more than ${most}`,
+        {
+          hint: 'A node must know all addresses of its network namespace: give it a namespace with fewer.',
+        },
+      );
     }
     for (const key of [...own.keys()]) {
       if (!wanted.delete(Buffer.from(key.address).toString('hex'))) own.delete(key);

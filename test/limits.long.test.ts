@@ -45,7 +45,9 @@ test('a client with as many as it may have is passed by, another one is taken, a
 });
 
 test('more connections than may be spliced: the others stay relayed, and all bytes are right', async () => {
-  const chain = await standChain({ nodes: { p1: { rules: [{ action: 'splice' }], limits: { splices: 1 } } } });
+  const chain = await standChain({
+    nodes: { p1: { rules: [{ action: 'splice' }], limits: { splices: 1 } } },
+  });
   const args = [fixture('swarm.mjs'), ORIGIN, '9000', '3', 'bulk', '1000'];
   const swarm = chain.spawn('c1', [process.execPath, ...args], { label: 'swarm' });
   await swarm.output(/^connected$/m);

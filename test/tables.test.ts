@@ -47,8 +47,7 @@ const emptyValue = (name: Name): unknown => read(maps[name].value, new Uint8Arra
 describe('every table', () => {
   let programs: TpotPrograms;
   const limited = ofType(TYPE.hash, TYPE.lru, TYPE.prefixes);
-  const table = (name: Name): TypedMap<unknown, unknown> =>
-    programs.map(name) as unknown as TypedMap<unknown, unknown>;
+  const table = (name: Name): TypedMap<unknown, unknown> => programs.map(name);
 
   beforeAll(() => {
     programs = TpotPrograms.load({
@@ -103,7 +102,10 @@ describe('a connection', () => {
     enterCgroup(cgroup);
     undo.push(() => enterCgroup(home));
     programs.configure({ flags: TpotFlag.NODE | TpotFlag.SOURCE, maxPerClient: 9, maxTunnels: 0 });
-    server = createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(0, '127.0.0.1');
+    server = createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(
+      0,
+      '127.0.0.1',
+    );
     await once(server, 'listening');
     serverPort = (server.address() as { port: number }).port;
   });
@@ -169,7 +171,9 @@ describe('a connection', () => {
     const before = counted('request-omitted-limit');
     const socket = connect({ host: '192.0.2.80', port: 80 });
     socket.on('error', () => undefined);
-    await waitFor(() => counted('request-omitted-limit') === before + 1, { what: 'the request to be omitted' });
+    await waitFor(() => counted('request-omitted-limit') === before + 1, {
+      what: 'the request to be omitted',
+    });
     socket.destroy();
   });
 });

@@ -12,7 +12,9 @@ it('a store stays within its bytes; the least recently used chunk leaves, and is
   }
   expect(store.size + store.evictions).toBe(chunks.length);
   expect(store.evictions).toBeGreaterThan(0);
-  const [oldest, newest] = [chunks[0], chunks.at(-1)].map((chunk) => store.get(chunkId(chunk ?? Buffer.of())));
+  const [oldest, newest] = [chunks[0], chunks.at(-1)].map((chunk) =>
+    store.get(chunkId(chunk ?? Buffer.of())),
+  );
   expect([oldest, newest?.length]).toEqual([undefined, 4000]);
 });
 
