@@ -86,7 +86,7 @@ function baseSegment(random: Random): Base {
     tos: random.below(256),
     ttl: random.once(8) ? random.below(4) : 64,
     options: optionArea(random),
-    payload: random.bytes(random.once(16) ? random.below(4000) : random.pick([0, 1, 20, random.below(200)])),
+    payload: random.bytes(random.once(16) ? random.below(3000) : random.pick([0, 1, 20, random.below(200)])),
   });
   return { of, mapping, packet };
 }
