@@ -27,7 +27,16 @@ import { bodyFileBytes, type DiskObject, type Moment } from './format.js';
 import { Dropped } from './dropped.js';
 import { DiskHealth } from './health.js';
 import type { Row } from './index-table.js';
-import { bodySuffix, hashOf, keyPrefix, placeNamed, placeOf, readName, type Hash, type Place } from './names.js';
+import {
+  bodySuffix,
+  hashOf,
+  keyPrefix,
+  placeNamed,
+  placeOf,
+  readName,
+  type Hash,
+  type Place,
+} from './names.js';
 import { DiskFile, lengthOf, ObjectFiles, type Content, type Write } from './object-files.js';
 import { Loads } from './loads.js';
 import { FileQueue } from './queue.js';
