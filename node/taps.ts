@@ -37,9 +37,12 @@ const MIB = 2 ** 20;
 /** Bytes of copies that wait to be read: 25 ms at 10 Gbit/s. */
 export const TAP_RING = 32 * MIB;
 const MOST_TAPS = 64;
-/** Bytes of one response that may be on the way, and of all of them that are kept and not yet acknowledged. */
-const WINDOW = 16 * MIB;
-const MOST_HELD = 64 * MIB;
+/**
+ * Bytes of one response that may be here and not yet handed on, a full ring and what is on the way, and of all of them.
+ * The ring is emptied in one go, before anything of it is handed on.
+ */
+const WINDOW = TAP_RING + 16 * MIB;
+const MOST_HELD = 2 * WINDOW;
 /** How often the ring is looked at, which costs next to nothing, and the table while the ring is empty. Milliseconds. */
 const LOOK = { ring: 1, table: 32 } as const;
 /** What is ready is handed on in pieces of at least this, or after so many milliseconds. */
