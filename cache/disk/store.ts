@@ -397,7 +397,8 @@ export class DiskStore implements Store {
       }
       if (row === undefined) {
         if (before !== undefined) await this.#remover.remove(name, before);
-        for (const path of write.made) await this.#remover.unlink(path);
+        // The last first: an object file must not be left without its body file.
+        for (const path of write.made.toReversed()) await this.#remover.unlink(path);
       } else if (before !== undefined && before !== 0 && before !== row.suffix) {
         await this.#remover.unlink(this.#directory.file(name, bodySuffix(before)));
       }
