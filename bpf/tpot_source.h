@@ -255,18 +255,40 @@ static __noinline int write_request(struct bpf_sock_ops *ops)
 	return 0;
 }
 
-/* The reply in the SYN-ACK that TCP has just accepted. */
+/* An option of this ExID in the SYN-ACK that TCP has just accepted; its length, or less than 4. */
+static __always_inline long load_option(struct bpf_sock_ops *ops, const struct tpot_config *config, __u16 exid,
+					struct tpot_option_area *area)
+{
+	area->bytes[0] = config->option_kind;
+	area->bytes[1] = 4;
+	area->bytes[2] = exid >> 8;
+	area->bytes[3] = exid & 0xff;
+	return bpf_load_hdr_opt(ops, area->bytes, TCP_MAX_OPTIONS, 0);
+}
+
+/* An IPv6 reply's ExID says what it accepts of the request; the kernel looks for one ExID at a time. */
+static __always_inline long load_reply6(struct bpf_sock_ops *ops, const struct tpot_config *config, __u32 requested,
+					struct tpot_option_area *area)
+{
+	for (__u32 accepted = 0; accepted <= TPOT_CAPABILITY_TRANSFORMS; accepted++) {
+		long length;
+
+		if (accepted & ~requested)
+			continue;
+		length = load_option(ops, config, bpf_ntohs(config->exid6) + accepted, area);
+		if (length >= 4)
+			return length;
+	}
+	return 0;
+}
+
+/* The reply in that SYN-ACK. */
 static __always_inline int load_reply(struct bpf_sock_ops *ops, const struct tpot_config *config, int family,
-				      struct option_scan *scan)
+				      __u32 requested, struct option_scan *scan)
 {
 	struct tpot_option_area area = {};
-	__u16 exid = bpf_ntohs(family == 4 ? config->exid : config->exid6);
-
-	area.bytes[0] = config->option_kind;
-	area.bytes[1] = 4;
-	area.bytes[2] = exid >> 8;
-	area.bytes[3] = exid & 0xff;
-	long length = bpf_load_hdr_opt(ops, area.bytes, TCP_MAX_OPTIONS, 0);
+	long length = family == 4 ? load_option(ops, config, bpf_ntohs(config->exid), &area)
+				  : load_reply6(ops, config, requested, &area);
 
 	if (length < 4 || length > TCP_MAX_OPTIONS)
 		return 0;
@@ -323,7 +345,8 @@ static __noinline int on_active_established(struct bpf_sock_ops *ops)
 					       BPF_SOCK_OPS_STATE_CB_FLAG);
 	if (socket->requests == 0)
 		return 0;
-	if (load_reply(ops, config, family, &scan) && admitted && judge_reply(&scan, &flow, family) == TPOT_R_REPLY_ACCEPTED) {
+	if (load_reply(ops, config, family, socket->request_capabilities, &scan) && admitted &&
+	    judge_reply(&scan, &flow, family) == TPOT_R_REPLY_ACCEPTED) {
 		pin(socket, &flow, &scan);
 		forget_black_hole(&flow);
 	} else if (socket->leg_reason == TPOT_R_REQUEST_OMITTED_RETRIES) {
