@@ -17,15 +17,16 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/clock.js';
 import { Admission } from './admission.js';
 import { nextHopHit } from './cache-status.js';
-import { decide, type Asker, type Decision } from './decision.js';
+import { decide, type Asker, type Decision, type Instant } from './decision.js';
 import { Fill, FillBudget } from './fill.js';
 import { Flight, type Completion, type FlightPort, type Offer, type Update } from './flight.js';
 import { currentAge, freshnessLeft, type ExchangeTimes } from './freshness.js';
-import { changesState, invalidatedGroups, namedKeys } from './invalidation.js';
+import { cacheGroups, changesState, invalidatedGroups, namedKeys } from './invalidation.js';
 import { invalidatedKey, originOf, type Destination, type RequestHead } from './key.js';
 import { readContentRange, type ContentRange } from './partial.js';
-import { DEFAULT_POLICY, type CachePolicy } from './policy.js';
+import { DEFAULT_POLICY, type AdmissionChoice, type CachePolicy } from './policy.js';
 import { renewed, renewedByHead, withPart, completed, completedHead } from './renewal.js';
+import { SearchIndex } from './search-index.js';
 import { standsInForError } from './stale.js';
 import { judgeResponse, type ResponseHead } from './storable.js';
 import type { StoreStats } from './store.js';
@@ -76,7 +77,8 @@ export class HttpCache {
   readonly #store: MemoryStore;
   readonly #maxObject: number;
   readonly #budget: FillBudget;
-  readonly #admission: Admission | undefined;
+  #admission: Admission | undefined;
+  readonly #searches: SearchIndex | undefined;
   /** Flights that others may follow, by primary key and the variant they ask for. */
   readonly #shared = new Map<string, Flight>();
   /** Every flight that may still store something, by primary key. */
@@ -104,7 +106,7 @@ export class HttpCache {
     this.#maxObject = Math.floor(maxBytes * MOST_OF_CACHE);
     this.#store = new MemoryStore(maxBytes, this.#maxObject);
     this.#budget = new FillBudget(Math.floor(maxBytes / 2));
-    this.#admission = this.#policy.secondRequest ? new Admission() : undefined;
+    this.#searches = this.#policy.noVarySearch ? new SearchIndex() : undefined;
     this.#port = {
       monotonic: () => clock.monotonic(),
       judge: (flight, response, times) => this.#judge(flight, response, times),
@@ -121,10 +123,22 @@ export class HttpCache {
     const missing =
       stored !== undefined ? 'miss' : this.#store.vary(key) === undefined ? 'uri-miss' : 'vary-miss';
     const instant = { now: this.#clock.now(), monotonic: this.#clock.monotonic() };
-    const decision = decide(entry, asker, instant, missing);
+    const own = decide(entry, asker, instant, missing);
+    const decision = own.kind === 'serve' ? own : this.#elsewhere(key, asker, instant, own);
     if (decision.kind === 'serve') this.#counts.hits++;
     else this.#counts.misses++;
     return decision;
+  }
+
+  /** `own`, or what can be done with a response that is stored under another query (No-Vary-Search). */
+  #elsewhere(key: string, asker: Asker, instant: Instant, own: Decision): Decision {
+    const other = this.#searches?.find(key);
+    const entry = other && this.#store.get(other.key, asker.request.fields);
+    if (other === undefined || entry === undefined || entry.pieces !== undefined) return own;
+    if (!other.holds(entry.fields) || !answers(entry, asker.request)) return own;
+    const decision = decide(entry, asker, instant, 'uri-miss');
+    if (decision.kind === 'serve') return decision;
+    return own.kind === 'fetch' && decision.kind === 'validate' ? decision : own;
   }
 
   /** The fetch under way that would answer this request too. */
@@ -141,11 +155,14 @@ export class HttpCache {
       readonly stale?: StoredResponse | undefined;
       readonly completion?: Completion | undefined;
       readonly background?: boolean;
+      /** What the rule of the connection says; the policy counts where it says nothing. */
+      readonly admission?: AdmissionChoice | undefined;
     },
   ): Flight {
     const sharedAs = this.#flightKey(key, asker.request);
     const { stale, completion, background = false } = options;
-    const flight = new Flight(this.#port, { key, sharedAs, asker, stale, completion, background });
+    const admission = options.admission ? { ...this.#policy, ...options.admission } : this.#policy;
+    const flight = new Flight(this.#port, { key, sharedAs, asker, stale, completion, background, admission });
     if (background) this.#counts.renewals++;
     const flights = this.#flights.get(key);
     if (flights === undefined) this.#flights.set(key, new Set([flight]));
@@ -171,9 +188,18 @@ export class HttpCache {
     if (key !== undefined) this.#invalidate(key);
     if (response === undefined) return;
     for (const named of namedKeys(destination, request, response.fields)) this.#invalidate(named);
-    if (key === undefined) return;
-    for (const group of invalidatedGroups(response.fields)) {
-      for (const member of this.#store.grouped(originOf(key), group)) this.#invalidate(member);
+    if (key !== undefined) this.#invalidateGroups(originOf(key), invalidatedGroups(response.fields));
+  }
+
+  /** RFC 9875 section 3; also what is on its way here and may belong to one of them. */
+  #invalidateGroups(origin: string, groups: readonly string[]): void {
+    if (groups.length === 0) return;
+    for (const group of groups) {
+      for (const member of this.#store.grouped(origin, group)) this.#invalidate(member);
+    }
+    for (const [key, flights] of this.#flights) {
+      if (originOf(key) !== origin) continue;
+      for (const flight of flights) if (flight.outdate(groups)) this.#unshare(flight);
     }
   }
 
@@ -183,7 +209,7 @@ export class HttpCache {
     if (stored?.status !== 200 || response.status !== 200 || !answers(stored, request)) return;
     const entry = renewedByHead(stored, request, response, times, this.#policy.targets);
     if (entry === undefined) this.#store.drop(key, stored);
-    else this.#store.put(key, entry);
+    else this.#put(key, entry);
   }
 
   /** Seconds since a response was generated or validated at the origin. */
@@ -206,6 +232,8 @@ export class HttpCache {
   #invalidate(key: string): void {
     this.#counts.invalidations++;
     this.#store.delete(key);
+    const other = this.#searches?.find(key);
+    if (other !== undefined) this.#store.delete(other.key);
     for (const flight of [...(this.#flights.get(key) ?? [])]) {
       flight.outdated = true;
       this.#unshare(flight);
@@ -224,10 +252,11 @@ export class HttpCache {
     }
     const verdict = judgeResponse(asker.request, response, times, this.#policy.targets);
     if (!verdict.storable) return this.#pass(flight, response.status, verdict.reason);
+    flight.belongsTo(cacheGroups(response.fields));
     if (flight.outdated) return { kind: 'pass', reason: 'invalidated' };
     const length = Number(response.fields.get('content-length')?.[0] ?? 0);
     if (length > this.#maxObject) return this.#pass(flight, response.status, 'too-large');
-    const refused = this.#notAdmitted(key, response);
+    const refused = this.#notAdmitted(flight, response);
     if (refused !== undefined) this.#counts.notAdmitted++;
     if (refused !== undefined && !flight.followed) return { kind: 'pass', reason: refused };
     this.#passed.delete(sharedAs);
@@ -241,9 +270,11 @@ export class HttpCache {
   }
 
   /** Why a storable response is not stored here. */
-  #notAdmitted(key: string, response: ResponseHead): string | undefined {
-    if (!this.#policy.keepHits && nextHopHit(response.fields)) return 'kept-by-next-hop';
-    return this.#admission === undefined || this.#admission.again(key) ? undefined : 'first-request';
+  #notAdmitted({ plan: { key, admission } }: Flight, response: ResponseHead): string | undefined {
+    if (!admission.keepHits && nextHopHit(response.fields)) return 'kept-by-next-hop';
+    if (!admission.secondRequest) return undefined;
+    this.#admission ??= new Admission();
+    return this.#admission.again(key) ? undefined : 'first-request';
   }
 
   /** The missing part of an incomplete response (RFC 9111 section 3.4). */
@@ -255,9 +286,10 @@ export class HttpCache {
       this.#store.drop(key, completion.entry);
       return { kind: 'mismatch' };
     }
+    flight.belongsTo(head.groups);
     const total = completion.entry.pieces?.total ?? 0;
     const fill = this.#fill(flight, after, (content) => {
-      if (kept === true && content.length === total) this.#put(flight, completed(head, content.blocks()));
+      if (kept === true && content.length === total) this.#put(key, completed(head, content.blocks()));
     });
     for (const block of before) fill.push(block, () => undefined);
     return { kind: 'fill', head, fill, kept: kept === true, completes: true };
@@ -302,7 +334,7 @@ export class HttpCache {
   #keep(flight: Flight, head: StoredHead, fill: Fill, range: ContentRange | undefined): void {
     const { key, asker } = flight.plan;
     if (range === undefined) {
-      this.#put(flight, completed(head, fill.blocks()));
+      this.#put(key, completed(head, fill.blocks()));
       return;
     }
     if (fill.length !== range.last - range.first + 1) return; // not what Content-Range promised
@@ -313,11 +345,11 @@ export class HttpCache {
       { first: range.first, last: range.last, blocks: fill.blocks() },
       range.total,
     );
-    if (entry !== undefined) this.#put(flight, entry);
+    if (entry !== undefined) this.#put(key, entry);
   }
 
-  #put(flight: Flight, entry: StoredResponse): void {
-    this.#store.put(flight.plan.key, entry);
+  #put(key: string, entry: StoredResponse): void {
+    if (this.#store.put(key, entry)) this.#searches?.note(key, entry.fields);
   }
 
   #update(flight: Flight, response: ResponseHead, times: ExchangeTimes): Update {
@@ -328,8 +360,9 @@ export class HttpCache {
       this.#store.drop(key, stale);
       return { kind: 'mismatch' };
     }
+    flight.belongsTo(update.entry.groups);
     const kept = update.storable && !flight.outdated;
-    if (kept) this.#store.put(key, update.entry);
+    if (kept) this.#put(key, update.entry);
     else this.#store.drop(key, stale);
     this.#counts.revalidations++;
     return { kind: 'stored', entry: update.entry, kept };

@@ -1,11 +1,11 @@
 /** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
 import { createHash } from 'node:crypto';
 import { namesOf } from '../transcode/capabilities.js';
-import type { CachePolicy } from '../cache/policy.js';
+import type { AdmissionChoice, CachePolicy } from '../cache/policy.js';
 import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
-import type { PortRange, Rule } from '../tpot/policy.js';
+import type { PortRange } from '../tpot/policy.js';
 import { addressesOfOthers } from './addresses.js';
-import type { Action, NodeConfig } from './config.js';
+import type { Action, NodeConfig, NodeRule } from './config.js';
 import { formatDuration, formatPortRange, formatSize } from './units.js';
 
 const DOES: Readonly<Record<Action, string>> = {
@@ -24,23 +24,35 @@ function ports(ranges: readonly PortRange[]): string {
   return `port${several ? 's' : ''} ${either(ranges.map(formatPortRange))}`;
 }
 
-function matchesAll({ sources, destinations, ports: ranges, serverNames }: Rule): boolean {
+/** What a rule stores otherwise than the node does. */
+function stores({ secondRequest, keepHits }: AdmissionChoice = {}): string {
+  const words: string[] = [];
+  if (secondRequest !== undefined) {
+    words.push(secondRequest ? 'only what is asked for twice is stored' : 'all that may be is stored');
+  }
+  if (keepHits !== undefined)
+    words.push(`what the next node has is ${keepHits ? 'stored, too' : 'not stored'}`);
+  return words.map((text) => `; ${text}`).join('');
+}
+
+function matchesAll({ sources, destinations, ports: ranges, serverNames }: NodeRule): boolean {
   return sources.length + destinations.length + ranges.length === 0 && serverNames === undefined;
 }
 
 /** One English sentence. */
-export function describeRule(rule: Rule<Action>): string {
-  if (matchesAll(rule)) return `Every other connection ${DOES[rule.action]}.`;
+export function describeRule(rule: NodeRule): string {
+  const does = `${DOES[rule.action]}${stores(rule.admission)}.`;
+  if (matchesAll(rule)) return `Every other connection ${does}`;
   const words = ['A connection'];
   if (rule.sources.length > 0) words.push(`from ${either(rule.sources.map(formatPrefix))}`);
   if (rule.destinations.length > 0) words.push(`to ${either(rule.destinations.map(formatPrefix))}`);
   if (rule.ports.length > 0) words.push(`${rule.destinations.length > 0 ? 'on' : 'to'} ${ports(rule.ports)}`);
   if (rule.serverNames !== undefined) words.push(`with the TLS server name ${either([...rule.serverNames])}`);
-  return `${words.join(' ')} ${DOES[rule.action]}.`;
+  return `${words.join(' ')} ${does}`;
 }
 
 /** What to know of rules with server names, and what looks unintended in them. */
-function aboutNames(rules: readonly Rule<Action>[]): string[] {
+function aboutNames(rules: readonly NodeRule[]): string[] {
   if (rules.every(({ serverNames }) => serverNames === undefined)) return [];
   const portless = rules.flatMap(({ serverNames, ports: ranges }, index) =>
     serverNames !== undefined && ranges.length === 0 ? [index + 1] : [],
@@ -56,7 +68,7 @@ function aboutNames(rules: readonly Rule<Action>[]): string[] {
   ];
 }
 
-function describeRules(rules: readonly Rule<Action>[]): string[] {
+function describeRules(rules: readonly NodeRule[]): string[] {
   const last = rules.findIndex(matchesAll);
   const lines = rules.map((rule, index) => {
     const unreachable =
@@ -164,6 +176,7 @@ function cacheValues(policy: CachePolicy): [string, string][] {
       'cache.admit',
       policy.secondRequest ? 'second-request: only what is asked for twice is stored' : 'always',
     ],
+    ['cache.noVarySearch', policy.noVarySearch ? 'true' : 'false: every query is another resource'],
     ['cache.keepHits', policy.keepHits ? 'true' : 'false: what the next node has is not stored here'],
   ];
 }

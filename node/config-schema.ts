@@ -37,13 +37,17 @@ export interface RawConfig {
   readonly drainTimeout?: string;
 }
 
-export interface RawCache {
+export interface RawAdmission {
+  readonly admit?: 'always' | 'second-request';
+  readonly keepHits?: boolean;
+}
+
+export interface RawCache extends RawAdmission {
   readonly memory?: string | number;
   readonly spliceAbove?: string | number;
   readonly targeted?: readonly string[];
   readonly staleIfDown?: string;
-  readonly admit?: 'always' | 'second-request';
-  readonly keepHits?: boolean;
+  readonly noVarySearch?: boolean;
   readonly verifyHost?: boolean;
 }
 
@@ -53,7 +57,7 @@ export interface RawTransforms {
   readonly connections?: number;
 }
 
-export interface RawRule {
+export interface RawRule extends RawAdmission {
   readonly match?: {
     readonly src?: string | readonly string[];
     readonly dst?: string | readonly string[];

@@ -8,6 +8,7 @@ import { hostname } from 'node:os';
 import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
 import { TpotError } from '../core/errors.js';
 import { readTrusted } from '../host/trusted-file.js';
+import type { AdmissionChoice } from '../cache/policy.js';
 import type { BypassEntry } from '../tpot/bypass.js';
 import type { Key } from '../tpot/key.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
@@ -15,7 +16,7 @@ import { parseServerName } from '../tpot/server-names.js';
 import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { globalAddresses } from './addresses.js';
 import { resolveBypass } from './bypass-list.js';
-import { toCacheSettings, type CacheSettings } from './cache-policy.js';
+import { toAdmission, toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
 import { readKeys } from './key-list.js';
@@ -27,6 +28,11 @@ import { parseDuration, parsePortRange } from './units.js';
  * through this process. `pass`: do not take.
  */
 export type Action = 'cache' | 'splice' | 'relay' | 'pass';
+
+export interface NodeRule extends Rule<Action> {
+  /** What of the responses of its connections is stored; absent: what the node stores in general. */
+  readonly admission?: AdmissionChoice;
+}
 
 /** A port that was chosen must be free; without the default one the node starts all the same. */
 export interface UdpOffer {
@@ -43,7 +49,7 @@ export interface NodeConfig extends CacheSettings {
   readonly addressGiven: boolean;
   /** Undefined: every non-loopback interface. */
   readonly interfaces: readonly string[] | undefined;
-  readonly rules: readonly Rule<Action>[];
+  readonly rules: readonly NodeRule[];
   /** Never taken, whatever the rules say. */
   readonly bypass: readonly BypassEntry[];
   readonly mode: 'basic';
@@ -141,13 +147,16 @@ function toServerNames(written: string | readonly string[]): ReadonlySet<string>
   return new Set(list(written).flatMap((text) => parseServerName(text) ?? []));
 }
 
-function toRule({ match = {}, action }: RawRule): Rule<Action> {
+function toRule(rule: RawRule): NodeRule {
+  const { match = {}, action } = rule;
+  const admission = toAdmission(rule);
   return {
     sources: toPrefixes(match.src),
     destinations: toPrefixes(match.dst),
     ports: toPorts(match.dport),
     ...(match.sni === undefined ? {} : { serverNames: toServerNames(match.sni) }),
     action,
+    ...(admission === undefined ? {} : { admission }),
   };
 }
 
@@ -176,10 +185,19 @@ function passByName(index: number, locate: ConfigSource['locate']): ConfigProble
   };
 }
 
+/** Only what is answered from the cache can be stored. */
+function admitsNothing(index: number, action: Action, locate: ConfigSource['locate']): ConfigProblem {
+  return {
+    where: locate(['rules', index, 'action']),
+    message: `\`rules[${index}]\` says what is stored, but its action is ${action}, which stores nothing`,
+    hint: 'Write `action: cache`, or leave `admit` and `keepHits` out.',
+  };
+}
+
 /** What a schema cannot say. */
 function contradictions(
   raw: RawConfig,
-  rules: readonly Rule[],
+  rules: readonly NodeRule[],
   locate: ConfigSource['locate'],
 ): ConfigProblem[] {
   const found: ConfigProblem[] = [];
@@ -190,6 +208,9 @@ function contradictions(
   }
   for (const [index, rule] of rules.entries()) {
     if (rule.serverNames !== undefined && rule.action === 'pass') found.push(passByName(index, locate));
+    if (rule.admission !== undefined && rule.action !== 'cache') {
+      found.push(admitsNothing(index, rule.action, locate));
+    }
     if (flattenRules([rule]).length > 0) continue;
     const message = `\`rules[${index}]\` can never match: src and dst are of different families`;
     found.push({
@@ -229,7 +250,7 @@ function toLimits({ limits, splice }: RawConfig): Limits {
 
 function complete(
   raw: RawConfig,
-  rules: readonly Rule<Action>[],
+  rules: readonly NodeRule[],
   bypass: readonly BypassEntry[],
   keys: readonly Key[],
 ): NodeConfig {

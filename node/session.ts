@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { SystemCallError } from '../host/libc.js';
 import { CAPABILITY } from '../tpot/option.js';
-import { decideRule, type Rule } from '../tpot/policy.js';
-import type { Action } from './config.js';
+import { decideRule } from '../tpot/policy.js';
+import type { AdmissionChoice } from '../cache/policy.js';
+import type { Action, NodeRule } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
@@ -22,6 +23,8 @@ export interface HttpContext {
   readonly clientLegs: boolean;
   /** The original destination: where misses are fetched from. */
   readonly destination: Endpoint;
+  /** What of its responses is stored, where its rule says so. */
+  readonly admission?: AdmissionChoice | undefined;
   /** A leg to the destination that is open or being opened, paused and unused; the service owns it. */
   readonly leg: Socket | undefined;
   /** Opens a (further) leg to the destination; it is connecting, and has an `error` listener. */
@@ -183,11 +186,15 @@ async function watch(connection: Connection): Promise<void> {
  * What to do with a connection whose first bytes are known. One that would pass by what they say has been taken: it is
  * spliced, which is next to passing.
  */
-function decide(connection: Connection, candidates: readonly Rule<Action>[], found: SniffOutcome): Taking {
-  const action = decideRule(candidates, found.hello?.serverName)?.action ?? 'pass';
-  if (action !== 'pass') return action;
+function decide(
+  connection: Connection,
+  candidates: readonly NodeRule[],
+  found: SniffOutcome,
+): { readonly action: Taking; readonly admission?: AdmissionChoice | undefined } {
+  const { action = 'pass', admission } = decideRule(candidates, found.hello?.serverName) ?? {};
+  if (action !== 'pass') return { action, admission };
   connection.because('late-pass');
-  return 'splice';
+  return { action: 'splice' };
 }
 
 async function leaveHttp(
@@ -210,6 +217,7 @@ async function leaveHttp(
 async function serve(
   connection: Connection,
   { first, leg }: SniffOutcome,
+  admission: AdmissionChoice | undefined,
   ports: SessionPorts,
 ): Promise<void> {
   const { destination, client: from, socket } = connection;
@@ -223,6 +231,7 @@ async function serve(
     client: from,
     clientLegs,
     destination,
+    admission,
     leg,
     openLeg: open,
     join,
@@ -233,7 +242,7 @@ async function serve(
 
 async function sniffThenRun(
   connection: Connection,
-  candidates: readonly Rule<Action>[],
+  candidates: readonly NodeRule[],
   ports: SessionPorts,
 ): Promise<void> {
   const client = connection.socket;
@@ -248,8 +257,8 @@ async function sniffThenRun(
     if (leg !== undefined) reset(leg);
     return;
   }
-  const action = decide(connection, candidates, found);
-  if (action === 'cache' && verdict === 'serve') return serve(connection, found, ports);
+  const { action, admission } = decide(connection, candidates, found);
+  if (action === 'cache' && verdict === 'serve') return serve(connection, found, admission, ports);
   connection.relaying();
   const read = { fromA: first, fromB: early };
   if (action === 'relay') return relayOnly(connection, leg ?? open(), read);
@@ -275,7 +284,7 @@ async function endTrace({ socket }: Connection): Promise<void> {
  */
 export async function runSession(
   connection: Connection,
-  candidates: readonly Rule<Action>[],
+  candidates: readonly NodeRule[],
   ports: SessionPorts,
 ): Promise<void> {
   connection.socket.on('error', ignore);

@@ -60,11 +60,8 @@ function ruleMatches(rule: Rule, subject: PolicySubject): boolean {
  * The rules that a connection may come under by what its SYN says, in order, up to the first that wants nothing more. The
  * first of them says whether the SYN is taken.
  */
-export function candidateRules<Action extends string>(
-  rules: readonly Rule<Action>[],
-  subject: PolicySubject,
-): Rule<Action>[] {
-  const candidates: Rule<Action>[] = [];
+export function candidateRules<Any extends Rule>(rules: readonly Any[], subject: PolicySubject): Any[] {
+  const candidates: Any[] = [];
   for (const rule of rules) {
     if (!ruleMatches(rule, subject)) continue;
     candidates.push(rule);
@@ -74,10 +71,10 @@ export function candidateRules<Action extends string>(
 }
 
 /** The candidate that a connection comes under; `serverName` is undefined when it is not TLS or names none. */
-export function decideRule<Action extends string>(
-  candidates: readonly Rule<Action>[],
+export function decideRule<Any extends Rule>(
+  candidates: readonly Any[],
   serverName: string | undefined,
-): Rule<Action> | undefined {
+): Any | undefined {
   return candidates.find(
     ({ serverNames }) =>
       serverNames === undefined || (serverName !== undefined && isNamed(serverNames, serverName)),

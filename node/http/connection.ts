@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import { formatIp } from '../../core/address.js';
 import type { Destination, RequestHead } from '../../cache/key.js';
+import type { AdmissionChoice } from '../../cache/policy.js';
 import { formatEndpoint } from '../connections.js';
 import type { HttpContext } from '../session.js';
 import type { LegSource } from './leg-pool.js';
@@ -15,10 +16,14 @@ export class ClientConnection {
   readonly socket: Socket;
   /** The original destination, as cache keys have it. */
   readonly destination: Destination;
+  /** What of its responses is stored, where its rule says so. */
+  readonly admission: AdmissionChoice | undefined;
   /** The same as an authority. */
   readonly authority: string;
   /** Its requests depend on each other: they share one leg, and nothing of them is cached. */
   pinned = false;
+  /** Answers the request whose content turns out to be malformed; `false` when it cannot be. */
+  refuse: (code: string) => boolean = () => false;
   /** Requests begun. */
   requests = 0;
   readonly #shared: LegSource;
@@ -35,6 +40,7 @@ export class ClientConnection {
     this.socket = socket;
     this.destination = { address: formatIp(context.destination.address), port: context.destination.port };
     this.authority = formatEndpoint(context.destination);
+    this.admission = context.admission;
     this.#eager = context.leg;
     this.#join = (leg, fromClient) => context.join(leg, fromClient);
     this.leave = (leg, conditions) => context.leave(leg, conditions);

@@ -2,7 +2,7 @@
 import { createServer as createHttpServer, request as httpRequest, type RequestListener } from 'node:http';
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, Server as HttpServer } from 'node:http';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import type { CachePolicy } from '../../cache/policy.js';
+import type { AdmissionChoice, CachePolicy } from '../../cache/policy.js';
 import { ip } from '../../core/address.js';
 import type { Clock } from '../../core/clock.js';
 import { silentLogger } from '../../core/log.js';
@@ -129,7 +129,12 @@ export class Harness {
   }
 
   /** A port on which the service takes connections for `origin`, as if they were addressed to `address`. */
-  async front(origin: number, address = LOOPBACK, through: HttpService = this.service): Promise<number> {
+  async front(
+    origin: number,
+    address = LOOPBACK,
+    through: HttpService = this.service,
+    admission?: AdmissionChoice,
+  ): Promise<number> {
     const server = createServer({ allowHalfOpen: true }, (client) => {
       this.#track(client);
       client.once('data', (first: Buffer) => {
@@ -138,6 +143,7 @@ export class Harness {
           client: { address: ip(LOOPBACK), port: client.remotePort ?? 0 },
           destination: { address: ip(address), port: 80 },
           clientLegs: false,
+          admission,
           leg: undefined,
           openLeg: () => this.#track(connect(origin, LOOPBACK)),
           join: (leg, fromA) => relay(client, leg, { fromA }),

@@ -219,7 +219,9 @@ export class HttpService implements HttpServer {
         if (this.#draining && !connection.busy) connection.socket.end();
       });
       if (this.#draining) response.shouldKeepAlive = false;
-      new Exchange(this.#ports, connection, request, response).run();
+      const exchange = new Exchange(this.#ports, connection, request, response);
+      connection.refuse = (code) => exchange.refuse(code);
+      exchange.run();
     });
   }
 
@@ -250,6 +252,7 @@ export class HttpService implements HttpServer {
     const code = error.code ?? '';
     const rejected = code.startsWith('HPE_') || Object.hasOwn(REJECTIONS, code);
     if (rejected) this.#countRejected(code);
+    if (connection?.refuse(code) === true) return;
     // An answer now would be taken for that of a request still open.
     if (connection === undefined || connection.busy || !rejected || !client.writable) {
       this.#cut(client);

@@ -45,9 +45,15 @@ export interface UpstreamHandlers {
 /** An origin's header section may be larger than what a client is allowed. */
 const MOST_HEADER_BYTES = 256 * 1024;
 const TIMEOUT_CODE = 'response-timeout';
+/** 1xx responses before a final one; each would start the time anew, and none waits for the client to read it. */
+const MOST_INFORMATION = 64;
 
 class TimeoutError extends Error {
   readonly code = TIMEOUT_CODE;
+}
+
+class InformationError extends Error {
+  readonly code = 'too-many-1xx';
 }
 
 export class Upstream {
@@ -59,6 +65,7 @@ export class Upstream {
   #timer: NodeJS.Timeout | undefined;
   #raw: RawBody | undefined;
   #bytesBefore = 0;
+  #informed = 0;
   #repeated = false;
   #over = false;
 
@@ -136,6 +143,10 @@ export class Upstream {
       return;
     }
     content.pipe(request, { end: false });
+    // A client that leaves, or stops making sense, in the middle: the next hop must not wait for the rest.
+    content.once('close', () => {
+      if (!content.complete) this.abort();
+    });
     content.once('end', () => {
       if (request.destroyed) return;
       if (content.rawTrailers.length > 0) request.addTrailers(writablePairs(content.rawTrailers));
@@ -162,6 +173,12 @@ export class Upstream {
 
   #onInformation(info: InformationEvent): void {
     if (this.#over) return;
+    if (++this.#informed > MOST_INFORMATION) {
+      // At once: what follows may have been read together with these.
+      this.#fail(new InformationError('too many 1xx responses'));
+      this.#request?.destroy();
+      return;
+    }
     if (this.#timer !== undefined) this.#armTimer();
     this.#raw?.informed();
     this.#handlers.information(info);
