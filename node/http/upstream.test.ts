@@ -28,6 +28,35 @@ describe('requests', () => {
     expect(seen()).toContain('\r\nTrailer: X-Sum\r\n');
   });
 
+  it('whose client leaves in the middle do not stay open at the next hop', async () => {
+    let leg: Socket | undefined;
+    const origin = await h.rawOrigin((socket) => (leg = closing(socket).resume()));
+    const client = h.connect(
+      await h.front(origin),
+      'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf',
+    );
+    await until(() => (leg?.bytesRead ?? 0) > 0);
+    client.destroy();
+    await until(() => leg?.closed === true);
+  });
+
+  it('that are answered before their end do not stay open either, once the client leaves', async () => {
+    let leg: Socket | undefined;
+    const origin = await h.rawOrigin((socket) => {
+      leg = closing(socket);
+      socket.once('data', () => socket.write('HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n'));
+    });
+    const client = h.connect(
+      await h.front(origin),
+      'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf',
+    );
+    const heard: Buffer[] = [];
+    client.on('data', (chunk: Buffer) => heard.push(chunk));
+    await until(() => Buffer.concat(heard).includes('413'));
+    client.destroy();
+    await until(() => leg?.closed === true);
+  });
+
   it('whose content is malformed are refused, and break off at the next hop', async () => {
     const { port, seen } = await h.scripted(() => undefined);
     const front = await h.front(port);

@@ -144,9 +144,12 @@ export class Upstream {
     }
     content.pipe(request, { end: false });
     // A client that leaves, or stops making sense, in the middle: the next hop must not wait for the rest.
-    content.once('close', () => {
+    const { socket } = content; // the message itself says nothing once it has been answered
+    const gone = (): void => {
       if (!content.complete) this.abort();
-    });
+    };
+    socket.once('close', gone);
+    request.once('close', () => socket.off('close', gone));
     content.once('end', () => {
       if (request.destroyed) return;
       if (content.rawTrailers.length > 0) request.addTrailers(writablePairs(content.rawTrailers));
