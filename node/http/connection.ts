@@ -34,6 +34,7 @@ export class ClientConnection {
   readonly leave: HttpContext['leave'];
   readonly stays: HttpContext['stays'];
   #busy = false;
+  #stopped = false;
   #eager: Socket | undefined;
 
   constructor(socket: Socket, context: HttpContext, id: number) {
@@ -75,8 +76,15 @@ export class ClientConnection {
    * an earlier one's effect. `begin` gets what to call when its response has been sent.
    */
   enqueue(begin: (done: () => void) => void): void {
+    if (this.#stopped) return;
     this.#waiting.push(() => begin(() => this.#next()));
     if (!this.#busy) this.#next();
+  }
+
+  /** What stands behind the request that is being answered is read by nobody. */
+  stop(): void {
+    this.#stopped = true;
+    this.#waiting.length = 0;
   }
 
   /** Notes credentials that may authenticate the connection instead of the request. */

@@ -68,6 +68,7 @@ export class Exchange {
     const { request } = this.#delivery;
     const refusal = refuse(this.#head, request.httpVersion);
     if (refusal !== undefined) {
+      this.#connection.stop();
       deliver.reply(this.#delivery, refusal.status, refusal.text);
       return;
     }

@@ -52,6 +52,10 @@ class TimeoutError extends Error {
   readonly code = TIMEOUT_CODE;
 }
 
+class UpgradeError extends Error {
+  readonly code = 'unexpected-upgrade';
+}
+
 class InformationError extends Error {
   readonly code = 'too-many-1xx';
 }
@@ -127,6 +131,11 @@ export class Upstream {
     });
     request.on('information', (info) => this.#onInformation(info));
     request.on('response', (message) => this.#onResponse(message));
+    // Nobody asked for another protocol here; without a listener the request would end in silence.
+    request.on('upgrade', (_message, leg) => {
+      leg.destroy();
+      this.#fail(new UpgradeError('101 without Upgrade'));
+    });
     request.on('error', (error) => this.#onError(request, error));
     request.on('close', () => {
       this.#detachContent();
