@@ -7,12 +7,13 @@ const may = {
   splice: ['wire', 'core'],
   transcode: ['core', 'host'],
   cache: ['core'],
+  content: ['cache', 'core', 'host'],
   bpf: ['wire', 'core', 'host'],
   'client-shim': ['tpot', 'bpf', 'wire', 'core', 'host'],
-  node: ['cache', 'splice', 'transcode', 'bpf', 'tpot', 'wire', 'core', 'host'],
+  node: ['cache', 'content', 'splice', 'transcode', 'bpf', 'tpot', 'wire', 'core', 'host'],
   doctor: ['node', 'client-shim', 'bpf', 'tpot', 'wire', 'core', 'host'],
   netns: ['core', 'host', 'wire', 'tpot'],
-  bench: ['node', 'splice', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
+  bench: ['node', 'transcode', 'splice', 'netns', 'bpf', 'tpot', 'wire', 'core', 'host'],
   cli: ['node', 'client-shim', 'doctor', 'netns', 'bench', 'core', 'host'],
 };
 const folders = Object.keys(may);
@@ -26,7 +27,8 @@ module.exports = {
       severity: 'error',
       from: {
         orphan: true,
-        pathNot: '(\\.test|\\.props|\\.config)\\.(ts|js|cjs)$|^types/|\\.cjs$|^docs/|^test/|\\.d\\.ts$',
+        pathNot:
+          '(\\.test|\\.props|\\.config)\\.(ts|js|cjs)$|^types/|\\.cjs$|^docs/|^examples/|^test/|\\.d\\.ts$',
       },
       to: {},
     },

@@ -9,7 +9,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: [
-            '{core,host,wire,tpot,splice,transcode,bpf,node,cache,client-shim,doctor,cli,netns,bench,scripts}/**/*.test.ts',
+            '{core,host,wire,tpot,splice,transcode,content,bpf,node,cache,client-shim,doctor,cli,netns,bench,scripts}/**/*.test.ts',
           ],
           testTimeout: 30_000,
         },

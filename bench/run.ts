@@ -2,15 +2,25 @@
 import { TpotError } from '../core/errors.js';
 import { requireRoot } from '../netns/processes.js';
 import type { Bench, BenchOptions } from './benches/bench.js';
+import { cacheBench } from './benches/cache.js';
 import { flowsBench } from './benches/flows.js';
 import { latencyBench } from './benches/latency.js';
 import { setupBench } from './benches/setup.js';
 import { costBench } from './benches/cost.js';
 import { spliceBench } from './benches/splice.js';
+import { transcodeBench } from './benches/transcode.js';
 import { describeMachine } from './measure/machine.js';
 import { saveResult, type BenchResult } from './result.js';
 
-export const benches: readonly Bench[] = [spliceBench, latencyBench, setupBench, flowsBench, costBench];
+export const benches: readonly Bench[] = [
+  spliceBench,
+  latencyBench,
+  setupBench,
+  flowsBench,
+  cacheBench,
+  costBench,
+  transcodeBench,
+];
 
 export interface SavedResult {
   readonly result: BenchResult;

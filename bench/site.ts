@@ -26,12 +26,18 @@ export interface SiteOptions {
   readonly nodeConfig?: Readonly<Record<string, unknown>>;
 }
 
-const PEER_CORE = 0;
-const LOAD_CORE = 1;
+export const PEER_CORE = 0;
+export const LOAD_CORE = 1;
+/**
+ * Every kernel has it and every namespace may use it. BBR, the default of some machines, bounds what is under way by the least
+ * delay seen, which within one machine is a few microseconds and another with every contender.
+ */
+export const CONGESTION_CONTROL = 'reno';
+const HOST = { 'net.ipv4.tcp_congestion_control': CONGESTION_CONTROL };
 /** Everything that opens thousands of connections has the ports for it. */
-const BUSY_HOST = { 'net.ipv4.ip_local_port_range': '1024 65535', 'net.ipv4.tcp_tw_reuse': 1 };
+const BUSY_HOST = { ...HOST, 'net.ipv4.ip_local_port_range': '1024 65535', 'net.ipv4.tcp_tw_reuse': 1 };
 
-function specOf(peer: Peer, options: SiteOptions): TopologySpec {
+export function specOf(peer: Pick<Peer, 'node'>, options: SiteOptions): TopologySpec {
   const node =
     peer.node === undefined ? [] : [{ host: 'p1', config: { ...peer.node, ...options.nodeConfig } }];
   return {
@@ -39,7 +45,7 @@ function specOf(peer: Peer, options: SiteOptions): TopologySpec {
       { name: 'c1', role: 'client', sysctls: BUSY_HOST },
       { name: 'c2', role: 'client', sysctls: BUSY_HOST },
       { name: 'p1', role: 'node', sysctls: BUSY_HOST },
-      { name: 'origin', role: 'origin' },
+      { name: 'origin', role: 'origin', sysctls: HOST },
     ],
     links: [
       { between: ['c1', 'p1'] },

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { builtFile, packageRoot } from '../host/paths.js';
 import { dumpBtf, generateBindings } from '../scripts/btf-bindings.js';
-import { CAPABILITY } from '../tpot/option.js';
+import { CAPABILITY, TRANSFORM_CAPABILITIES } from '../tpot/option.js';
 import { REASONS } from '../tpot/reasons.js';
 import { TpotReason } from './generated/maps.js';
 import { LAYOUT_VERSION, MAX_KEYS, POLICY_ROWS, reasonText } from './programs.js';
@@ -38,6 +38,7 @@ describe('constants that BTF does not carry', () => {
     ['TPOT_POLICY_ROWS', POLICY_ROWS],
     ['TPOT_MAX_KEYS', MAX_KEYS],
     ['TPOT_CAPABILITY_TRACE', CAPABILITY.trace],
+    ['TPOT_CAPABILITY_TRANSFORMS', TRANSFORM_CAPABILITIES],
   ])('%s', (name, value) => {
     const found = new RegExp(`^#define ${name} (\\w+)`, 'm').exec(read('bpf', 'tpot_consts.h'));
     expect(Number(found?.[1])).toBe(value);

@@ -2,6 +2,7 @@
  * The TPOT programs in the kernel, as the node's data path and the client shim use them: load, configure, attach.
  */
 import { type Family, type IpAddress, type Prefix, fromMapped, toMapped } from '../core/address.js';
+import { TpotError } from '../core/errors.js';
 import { builtFile } from '../host/paths.js';
 import type { NetworkInterface } from '../host/interfaces.js';
 import { attachCgroup, attachInterface, type Attachment } from './attach.js';
@@ -22,7 +23,7 @@ import { BpfObject, type LoadOptions } from './object.js';
 import { testRun } from './test-run.js';
 
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
-export const LAYOUT_VERSION = 4;
+export const LAYOUT_VERSION = 6;
 export const POLICY_ROWS = 256;
 export const MAX_KEYS = 4;
 
@@ -70,6 +71,7 @@ export function defaultConfig(): TpotConfig {
     udpPort: 0,
     unused: 0,
     keys: 0,
+    maxPerClient: 0,
   };
 }
 
@@ -111,7 +113,7 @@ export class TpotPrograms {
   static load(options: LoadOptions = {}): TpotPrograms {
     const object = BpfObject.load(builtFile('bpf', 'tpot.bpf.o'), {
       ...options,
-      unpinned: [maps.tpotSockets.name, maps.tpotHeld.name],
+      unpinned: [maps.tpotSockets.name, maps.tpotHeld.name, maps.tpotTaps.name],
     });
     return new TpotPrograms(object, options.pinDirectory);
   }
@@ -185,12 +187,26 @@ export class TpotPrograms {
     for (const key of gone.values()) trust.delete(key);
   }
 
-  /** This machine's own addresses: never a tunnel's far end, never a source that is taken. */
+  /**
+   * This machine's own addresses: never a tunnel's far end, never a source that is taken.
+   *
+   * @throws TpotError `too-many-addresses`; what is in force stays.
+   */
   setOwnAddresses(addresses: readonly IpAddress[]): void {
     const own = this.#object.map(maps.tpotOwn);
     const wanted = new Map(
       addresses.map((address) => [Buffer.from(toMapped(address)).toString('hex'), address]),
     );
+    const most = maps.tpotOwn.maxEntries;
+    if (wanted.size > most) {
+      throw new TpotError(
+        'too-many-addresses',
+        `this machine has ${wanted.size} addresses, more than ${most}`,
+        {
+          hint: 'A node must know all addresses of its network namespace: give it a namespace with fewer.',
+        },
+      );
+    }
     for (const key of [...own.keys()]) {
       if (!wanted.delete(Buffer.from(key.address).toString('hex'))) own.delete(key);
     }

@@ -24,11 +24,13 @@
 #include "tpot_option.h"
 #include "tpot_key.h"
 #include "tpot_bypass.h"
+#include "tpot_client.h"
 #include "tpot_take.h"
 #include "tpot_rewrite.h"
 #include "tpot_route.h"
 #include "tpot_keep.h"
 #include "tpot_udp.h"
+#include "tpot_tap.h"
 #include "tpot_splice.h"
 #include "tpot_fit.h"
 #include "tpot_tunnel.h"
@@ -57,7 +59,7 @@ static __always_inline int ingress_tcp(struct __sk_buff *skb, struct packet *p, 
 {
 	struct tpot_splice *splice = find_splice(&p->flow, config);
 
-	if (splice && !is_new_connection(p, splice)) {
+	if (splice && !is_new_connection(skb, p, splice)) {
 		p->tunnelled = is_piece(skb); /* of a segment that was checked */
 		int verdict = handle_spliced(skb, p, splice, 0);
 
@@ -136,6 +138,41 @@ SEC("tc") int tpot_forget(struct __sk_buff *skb)
 	return splice != 0;
 }
 
+/*
+ * Run by user space over a frame that is the `struct tpot_flow` of a spliced connection and the number behind its FIN, which
+ * has been held back during the hand-over and leaves without these programs: see follow_end.
+ */
+SEC("tc") int tpot_note_fin(struct __sk_buff *skb)
+{
+	struct tpot_splice *splice, *other;
+	struct tpot_flow flow;
+	__u32 end;
+
+	if (bpf_skb_load_bytes(skb, 0, &flow, sizeof(flow)) || bpf_skb_load_bytes(skb, sizeof(flow), &end, sizeof(end)))
+		return 0;
+	splice = bpf_map_lookup_elem(&tpot_splices, &flow);
+	other = splice ? other_direction(splice) : 0;
+	if (!other)
+		return 0;
+	other->peer_fin = end + splice->sequence_delta;
+	other->flags |= TPOT_SPLICE_PEER_FIN;
+	return 1;
+}
+
+/* Run by user space over a frame that is a `struct tpot_flow`: no more copies of what arrives as it. */
+SEC("tc") int tpot_untap(struct __sk_buff *skb)
+{
+	struct tpot_splice *splice;
+	struct tpot_flow flow;
+
+	if (bpf_skb_load_bytes(skb, 0, &flow, sizeof(flow)))
+		return 0;
+	splice = bpf_map_lookup_elem(&tpot_splices, &flow);
+	if (splice)
+		__sync_fetch_and_and((__u32 *)&splice->flags, ~(__u32)TPOT_SPLICE_TAPPED);
+	return splice != 0;
+}
+
 /* Run by user space over a frame that is a `struct tpot_flow` and its family: a socket's state, 0 when there is none. */
 SEC("tc") int tpot_socket_state(struct __sk_buff *skb)
 {
@@ -159,6 +196,11 @@ static __always_inline struct tpot_taken *transient_of(struct bpf_sock_ops *ops,
 	return bpf_map_lookup_elem(&tpot_transient, flow);
 }
 
+static __always_inline int offers_tunnel(const struct tpot_taken *taken)
+{
+	return taken && taken->state != TPOT_STATE_EDGE && taken->state != TPOT_STATE_SILENT;
+}
+
 static __always_inline __u32 reply4_length(const struct tpot_taken *taken, const struct tpot_config *config)
 {
 	__u32 length = config->udp_port ? TPOT_REPLY4_UDP_LEN : TPOT_REPLY4_LEN;
@@ -173,7 +215,7 @@ static __noinline int reserve_reply(struct bpf_sock_ops *ops)
 
 	struct tpot_config *config = config_get();
 
-	if (!config || !taken || taken->state == TPOT_STATE_EDGE)
+	if (!config || !offers_tunnel(taken))
 		return 0;
 	if (!is_mapped_ipv4(flow.source))
 		bpf_reserve_hdr_opt(ops, TPOT_REPLY6_LEN, 0);
@@ -210,11 +252,11 @@ static __noinline int write_reply(struct bpf_sock_ops *ops)
 	struct tpot_flow flow = {};
 	struct tpot_taken *taken = transient_of(ops, &flow);
 
-	if (!config || !taken || taken->state == TPOT_STATE_EDGE)
+	if (!config || !offers_tunnel(taken))
 		return 0;
 	int four = is_mapped_ipv4(flow.source);
-	__u16 exid = bpf_ntohs(four ? config->exid : config->exid6);
 	__u16 accepted = taken->capabilities;
+	__u16 exid = four ? bpf_ntohs(config->exid) : bpf_ntohs(config->exid6) + (accepted & TPOT_CAPABILITY_TRANSFORMS);
 
 	option[0] = config->option_kind;
 	option[2] = exid >> 8;
@@ -263,10 +305,13 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 	if (!found)
 		return 0;
 	taken = *found;
+	taken.counted = client_came(&flow);
 	bpf_sock_ops_cb_flags_set(ops, (ops->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) |
 					       BPF_SOCK_OPS_STATE_CB_FLAG);
 	if (bpf_map_update_elem(&tpot_taken, &flow, &taken, BPF_ANY)) {
 		count(TPOT_R_TABLE_FULL); /* stays where the least recently used go first */
+		if (taken.counted)
+			client_left(&flow);
 	} else {
 		add_taken(1);
 		bpf_map_delete_elem(&tpot_transient, &flow);
@@ -280,6 +325,17 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 	}
 	count(TPOT_R_ESTABLISHED);
 	return 0;
+}
+
+/* A connection that counts has lost its socket: it is over, or goes on without one, and counts until that ends. */
+static __always_inline void count_no_more(const struct tpot_flow *flow)
+{
+	struct tpot_splice *splice = find_splice(flow, config_get());
+
+	if (splice && !(splice->flags & TPOT_SPLICE_HOLD))
+		splice->counted = 1;
+	else
+		client_left(flow);
 }
 
 /* The socket is gone or has become a TIME_WAIT one: its entries move to where they may be evicted. */
@@ -307,6 +363,9 @@ static __noinline int on_closed(struct bpf_sock_ops *ops)
 	if (taken) {
 		struct tpot_taken copy = *taken;
 
+		if (copy.counted)
+			count_no_more(&theirs);
+		copy.counted = 0;
 		bpf_map_update_elem(&tpot_transient, &theirs, &copy, BPF_ANY);
 		if (bpf_map_delete_elem(&tpot_taken, &theirs) == 0)
 			add_taken(-1);

@@ -12,9 +12,6 @@
 #ifndef TPOT_FIT_H
 #define TPOT_FIT_H
 
-/* Not from the wire: a mark that only this program sets, with bytes of payload in its lower half. */
-#define PIECE_MARK 0x55500000
-#define PIECE_MASK 0xffff0000
 /* Of the segments that are too large these are answered with ICMP: the first ones, then one in TELL_EACH. */
 #define TELL_FIRST 3
 #define TELL_EACH 1024
@@ -35,11 +32,6 @@ struct icmp {
 #define ICMP4_UNREACHABLE 3
 #define ICMP4_TOO_BIG_CODE 4
 #define ICMP6_TOO_BIG 2
-
-static __always_inline int is_piece(const struct __sk_buff *skb)
-{
-	return (skb->mark & PIECE_MASK) == PIECE_MARK;
-}
 
 static __always_inline __u32 sum_of(const void *words, __u32 length, __u32 sum)
 {
@@ -151,7 +143,7 @@ static __always_inline int keep_piece(struct __sk_buff *skb, struct packet *p, _
 		return 0;
 	resize_payload(skb, p, payload, take);
 	p->end = at + take;
-	return bpf_skb_change_tail(skb, p->end, 0) == 0;
+	return end_packet(skb, p->end);
 }
 
 /* Leaves of the segment what comes next, and sends the whole once more through here for what is left then. */
@@ -170,8 +162,6 @@ static __always_inline int cut_up(struct __sk_buff *skb, struct packet *p, __u32
 	skb->mark = (mark & PIECE_MASK) == PIECE_MARK ? 0 : mark;
 	if (!keep_piece(skb, p, skip, payload - skip > room ? room : payload - skip))
 		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-	if (skip == 0)
-		count(TPOT_R_SPLICE_RESIZED);
 	return TC_ACT_OK;
 }
 
@@ -241,7 +231,7 @@ static __always_inline int make_quotation(struct __sk_buff *skb, const struct pa
 {
 	__u32 room = ip_header_of(p) + ICMP_HLEN - p->outer;
 
-	return bpf_skb_change_tail(skb, p->l4 + QUOTED_TCP, 0) == 0 &&
+	return end_packet(skb, p->l4 + QUOTED_TCP) &&
 	       (room == 0 || bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) == 0);
 }
 
@@ -288,8 +278,9 @@ static __noinline int make_error6(struct __sk_buff *skb, struct packet *p, const
 	return make_quotation(skb, p) && bpf_skb_store_bytes(skb, first_header(p), &error, sizeof(error), 0) == 0;
 }
 
-/* Sends an error that begins at `l3` to `destination`. */
-static __always_inline int send_error(struct __sk_buff *skb, struct packet *p, __u32 l3, const __be32 *destination)
+/* Sends an error that stands from `l3` to `end` to `destination`. */
+static __always_inline int send_error(struct __sk_buff *skb, struct packet *p, __u32 l3, __u32 end,
+				      const __be32 *destination)
 {
 	struct tpot_config *config = config_get();
 	__be32 source[4];
@@ -301,7 +292,7 @@ static __always_inline int send_error(struct __sk_buff *skb, struct packet *p, _
 	else
 		copy_address(source, config->address6);
 	p->l3 = l3;
-	p->end = skb->len;
+	p->end = end;
 	p->now = clock_now(bpf_ktime_get_coarse_ns());
 	return route_spliced(skb, p, 0, source, destination, p->family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_);
 }
@@ -310,7 +301,7 @@ static __always_inline int send_error(struct __sk_buff *skb, struct packet *p, _
 static __always_inline int tell_sender(struct __sk_buff *skb, struct packet *p, __u32 mtu)
 {
 	struct tpot_config *config = config_get();
-	__u32 sum;
+	__u32 sum, l3 = first_header(p);
 
 	/* IP options are not worth a case. */
 	if (!config || p->l4 - p->l3 != ip_header_of(p) || p->end < (__u32)p->l4 + QUOTED_TCP)
@@ -319,7 +310,7 @@ static __always_inline int tell_sender(struct __sk_buff *skb, struct packet *p, 
 	sum = quoted_tcp_sum(skb, p);
 	if (!(p->family == 4 ? make_error4(skb, p, config, mtu, sum) : make_error6(skb, p, config, mtu, sum)))
 		return TC_ACT_SHOT;
-	return send_error(skb, p, first_header(p), p->flow.source);
+	return send_error(skb, p, l3, l3 + 2 * ip_header_of(p) + ICMP_HLEN + QUOTED_TCP, p->flow.source);
 }
 
 /* Whether a segment that is too large is one to answer with ICMP; not where its sender lets it be fragmented. */
@@ -349,7 +340,6 @@ __noinline int fit_segment(struct __sk_buff *skb, struct packet *p, struct tpot_
 	if (skb->gso_size) {
 		if (!lower_gso_size(skb, skb->gso_size - room))
 			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-		count(TPOT_R_SPLICE_RESIZED);
 		return TC_ACT_OK;
 	}
 	if (!is_piece(skb) && is_to_be_told(skb, p, splice)) {

@@ -49,6 +49,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, TPOT_MAX_OWN);
 	__type(key, struct tpot_address);
 	__type(value, __u32);

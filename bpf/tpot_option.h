@@ -75,8 +75,12 @@ static __always_inline int scan_experiment(const struct tpot_option_area *area, 
 		return 0;
 	__be16 id = bpf_htons(read_u16(area, at + 2));
 
-	if (id == exid6 && length == TPOT_REPLY6_LEN && !scan->has_reply) {
+	/* The IPv6 reply has no field for them: the ExID counts on from exid6. */
+	__u16 accepted = bpf_ntohs(id) - bpf_ntohs(exid6);
+
+	if (accepted <= TPOT_CAPABILITY_TRANSFORMS && length == TPOT_REPLY6_LEN && !scan->has_reply) {
 		scan->has_reply = 6;
+		scan->reply_capabilities = accepted;
 		scan->reply_address[0] = read_be32(area, at + 4);
 		scan->reply_address[1] = read_be32(area, at + 8);
 		scan->reply_address[2] = read_be32(area, at + 12);

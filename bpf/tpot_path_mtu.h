@@ -214,7 +214,7 @@ __noinline int handle_icmp_of_spliced(struct __sk_buff *skb, struct packet *p, s
 				: map_quotation6(skb, at, &sender, splice->sequence_delta);
 	if (!renew_error(skb, p, q, &sender, &by))
 		return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
-	return send_error(skb, p, p->l3, sender.source);
+	return send_error(skb, p, p->l3, skb->len, sender.source);
 }
 
 #endif

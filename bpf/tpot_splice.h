@@ -18,6 +18,15 @@
 /* Nor is this: the segment is as it came, and larger than the other leg takes. */
 #define SPLICE_TOO_BIG 101
 
+/* Not from the wire: a mark that only this program sets, with bytes of payload in its lower half. */
+#define PIECE_MARK 0x55500000
+#define PIECE_MASK 0xffff0000
+
+static __always_inline int is_piece(const struct __sk_buff *skb)
+{
+	return (skb->mark & PIECE_MASK) == PIECE_MARK;
+}
+
 static __always_inline int drop_spliced(__u32 reason)
 {
 	count(reason);
@@ -84,6 +93,10 @@ static __always_inline struct tpot_splice *other_direction(const struct tpot_spl
 
 static __always_inline void forget_direction(const struct tpot_flow *flow, const struct tpot_flow *out)
 {
+	struct tpot_splice *splice = bpf_map_lookup_elem(&tpot_splices, flow);
+
+	if (splice && splice->counted)
+		client_left(flow);
 	if (bpf_map_delete_elem(&tpot_tunnels, out) == 0)
 		add_tunnels(-1);
 	bpf_map_delete_elem(&tpot_splices, flow);
@@ -100,6 +113,26 @@ static __always_inline void forget_both(const struct tpot_flow *flow, const stru
 	forget_direction(&back, &source);
 }
 
+static __always_inline int is_over(const struct tpot_splice *splice, const struct tpot_splice *other)
+{
+	return ((splice->flags | other->flags) & TPOT_SPLICE_RESET) || (splice->flags & other->flags & TPOT_SPLICE_PEER_DONE);
+}
+
+/* A connection that is over counts no more for its client, though its entries stay a while. */
+static __always_inline void count_end(const struct packet *p, struct tpot_splice *splice, struct tpot_splice *other)
+{
+	struct tpot_flow flow;
+
+	if (splice->counted)
+		client_left(&p->flow);
+	if (other->counted) {
+		flow_reverse(&flow, &splice->out);
+		client_left(&flow);
+	}
+	splice->counted = 0;
+	other->counted = 0;
+}
+
 /* A new connection on the ports of one that is over. */
 static __noinline int forget_if_over(const struct packet *p, const struct tpot_splice *splice)
 {
@@ -108,18 +141,24 @@ static __noinline int forget_if_over(const struct packet *p, const struct tpot_s
 	if (!p || !splice)
 		return 0;
 	other = other_direction(splice);
-	if (other && !((splice->flags | other->flags) & TPOT_SPLICE_RESET) &&
-	    !(splice->flags & other->flags & TPOT_SPLICE_PEER_DONE))
+	if (other && !is_over(splice, other))
 		return 0;
 	forget_both(&p->flow, splice);
 	count(TPOT_R_SPLICE_FORGOTTEN);
 	return 1;
 }
 
-/* Whether this SYN (none comes by tunnel) begins a connection on the ports of one that is over. */
-static __always_inline int is_new_connection(const struct packet *p, const struct tpot_splice *splice)
+/* What is cut is nothing that a TCP would take. */
+static __always_inline int is_whole(const struct __sk_buff *skb, const struct packet *p)
 {
-	return (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !(splice->flags & TPOT_SPLICE_HOLD) &&
+	return (__u32)p->l4 + p->tcp_header_len <= p->end && p->end <= skb->len;
+}
+
+/* Whether this SYN (none comes by tunnel) begins a connection on the ports of one that is over. */
+static __always_inline int is_new_connection(const struct __sk_buff *skb, const struct packet *p,
+					     const struct tpot_splice *splice)
+{
+	return (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !(splice->flags & TPOT_SPLICE_HOLD) && is_whole(skb, p) &&
 	       forget_if_over(p, splice);
 }
 
@@ -185,12 +224,14 @@ static __always_inline int route_spliced(struct __sk_buff *skb, const struct pac
 static __noinline int follow_end(const struct packet *p, struct tpot_splice *splice, __u32 payload)
 {
 	struct tpot_splice *other;
+	int done;
 
 	if (!p || !splice)
 		return 0;
-	if ((splice->flags & TPOT_SPLICE_PEER_FIN) && (p->flags & TCP_ACK) && (__s32)(p->ack - splice->peer_fin) >= 0)
+	done = (splice->flags & TPOT_SPLICE_PEER_FIN) && (p->flags & TCP_ACK) && (__s32)(p->ack - splice->peer_fin) >= 0;
+	if (done)
 		splice->flags |= TPOT_SPLICE_PEER_DONE;
-	if (!(p->flags & (TCP_FIN | TCP_RST)))
+	if (!done && !(p->flags & (TCP_FIN | TCP_RST)))
 		return 0;
 	other = other_direction(splice);
 	if (!other)
@@ -201,17 +242,19 @@ static __noinline int follow_end(const struct packet *p, struct tpot_splice *spl
 	}
 	if (p->flags & TCP_RST)
 		other->flags |= TPOT_SPLICE_RESET;
+	if ((splice->counted || other->counted) && is_over(splice, other))
+		count_end(p, splice, other);
 	return 0;
 }
 
-/* Maps a segment in place. TC_ACT_OK: to be sent. */
-static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice)
+/* Maps a segment in place, `cut`: less what was relayed. TC_ACT_OK: to be sent. */
+static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, int *cut)
 {
 	__u32 payload, reason;
 	__u64 now;
 
-	if ((__u32)p->l4 + p->tcp_header_len > p->end || p->end > skb->len)
-		return SPLICE_GO_ON; /* cut: nothing that a TCP would take */
+	if (!is_whole(skb, p))
+		return SPLICE_GO_ON;
 	if (splice->flags & TPOT_SPLICE_HOLD)
 		return hold_segment(skb, p);
 	/* Rule 8. A SYN never travels in the tunnel; mapped, it meets the end that can tell whether it is genuine. */
@@ -222,18 +265,23 @@ static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, 
 	payload = payload_of(p);
 	if (p->tcp_header_len + (skb->gso_size ? skb->gso_size : payload) > splice->max_segment)
 		return SPLICE_TOO_BIG;
-	if ((__s32)(p->seq - splice->base) < 0 && (payload > 0 || (p->flags & TCP_FIN))) {
+	if ((__s32)(p->seq - splice->base) < 0 && splice->bytes < TPOT_BASE_HOLDS &&
+	    (payload > 0 || (p->flags & TCP_FIN))) {
 		if (!cut_segment(skb, p, payload))
 			return drop_spliced(TPOT_R_DROP_SPLICE_FAILED);
 		payload = 0;
+		*cut = 1;
 	}
 	reason = rewrite_headers(skb, p, splice);
 	if (reason == OPTIONS_LEFT)
 		reason = rewrite_options(skb, p, splice) ? TPOT_R_NONE : TPOT_R_DROP_SPLICE_FAILED;
 	if (reason != TPOT_R_NONE)
 		return drop_spliced(reason);
-	if ((splice->flags & TPOT_SPLICE_PEER_FIN) || (p->flags & (TCP_FIN | TCP_RST)))
+	if ((splice->flags & (TPOT_SPLICE_PEER_FIN | TPOT_SPLICE_TAPPED)) || (p->flags & (TCP_FIN | TCP_RST))) {
 		follow_end(p, splice, payload);
+		if (splice->flags & TPOT_SPLICE_TAPPED)
+			tap_segment(skb, p, splice);
+	}
 	splice->sent = p->seq + payload;
 	if (p->flags & TCP_ACK)
 		splice->acknowledged = p->ack;
@@ -303,11 +351,11 @@ static __noinline int forward_spliced(struct __sk_buff *skb, struct packet *p, s
 {
 	__u32 protocol = IPPROTO_TCP_;
 	const __be32 *destination;
-	int verdict;
+	int verdict, cut = 0;
 
 	if (!p || !splice)
 		return SPLICE_GO_ON;
-	verdict = map_spliced(skb, p, splice);
+	verdict = map_spliced(skb, p, splice, &cut);
 	if (verdict != TC_ACT_OK)
 		return verdict;
 	destination = splice->out.destination;
@@ -318,21 +366,27 @@ static __noinline int forward_spliced(struct __sk_buff *skb, struct packet *p, s
 		destination = tunnel->remote;
 		protocol = outer_protocol(p, tunnel);
 	}
-	return route_spliced(skb, p, splice, splice->out.source, destination, protocol);
+	verdict = route_spliced(skb, p, splice, splice->out.source, destination, protocol);
+	if (cut && verdict == TC_ACT_REDIRECT)
+		count(TPOT_R_SPLICE_CUT);
+	return verdict;
 }
 
 /* The same for a segment of any size. What fits it is called from here, for the stack of the other is large. */
 static __always_inline int handle_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
 					  const struct tpot_tunnel *tunnel)
 {
-	int verdict = forward_spliced(skb, p, splice, tunnel);
+	int verdict = forward_spliced(skb, p, splice, tunnel), first;
 
 	if (verdict != SPLICE_TOO_BIG)
 		return verdict;
+	first = !is_piece(skb);
 	verdict = fit_segment(skb, p, splice);
 	if (verdict != TC_ACT_OK)
 		return verdict;
 	verdict = forward_spliced(skb, p, splice, tunnel);
+	if (first && verdict == TC_ACT_REDIRECT)
+		count(TPOT_R_SPLICE_RESIZED);
 	return verdict == SPLICE_TOO_BIG ? drop_spliced(TPOT_R_DROP_SPLICE_FAILED) : verdict;
 }
 

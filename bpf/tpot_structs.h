@@ -13,12 +13,19 @@ enum tpot_flag {
 	TPOT_FLAG_REQUIRE_KEY = 64, /* takes no SYN whose request has no MAC */
 };
 
+enum tpot_row {
+	TPOT_ROW_PASSES = 0,
+	TPOT_ROW_TAKES = 1,
+	TPOT_ROW_YIELDS = 2, /* takes, but not who asks for transforms of which this node would do none */
+};
+
 enum tpot_state {
 	TPOT_STATE_SYN_RECEIVED = 1,
 	TPOT_STATE_SYN_ANSWERED = 2, /* our initial sequence number is known */
 	TPOT_STATE_TUNNELLED = 3,    /* rule 8: segments count only from the tunnel */
 	TPOT_STATE_PLAIN = 4,        /* rule 8: the reply was stripped, ordinary transparent proxy */
 	TPOT_STATE_EDGE = 5,         /* taken without a request */
+	TPOT_STATE_SILENT = 6,       /* answered, and its SYN came again without the request: no reply any more */
 };
 
 enum tpot_origin {
@@ -39,6 +46,7 @@ enum tpot_splice_flag {
 	TPOT_SPLICE_PEER_DONE = 128, /* and it has been acknowledged */
 	TPOT_SPLICE_RESET = 256,     /* a RST went either way */
 	TPOT_SPLICE_UDP = 512,       /* that tunnel is in UDP; for who lists the connections */
+	TPOT_SPLICE_TAPPED = 1024,   /* user space gets a copy of what arrives: see tpot_tap.h */
 };
 
 /* Every decision and every drop. The text form is the name in lower case with dashes, without TPOT_R_. */
@@ -51,9 +59,11 @@ enum tpot_reason {
 	TPOT_R_PASS_HOPS,
 	TPOT_R_PASS_BYPASS,
 	TPOT_R_PASS_POLICY,
+	TPOT_R_PASS_TRANSFORMS,
 	TPOT_R_PASS_UNKEYED,
 	TPOT_R_PASS_DRAINING,
 	TPOT_R_PASS_LIMIT,
+	TPOT_R_PASS_CLIENT_LIMIT,
 	TPOT_R_PASS_TIME_WAIT,
 	TPOT_R_PASS_NO_LISTENER,
 	TPOT_R_PASS_LOOP,
@@ -100,6 +110,8 @@ enum tpot_reason {
 	TPOT_R_DROP_ICMP_SPLICED,
 	TPOT_R_DROP_SPLICE_NO_ROUTE,
 	TPOT_R_DROP_SPLICE_FAILED,
+	TPOT_R_TAP_COPIED,
+	TPOT_R_TAP_LOST,
 	TPOT_R_TUNNEL_BLOCKED,
 	TPOT_R_TUNNEL_UDP,
 	TPOT_R_TUNNEL_UDP_REMEMBERED,
@@ -139,6 +151,7 @@ struct tpot_config {
 	__be16 udp_port; /* where tunnels in UDP end; 0: nowhere */
 	__u16 unused;
 	__u32 keys; /* bank in bit 31, number of keys below; 0: requests and replies have no MAC */
+	__u32 max_per_client; /* 0: no limit */
 };
 
 /* The halves of a 128-bit key, as SipHash reads them (little-endian). */
@@ -154,9 +167,10 @@ struct tpot_policy_row {
 	__be32 destination_mask[4];
 	__u16 port_from; /* host order, inclusive */
 	__u16 port_to;
-	__u8 take;
+	enum tpot_row take;
+	__u16 capabilities; /* of those a request asks for, what is accepted at most */
 	__u8 family; /* 4 or 6; 0: a row without prefixes matches both */
-	__u16 unused;
+	__u8 unused;
 };
 
 /* Whose connections are never taken, keyed by a prefix of what tpot_bypass_key holds. */
@@ -201,7 +215,7 @@ struct tpot_taken {
 	__u8 udp; /* the last tunnel packet came in UDP */
 	__u16 mss; /* of its SYN; 0: it had none */
 	__u8 keyed; /* by which key its request had a MAC, from 1: so has our reply; 0: none */
-	__u8 unused2;
+	__u8 counted; /* among the connections of its client (tpot_client.h) */
 };
 
 /* A connection pinned to a next hop, keyed by the flow that leaves this machine. */
@@ -214,6 +228,9 @@ struct tpot_tunnel {
 	__u8 udp;     /* IP in IP does not pass here: in UDP */
 	__u8 answered; /* when the last SYN-ACK came that counts, in units of 2^26 ns: see tpot_blocked.h */
 };
+
+/* After so many bytes a direction's base is history: see BASE_HOLDS in splice/mapping.ts. */
+#define TPOT_BASE_HOLDS (1ULL << 30)
 
 /*
  * One direction of two connections that are joined, keyed by the flow as it arrives (after decapsulation). The deltas
@@ -239,6 +256,8 @@ struct tpot_splice {
 	__u64 bytes;             /* payload, what was relayed before included */
 	__u64 started_ns;        /* CLOCK_MONOTONIC */
 	__u64 seen_ns;           /* of the last packet */
+	__u32 counted;           /* among the connections of its client (tpot_client.h) */
+	__u32 unused;
 };
 
 /* A SYN with a request is out; what the answer did to it. */

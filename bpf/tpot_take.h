@@ -23,7 +23,7 @@ struct policy_walk {
 	const struct tpot_flow *flow;
 	__u32 family;
 	__u32 bank, rows;
-	__u32 take;
+	__u32 take, capabilities; /* of the first row that matches */
 };
 
 static long policy_step(__attribute__((unused)) void *map, __u32 *index, struct tpot_policy_row *row, struct policy_walk *walk)
@@ -35,16 +35,32 @@ static long policy_step(__attribute__((unused)) void *map, __u32 *index, struct 
 	if (!row_matches(row, walk->flow, walk->family))
 		return 0;
 	walk->take = row->take;
+	walk->capabilities = row->capabilities;
 	return 1;
 }
 
-/* First match wins; no match passes. The banks alternate row by row, so that the walk ends with the rows in use. */
-static __always_inline int policy_takes(const struct tpot_flow *flow, __u32 policy, __u32 family)
+/*
+ * First match wins; no match passes. The banks alternate row by row, so that the walk ends with the rows in use. Of what the
+ * request asks for, what the reply accepts is left in the scan. TPOT_R_NONE: it may be taken.
+ */
+static __always_inline __u32 policy_verdict(const struct packet *p, struct option_scan *scan, const struct tpot_config *config)
 {
-	struct policy_walk walk = { .flow = flow, .family = family, .bank = policy >> 31, .rows = policy & 0x7fffffff };
+	struct policy_walk walk = {
+		.flow = &p->flow,
+		.family = p->family,
+		.bank = config->policy >> 31,
+		.rows = config->policy & 0x7fffffff,
+	};
+	__u16 asked = scan->request_capabilities;
 
 	bpf_for_each_map_elem(&tpot_policy, policy_step, &walk, 0);
-	return walk.take != 0;
+	if (walk.take == TPOT_ROW_PASSES)
+		return TPOT_R_PASS_POLICY;
+	scan->request_capabilities = asked & config->capabilities & (walk.capabilities | TPOT_CAPABILITY_TRACE);
+	if (walk.take == TPOT_ROW_YIELDS && (asked & TPOT_CAPABILITY_TRANSFORMS) &&
+	    !(scan->request_capabilities & TPOT_CAPABILITY_TRANSFORMS))
+		return TPOT_R_PASS_TRANSFORMS;
+	return TPOT_R_NONE;
 }
 
 static __always_inline int is_own(const __be32 *address)
@@ -173,7 +189,7 @@ static __always_inline struct tpot_taken *find_taken(const struct tpot_flow *flo
 /* Why a SYN is not taken, TPOT_R_TAKEN or TPOT_R_TAKEN_EDGE when it may be, TPOT_R_NONE when it is none of ours. */
 static __always_inline __u32 judge_syn(const struct packet *p, struct option_scan *scan, const struct tpot_config *config)
 {
-	__u32 verdict = scan->has_request ? TPOT_R_TAKEN : TPOT_R_TAKEN_EDGE;
+	__u32 verdict = scan->has_request ? TPOT_R_TAKEN : TPOT_R_TAKEN_EDGE, policy;
 
 	if (!scan->has_request && !(config->flags & TPOT_FLAG_EDGE))
 		return TPOT_R_NONE;
@@ -189,15 +205,16 @@ static __always_inline __u32 judge_syn(const struct packet *p, struct option_sca
 		return TPOT_R_PASS_DRAINING;
 	if (bypasses(p, config->policy))
 		return TPOT_R_PASS_BYPASS;
-	if (!policy_takes(&p->flow, config->policy, p->family))
-		return TPOT_R_PASS_POLICY;
+	policy = policy_verdict(p, scan, config);
+	if (policy != TPOT_R_NONE)
+		return policy;
 	if (scan->has_request && !request_admitted(p, scan, config))
 		return TPOT_R_PASS_UNKEYED;
 	struct tpot_gauges *gauges = gauges_get();
 
 	if (!gauges || gauges->taken >= config->max_connections)
 		return TPOT_R_PASS_LIMIT;
-	return verdict;
+	return client_is_full(p->flow.source, config) ? TPOT_R_PASS_CLIENT_LIMIT : verdict;
 }
 
 /* The MSS option's value; 0 when there is none. */
@@ -213,16 +230,14 @@ static __always_inline __u16 read_mss(struct __sk_buff *skb, const struct packet
 /* A retransmitted SYN keeps its entry: the same SYN gets the same SYN-ACK (rule 6). */
 static __noinline int remember_syn(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan)
 {
-	struct tpot_config *config = config_get();
-
-	if (!config || !p || !scan)
+	if (!p || !scan)
 		return 0;
 
 	struct tpot_taken taken = { .state = scan->has_request ? TPOT_STATE_SYN_RECEIVED : TPOT_STATE_EDGE };
 
 	copy_address(taken.outer_source, p->flow.source);
 	taken.hops = scan->hops;
-	taken.capabilities = scan->request_capabilities & config->capabilities; /* what the reply accepts */
+	taken.capabilities = scan->request_capabilities; /* what the reply accepts */
 	taken.keyed = scan->request_keyed;
 	taken.mss = read_mss(skb, p, scan);
 	use_tables(TPOT_UNUSED_TAKEN);
@@ -231,9 +246,9 @@ static __noinline int remember_syn(struct __sk_buff *skb, const struct packet *p
 }
 
 /* A trace with hops to spare: this node counts, and lets the SYN travel on to the one that is asked for. */
-static __always_inline int wants_trace(const struct option_scan *scan, const struct tpot_config *config)
+static __always_inline int wants_trace(const struct option_scan *scan)
 {
-	return scan->hops > 1 && (scan->request_capabilities & config->capabilities & TPOT_CAPABILITY_TRACE);
+	return scan->hops > 1 && (scan->request_capabilities & TPOT_CAPABILITY_TRACE);
 }
 
 static __noinline __u32 forward_trace(struct __sk_buff *skb, const struct packet *p, const struct option_scan *scan)
@@ -273,8 +288,14 @@ static __noinline int handle_syn(struct __sk_buff *skb, const struct packet *p)
 	if (connected && (scan.has_request || taken->state == TPOT_STATE_EDGE))
 		return deliver(skb, config);
 	verdict = judge_syn(p, &scan, config);
-	if (verdict == TPOT_R_TAKEN && wants_trace(&scan, config))
+	if (verdict == TPOT_R_TAKEN && wants_trace(&scan))
 		verdict = forward_trace(skb, p, &scan);
+	if (connected && verdict == TPOT_R_TAKEN_EDGE) {
+		/* Which of our answers the source believes, its first segment tells (rule 8): one with a reply may be on its way. */
+		if (taken->state == TPOT_STATE_SYN_RECEIVED || taken->state == TPOT_STATE_SYN_ANSWERED)
+			taken->state = TPOT_STATE_SILENT;
+		return deliver(skb, config);
+	}
 	if (verdict == TPOT_R_TAKEN || verdict == TPOT_R_TAKEN_EDGE) {
 		/* Beside one in TIME_WAIT the kernel (seen on 6.18) makes no other connection: the SYN would be lost. */
 		if (state == BPF_TCP_TIME_WAIT) {
@@ -303,7 +324,9 @@ static __always_inline int plain_counts(struct tpot_taken *taken, const struct p
 {
 	if (taken->state == TPOT_STATE_EDGE || taken->state == TPOT_STATE_PLAIN)
 		return 1;
-	if (taken->state != TPOT_STATE_SYN_ANSWERED || p->ack != taken->isn + 1 || !(p->flags & TCP_ACK))
+	if (taken->state != TPOT_STATE_SYN_ANSWERED && taken->state != TPOT_STATE_SILENT)
+		return 0;
+	if (p->ack != taken->isn + 1 || !(p->flags & TCP_ACK))
 		return 0;
 	taken->state = TPOT_STATE_PLAIN;
 	count(TPOT_R_TAKEN_REPLY_STRIPPED);

@@ -16,8 +16,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/clock.js';
 import { Admission } from './admission.js';
+import type { RequestDirectives } from './cache-control.js';
 import { nextHopHit } from './cache-status.js';
-import { decide, type Asker, type Decision, type Instant } from './decision.js';
+import { decide, freshFor, type Asker, type Decision, type Instant } from './decision.js';
 import { Fill, FillBudget } from './fill.js';
 import { Flight, type Completion, type FlightPort, type Offer, type Update } from './flight.js';
 import { currentAge, freshnessLeft, type ExchangeTimes } from './freshness.js';
@@ -27,9 +28,12 @@ import { readContentRange, type ContentRange } from './partial.js';
 import { DEFAULT_POLICY, type AdmissionChoice, type CachePolicy } from './policy.js';
 import { renewed, renewedByHead, withPart, completed, completedHead } from './renewal.js';
 import { SearchIndex } from './search-index.js';
+import { sinkFill } from './content-sink.js';
+import { meansKey } from './selection.js';
 import { standsInForError } from './stale.js';
 import { judgeResponse, type ResponseHead } from './storable.js';
-import type { StoreStats } from './store.js';
+import type { DiskStats, DiskStore } from './disk/store.js';
+import type { Selected, Selection, StoreStats } from './store-contract.js';
 import { MemoryStore } from './store.js';
 import { answers, storedHead, type StoredHead, type StoredResponse } from './stored.js';
 import { variantKey } from './vary.js';
@@ -42,6 +46,13 @@ export interface CacheOptions {
   readonly maxBytes: number;
   readonly clock: Clock;
   readonly policy?: Partial<CachePolicy>;
+  /** Where responses are kept besides, also those that are too large for memory. */
+  readonly disk?: DiskStore | undefined;
+}
+
+/** One stored response in a list. */
+export interface Listed extends Selected {
+  readonly where: 'memory' | 'disk' | 'both';
 }
 
 export interface CacheStats extends StoreStats {
@@ -61,12 +72,17 @@ export interface CacheStats extends StoreStats {
   readonly notAdmitted: number;
   /** Fetches under way. */
   readonly inFlight: number;
+  readonly disk?: DiskStats;
 }
 
 /** The largest share of the cache one response may take. */
 const MOST_OF_CACHE = 1 / 8;
 /** How long a key is fetched without collapsing after its response was not storable. */
 const PASS_MS = 60_000;
+/** What is held in memory of a response that is known to be too large for it, before it is stored as it comes. */
+const STREAM_BYTES = 64 * 1024;
+/** A renewed response is written to the disk when it is fresh for so long. */
+const WORTH_WRITING_SECONDS = 10;
 const MOST_PASSED_KEYS = 8192;
 /** Refusals that say something about one request only, not about others or what is stored. */
 const OF_THE_REQUEST = new Set(['authorization', 'method', 'status', 'partial']);
@@ -75,6 +91,7 @@ export class HttpCache {
   readonly #clock: Clock;
   readonly #policy: CachePolicy;
   readonly #store: MemoryStore;
+  readonly #disk: DiskStore | undefined;
   readonly #maxObject: number;
   readonly #budget: FillBudget;
   #admission: Admission | undefined;
@@ -100,8 +117,9 @@ export class HttpCache {
   };
   readonly #port: FlightPort;
 
-  constructor({ maxBytes, clock, policy }: CacheOptions) {
+  constructor({ maxBytes, clock, policy, disk }: CacheOptions) {
     this.#clock = clock;
+    this.#disk = disk;
     this.#policy = { ...DEFAULT_POLICY, ...policy };
     this.#maxObject = Math.floor(maxBytes * MOST_OF_CACHE);
     this.#store = new MemoryStore(maxBytes, this.#maxObject);
@@ -112,13 +130,28 @@ export class HttpCache {
       judge: (flight, response, times) => this.#judge(flight, response, times),
       update: (flight, response, times) => this.#update(flight, response, times),
       standsIn: (stale, asker, status) => this.#standsIn(stale, asker, status),
+      unshared: (flight) => this.#unshare(flight),
       landed: (flight) => this.#landed(flight),
     };
   }
 
-  /** Looks a GET or HEAD up. */
-  decide(key: string, asker: Asker): Decision {
-    const stored = this.#store.get(key, asker.request.fields);
+  /**
+   * What only the disk has for a request, once it is read; `undefined` when there is nothing to wait for. It comes into memory
+   * unless it is to be streamed; what is given goes to {@link HttpCache.decide}.
+   */
+  recall(key: string, { fields }: RequestHead): Promise<StoredResponse | undefined> | undefined {
+    if (this.#disk === undefined || this.#store.get(key, fields) !== undefined) return undefined;
+    return this.#disk.get(key, fields)?.then((entry) => {
+      const newer = this.#store.get(key, fields);
+      if (newer !== undefined || entry === undefined) return newer;
+      if (entry.file === undefined) this.#remember(key, entry);
+      return entry;
+    });
+  }
+
+  /** Looks a GET or HEAD up; `recalled` is what {@link HttpCache.recall} gave. */
+  decide(key: string, asker: Asker, recalled?: StoredResponse): Decision {
+    const stored = this.#store.get(key, asker.request.fields) ?? recalled;
     const entry = stored !== undefined && answers(stored, asker.request) ? stored : undefined;
     const missing =
       stored !== undefined ? 'miss' : this.#store.vary(key) === undefined ? 'uri-miss' : 'vary-miss';
@@ -139,6 +172,29 @@ export class HttpCache {
     const decision = decide(entry, asker, instant, 'uri-miss');
     if (decision.kind === 'serve') return decision;
     return own.kind === 'fetch' && decision.kind === 'validate' ? decision : own;
+  }
+
+  /**
+   * Where a repetition of this request, which was answered with all of `entry`, finds the same without a decision; `undefined`
+   * when its answer may be another one although nothing has changed here.
+   */
+  placeOf(key: string, entry: StoredResponse, { request, directives }: Asker): string | undefined {
+    const fresh = freshFor(entry, directives, this.#clock.monotonic());
+    if (!fresh || entry.pieces !== undefined) return undefined;
+    const place = this.#store.placeOf(key, entry, request.fields);
+    // What stands in for it under another query (No-Vary-Search) has its place there.
+    return place !== undefined && this.#store.at(place) === entry ? place : undefined;
+  }
+
+  /** What stands at a place of {@link HttpCache.placeOf} while it is fresh for such a request. Counts as a use. */
+  again(place: string, directives: RequestDirectives, monotonic: number): StoredResponse | undefined {
+    const entry = this.#store.at(place);
+    return entry !== undefined && freshFor(entry, directives, monotonic) ? entry : undefined;
+  }
+
+  /** Notes that what {@link HttpCache.again} gave was the answer. */
+  countHit(): void {
+    this.#counts.hits++;
   }
 
   /** The fetch under way that would answer this request too. */
@@ -196,6 +252,7 @@ export class HttpCache {
     if (groups.length === 0) return;
     for (const group of groups) {
       for (const member of this.#store.grouped(origin, group)) this.#invalidate(member);
+      this.#disk?.deleteGroup(origin, group);
     }
     for (const [key, flights] of this.#flights) {
       if (originOf(key) !== origin) continue;
@@ -204,11 +261,17 @@ export class HttpCache {
   }
 
   /** A 200 to HEAD renews the stored response, or shows that it is no longer current (RFC 9111 section 4.3.5). */
-  renewByHead(key: string, { request }: Asker, response: ResponseHead, times: ExchangeTimes): void {
-    const stored = this.#store.get(key, request.fields);
+  renewByHead(
+    key: string,
+    { request }: Asker,
+    response: ResponseHead,
+    times: ExchangeTimes,
+    recalled?: StoredResponse,
+  ): void {
+    const stored = this.#store.get(key, request.fields) ?? recalled;
     if (stored?.status !== 200 || response.status !== 200 || !answers(stored, request)) return;
     const entry = renewedByHead(stored, request, response, times, this.#policy.targets);
-    if (entry === undefined) this.#store.drop(key, stored);
+    if (entry === undefined) this.#drop(key, stored);
     else this.#put(key, entry);
   }
 
@@ -225,19 +288,76 @@ export class HttpCache {
   stats(): CacheStats {
     let inFlight = 0;
     for (const flights of this.#flights.values()) inFlight += flights.size;
-    return { ...this.#store.stats(), ...this.#counts, inFlight };
+    const disk = this.#disk && { disk: this.#disk.stats() };
+    return { ...this.#store.stats(), ...this.#counts, inFlight, ...disk };
+  }
+
+  /** What a selection means, wherever it is stored; entries may come without their content. */
+  async *list(selection: Selection): AsyncGenerator<Listed> {
+    const inMemory = new Set<string>();
+    for (const { key, entry, bytes } of [...this.#store.select(selection)]) {
+      inMemory.add(`${key}\n${entry.variant}`);
+      yield { key, entry, bytes, where: this.#disk?.has(key, entry) === true ? 'both' : 'memory' };
+    }
+    for await (const selected of this.#disk?.select(selection) ?? []) {
+      const { key, entry } = selected;
+      if (!inMemory.has(`${key}\n${entry.variant}`)) yield { ...selected, where: 'disk' };
+    }
+  }
+
+  /**
+   * Forgets the resources that a selection means, all their variants, and what is being fetched for them. Gives their keys as they
+   * go; at its end they are off the disk, too.
+   */
+  async *purge(selection: Selection): AsyncGenerator<string> {
+    // What is under way has no tags yet: it may be meant.
+    for (const [key, flights] of this.#flights) if (meansKey(selection, key)) this.#outdate(flights);
+    this.#disk?.overtake(selection);
+    await this.#disk?.caughtUp();
+    const gone = new Set<string>();
+    for await (const { key } of this.list(selection)) {
+      if (gone.has(key)) continue;
+      gone.add(key);
+      this.#invalidate(key);
+      yield key;
+    }
+    await this.#disk?.caughtUp();
   }
 
   /** Forgets a resource; what is being fetched right now may show the state before, so it is not stored either. */
   #invalidate(key: string): void {
     this.#counts.invalidations++;
     this.#store.delete(key);
+    this.#disk?.delete(key);
     const other = this.#searches?.find(key);
-    if (other !== undefined) this.#store.delete(other.key);
-    for (const flight of [...(this.#flights.get(key) ?? [])]) {
+    if (other !== undefined) {
+      this.#store.delete(other.key);
+      this.#disk?.delete(other.key);
+    }
+    this.#outdate(this.#flights.get(key) ?? new Set());
+  }
+
+  #outdate(flights: ReadonlySet<Flight>): void {
+    for (const flight of [...flights]) {
       flight.outdated = true;
       this.#unshare(flight);
     }
+  }
+
+  #drop(key: string, entry: StoredResponse): void {
+    this.#store.drop(key, entry);
+    this.#disk?.drop(key, entry);
+  }
+
+  /** Stores a response; one whose content is in a file stays out of memory, where all is ready to be sent. */
+  #put(key: string, entry: StoredResponse): void {
+    if (entry.file === undefined) this.#remember(key, entry);
+    else this.#store.drop(key, entry);
+    void this.#disk?.put(key, entry);
+  }
+
+  #remember(key: string, entry: StoredResponse): void {
+    if (this.#store.put(key, entry)) this.#searches?.note(key, entry.fields);
   }
 
   #flightKey(key: string, request: RequestHead): string {
@@ -255,16 +375,22 @@ export class HttpCache {
     flight.belongsTo(cacheGroups(response.fields));
     if (flight.outdated) return { kind: 'pass', reason: 'invalidated' };
     const length = Number(response.fields.get('content-length')?.[0] ?? 0);
-    if (length > this.#maxObject) return this.#pass(flight, response.status, 'too-large');
+    const large = length > this.#maxObject;
+    const range = response.status === 206 ? readContentRange(response.fields) : undefined;
+    const room = range === undefined && this.#disk?.writable === true ? this.#disk.maxObject : 0;
+    if (large && length > room) return this.#pass(flight, response.status, 'too-large');
     const refused = this.#notAdmitted(flight, response);
     if (refused !== undefined) this.#counts.notAdmitted++;
     if (refused !== undefined && !flight.followed) return { kind: 'pass', reason: refused };
     this.#passed.delete(sharedAs);
     const head = storedHead(asker.request, response, verdict, times);
-    const range = response.status === 206 ? readContentRange(response.fields) : undefined;
     const kept = refused === undefined;
-    const fill = this.#fill(flight, [], (content) => {
-      if (kept) this.#keep(flight, head, content, range);
+    const fill = this.#fill(flight, {
+      limit: large ? STREAM_BYTES : this.#maxObject,
+      streamed: kept && range === undefined ? head : undefined,
+      keep: (content) => {
+        if (kept) this.#keep(flight, head, content, range);
+      },
     });
     return { kind: 'fill', head, fill, kept, completes: false };
   }
@@ -283,13 +409,16 @@ export class HttpCache {
     const { head, before, after, kept } =
       completedHead(completion, asker.request, response, times, this.#policy.targets) ?? {};
     if (head === undefined || before === undefined || after === undefined) {
-      this.#store.drop(key, completion.entry);
+      this.#drop(key, completion.entry);
       return { kind: 'mismatch' };
     }
     flight.belongsTo(head.groups);
     const total = completion.entry.pieces?.total ?? 0;
-    const fill = this.#fill(flight, after, (content) => {
-      if (kept === true && content.length === total) this.#put(key, completed(head, content.blocks()));
+    const fill = this.#fill(flight, {
+      tail: after,
+      keep: (content) => {
+        if (kept === true && content.length === total) this.#put(key, completed(head, content.blocks()));
+      },
     });
     for (const block of before) fill.push(block, () => undefined);
     return { kind: 'fill', head, fill, kept: kept === true, completes: true };
@@ -305,30 +434,52 @@ export class HttpCache {
     if (status < 500) {
       const superseded = this.#store.get(key, asker.request.fields);
       if (superseded !== undefined) this.#store.drop(key, superseded);
+      this.#disk?.dropChosen(key, asker.request.fields);
     }
     return { kind: 'pass', reason };
   }
 
-  /** A fill that ends with `tail`; `keep` is called when it is complete and has everything. */
-  #fill(flight: Flight, tail: readonly Buffer[], keep: (fill: Fill) => void): Fill {
+  /**
+   * A fill that ends with `tail`; `keep` is called when it is complete and has everything. What gets too large for memory goes on
+   * to the disk under the head `streamed`.
+   */
+  #fill(
+    flight: Flight,
+    plan: {
+      readonly limit?: number;
+      readonly tail?: readonly Buffer[];
+      readonly streamed?: StoredHead | undefined;
+      readonly keep: (fill: Fill) => void;
+    },
+  ): Fill {
+    const storable = (): boolean => !flight.outdated && fill.trailers.length === 0;
     const fill: Fill = new Fill(
-      this.#maxObject,
+      plan.limit ?? this.#maxObject,
       this.#budget,
       {
         overflowed: () => {
-          this.#passed.set(flight.plan.sharedAs, this.#clock.monotonic() + PASS_MS);
           this.#unshare(flight);
+          if (plan.streamed !== undefined && this.#stream(flight, fill, plan.streamed, storable)) return;
+          this.#passed.set(flight.plan.sharedAs, this.#clock.monotonic() + PASS_MS);
         },
         abandoned: () => flight.readerLeft(),
         completed: () => {
           // Trailers may say what the header section did not; a response that needs them is not kept.
-          if (!flight.outdated && !fill.overflowed && fill.trailers.length === 0) keep(fill);
+          if (!fill.overflowed && storable()) plan.keep(fill);
           flight.land();
         },
       },
-      tail,
+      plan.tail ?? [],
     );
     return fill;
+  }
+
+  /** Stores what is too large for memory while it comes; `false` when nothing does. */
+  #stream(flight: Flight, fill: Fill, head: StoredHead, storable: () => boolean): boolean {
+    const writer = flight.outdated ? undefined : this.#disk?.begin(flight.plan.key, head);
+    if (writer === undefined) return false;
+    sinkFill(fill, writer, storable);
+    return true;
   }
 
   #keep(flight: Flight, head: StoredHead, fill: Fill, range: ContentRange | undefined): void {
@@ -348,24 +499,26 @@ export class HttpCache {
     if (entry !== undefined) this.#put(key, entry);
   }
 
-  #put(key: string, entry: StoredResponse): void {
-    if (this.#store.put(key, entry)) this.#searches?.note(key, entry.fields);
-  }
-
   #update(flight: Flight, response: ResponseHead, times: ExchangeTimes): Update {
     const { key, stale, asker } = flight.plan;
     if (stale === undefined) return { kind: 'mismatch' };
     const update = renewed(stale, asker.request, response, times, this.#policy.targets);
     if (update === undefined) {
-      this.#store.drop(key, stale);
+      this.#drop(key, stale);
       return { kind: 'mismatch' };
     }
     flight.belongsTo(update.entry.groups);
     const kept = update.storable && !flight.outdated;
-    if (kept) this.#put(key, update.entry);
-    else this.#store.drop(key, stale);
+    if (kept) this.#keepRenewed(key, update.entry);
+    else this.#drop(key, stale);
     this.#counts.revalidations++;
     return { kind: 'stored', entry: update.entry, kept };
+  }
+
+  /** What is fresh for a moment only is not written again: after a restart it would be validated anyway. */
+  #keepRenewed(key: string, entry: StoredResponse): void {
+    if (this.ttl(entry) >= WORTH_WRITING_SECONDS) this.#put(key, entry);
+    else if (entry.file === undefined) this.#remember(key, entry);
   }
 
   #standsIn(stale: StoredResponse, { directives }: Asker, status: number | undefined): boolean {

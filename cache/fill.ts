@@ -56,6 +56,8 @@ export class Fill {
   /** What follows the last chunk that is pushed. */
   readonly #tail: readonly Buffer[];
   readonly #readers = new Set<FillReader>();
+  /** Stores the content elsewhere; nobody waits for it, but the fetch. */
+  #sink: FillReader | undefined;
   #chunks: Buffer[] = [];
   /** Index of `#chunks[0]` counted from the first chunk ever. */
   #base = 0;
@@ -81,6 +83,11 @@ export class Fill {
 
   get length(): number {
     return this.#length;
+  }
+
+  /** Bytes between the slowest reader and the end. */
+  get behind(): number {
+    return this.#lag();
   }
 
   get overflowed(): boolean {
@@ -147,6 +154,12 @@ export class Fill {
     return reader;
   }
 
+  /** A reader that is no client: it sets the pace as one does, and keeps nothing going. One at most. */
+  readToStore(wake: () => void): FillReader {
+    this.#sink = new FillReader(this, wake);
+    return this.#sink;
+  }
+
   /** Whether this reader makes others wait. */
   holdsUp(reader: FillReader): boolean {
     return (
@@ -173,6 +186,11 @@ export class Fill {
 
   /** @internal for {@link FillReader} */
   left(reader: FillReader): void {
+    if (reader === this.#sink) {
+      this.#sink = undefined;
+      this.advanced();
+      return;
+    }
     if (!this.#readers.delete(reader)) return;
     this.advanced();
     if (this.#readers.size === 0) this.#events.abandoned();
@@ -180,11 +198,11 @@ export class Fill {
 
   #wake(): void {
     for (const reader of [...this.#readers]) reader.wake();
+    this.#sink?.wake();
   }
 
-  /** Bytes between the slowest reader and the end. */
   #lag(): number {
-    let slowest = this.#length;
+    let slowest = this.#sink?.offset ?? this.#length;
     for (const reader of this.#readers) slowest = Math.min(slowest, reader.offset);
     return this.#length - slowest;
   }
@@ -192,7 +210,7 @@ export class Fill {
   /** Drops what nobody will read any more. */
   #tidy(): void {
     if (!this.#overflowed && this.#state === 'open') return;
-    let slowest = this.#base + this.#chunks.length;
+    let slowest = this.#sink?.position ?? this.#base + this.#chunks.length;
     for (const reader of this.#readers) slowest = Math.min(slowest, reader.position);
     this.#release(slowest - this.#base);
   }

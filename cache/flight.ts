@@ -60,6 +60,8 @@ export interface FlightPort {
   update(flight: Flight, response: ResponseHead, times: ExchangeTimes): Update;
   /** Whether the stale response stands in for an error; `status` is `undefined` when there was no answer at all. */
   standsIn(stale: StoredResponse, asker: Asker, status: number | undefined): boolean;
+  /** Nobody else may follow it. */
+  unshared(flight: Flight): void;
   landed(flight: Flight): void;
 }
 
@@ -97,6 +99,7 @@ export class Flight {
   #groups: readonly string[] = [];
   /** Groups that were invalidated since it began. */
   readonly #invalidated = new Set<string>();
+  #goesOn = false;
   /** Stops the fetch; set by the leader. Called at most once, when nobody wants the answer any more. */
   abandoned: () => void = () => undefined;
   /** Set when an unsafe request passed for the same key: what arrives may be what it was before. */
@@ -147,9 +150,15 @@ export class Flight {
     this.#check();
   }
 
+  /** The content comes by a way of its own, whoever waits for it, and not reliably enough for others to join. */
+  goOnUnshared(): void {
+    this.#goesOn = true;
+    this.#port.unshared(this);
+  }
+
   /** Nobody waits and nobody reads. */
   get deserted(): boolean {
-    if (this.plan.background || this.#leading || this.#followers.size > 0) return false;
+    if (this.plan.background || this.#goesOn || this.#leading || this.#followers.size > 0) return false;
     return (this.#current?.fill.readers ?? 0) === 0;
   }
 

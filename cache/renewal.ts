@@ -23,14 +23,15 @@ function withHeaders(
   times: ExchangeTimes,
   targets: readonly string[],
 ): Renewal {
-  const { status, statusMessage, body, bodyLength, pieces } = stored;
+  const { status, statusMessage, body, bodyLength, pieces, file } = stored;
   const { httpVersion } = response;
   const fields = indexFields(rawHeaders);
   const merged: ResponseHead = { status, statusMessage, httpVersion, rawHeaders, fields, framing: 'length' };
   const as = request.method === 'GET' ? request : { ...request, method: 'GET' };
   const verdict = judgeResponse(as, merged, times, targets);
   if (verdict.storable) {
-    return { entry: { ...storedHead(as, merged, verdict, times), body, bodyLength, pieces }, storable: true };
+    const head = storedHead(as, merged, verdict, times);
+    return { entry: { ...head, body, bodyLength, pieces, file }, storable: true };
   }
   const freshness = {
     ...stored.freshness,

@@ -10,6 +10,8 @@
 import { LRUCache } from 'lru-cache';
 import type { Fields } from './fields.js';
 import { originOf } from './key.js';
+import { means } from './selection.js';
+import type { Selected, Selection, Store, StoreStats } from './store-contract.js';
 import type { StoredResponse } from './stored.js';
 import { speaksPreferred, variantKey } from './vary.js';
 
@@ -29,16 +31,6 @@ interface Resource {
   readonly variants: Set<string>;
 }
 
-export interface StoreStats {
-  readonly entries: number;
-  readonly bytes: number;
-  readonly maxBytes: number;
-  /** Responses put in, replacements and updates included. */
-  readonly stores: number;
-  /** Entries that left to make room. */
-  readonly evictions: number;
-}
-
 /** The bytes a stored response is counted as. */
 function sizeOf(entry: StoredResponse, key: string): number {
   let size = ENTRY_OVERHEAD + 2 * key.length + entry.bodyLength + entry.body.length * BLOCK_OVERHEAD;
@@ -54,7 +46,7 @@ function sizeOf(entry: StoredResponse, key: string): number {
 const resourceOf = (entryKey: string): string => entryKey.slice(0, entryKey.indexOf('\n'));
 const groupKey = (origin: string, group: string): string => `${origin}\n${group}`;
 
-export class MemoryStore {
+export class MemoryStore implements Store {
   readonly #entries: LRUCache<string, StoredResponse>;
   readonly #resources = new Map<string, Resource>();
   /** Entry keys by origin and group (RFC 9875 section 2.1: groups are an origin's own). */
@@ -91,6 +83,16 @@ export class MemoryStore {
     return (
       found ?? (resource.vary.includes(ACCEPT_LANGUAGE) ? this.#byLanguage(resource, fields) : undefined)
     );
+  }
+
+  /** What stands at a place that {@link MemoryStore.placeOf} gave. Counts as a use. */
+  at(place: string): StoredResponse | undefined {
+    return this.#entries.get(place);
+  }
+
+  /** Where a request with these fields finds `entry`; `undefined` when it is another's variant that it was given. */
+  placeOf(key: string, entry: StoredResponse, fields: Fields): string | undefined {
+    return variantKey(entry.vary, fields) === entry.variant ? `${key}\n${entry.variant}` : undefined;
   }
 
   /** The keys of the resources of `origin` that have a response in `group`. */
@@ -142,6 +144,17 @@ export class MemoryStore {
   /** Drops all variants of a resource. */
   delete(key: string): void {
     for (const entryKey of [...(this.#resources.get(key)?.variants ?? [])]) this.#entries.delete(entryKey);
+  }
+
+  deleteGroup(origin: string, group: string): void {
+    for (const key of this.grouped(origin, group)) this.delete(key);
+  }
+
+  *select(selection: Selection): Generator<Selected> {
+    for (const [entryKey, entry] of this.#entries.entries()) {
+      const key = resourceOf(entryKey);
+      if (means(selection, key, entry)) yield { key, entry, bytes: sizeOf(entry, entryKey) };
+    }
   }
 
   stats(): StoreStats {

@@ -29,11 +29,25 @@ export interface StoredHead {
   readonly groups: readonly string[];
 }
 
+/** Content that is not in memory. */
+export interface StoredFile {
+  /** Rejects when it is gone or damaged; whoever opens it closes it. */
+  open(): Promise<StoredFileReader>;
+}
+
+export interface StoredFileReader {
+  /** Some of the content from `position` (less than its length) on, at least a byte; rejects when it is damaged. */
+  read(position: number): Promise<Buffer>;
+  close(): Promise<void>;
+}
+
 export interface StoredResponse extends StoredHead {
-  /** The content; empty when {@link pieces} has what there is of it. */
+  /** The content; empty when {@link pieces} or {@link file} has what there is of it. */
   readonly body: readonly Buffer[];
-  /** Bytes in `body`. */
+  /** Bytes in `body`, or in `file`. */
   readonly bodyLength: number;
+  /** Where the content is instead of in `body`. */
+  readonly file?: StoredFile | undefined;
   /** What there is of an incomplete response. */
   readonly pieces: Pieces | undefined;
 }

@@ -1,8 +1,10 @@
-/** `tpot-node doctor [--toward HOST[:PORT]] [--json]` */
+/** `tpot-node doctor [--toward HOST[:PORT] [--key-file FILE]] [--json]` */
 import type { Command } from 'commander';
+import { readKeys } from '../client-shim/keys.js';
 import type { Target } from '../client-shim/target.js';
 import type { Check } from '../doctor/check.js';
 import { runDoctor } from '../doctor/doctor.js';
+import { KEY_FILE } from './key-file.js';
 import { EXIT, print, printJson } from './output.js';
 import { exitOnSignals } from './signals.js';
 import { targetArgument } from './trace.js';
@@ -34,6 +36,7 @@ Examples:
 
 interface DoctorFlags {
   readonly toward?: Target;
+  readonly keyFile?: string;
   readonly json?: boolean;
 }
 
@@ -49,11 +52,12 @@ export function registerDoctor(program: Command): void {
       'HOST[:PORT] to make a connection to; port 80 if there is none',
       targetArgument,
     )
+    .option('--key-file <file>', `with --toward: ${KEY_FILE}`)
     .option('--json', 'print JSON for programs')
     .addHelpText('after', HELP)
     .action(async (flags: DoctorFlags) => {
       exitOnSignals();
-      const checks = await runDoctor(flags.toward);
+      const checks = await runDoctor(flags.toward, readKeys(flags.keyFile));
       if (flags.json === true) printJson(checks);
       else print(formatChecks(checks));
       process.exitCode = checks.some(({ status }) => status === 'fail') ? EXIT.failed : EXIT.ok;

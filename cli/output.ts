@@ -16,10 +16,12 @@ export const EXIT = {
 const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   'config-invalid': EXIT.configuration,
   'interface-missing': EXIT.configuration,
+  'cache-directory': EXIT.configuration,
   'no-permission': EXIT.noPermission,
   'no-such-node': EXIT.unavailable,
   'name-in-use': EXIT.unavailable,
   'address-in-use': EXIT.unavailable,
+  'cache-directory-in-use': EXIT.unavailable,
   'kernel-feature-missing': EXIT.unavailable,
   'program-missing': EXIT.unavailable,
   'packages-missing': EXIT.unavailable,

@@ -31,6 +31,7 @@ const COMMANDS: readonly {
   { names: ['up'], load: async () => (await import('./up.js')).registerUp },
   { names: ['down'], load: async () => (await import('./down.js')).registerDown },
   { names: ['reload'], load: async () => (await import('./reload.js')).registerReload },
+  { names: ['cache'], load: async () => (await import('./cache.js')).registerCache },
   { names: ['black-holes'], load: async () => (await import('./black-holes.js')).registerBlackHoles },
   { names: ['status', 'conns', 'stats'], load: async () => (await import('./status.js')).registerStatus },
   { names: ['run'], load: async () => (await import('./run.js')).registerRun },

@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { TpotError } from '../core/errors.js';
 import { parsePrefix } from '../core/address.js';
 import { execExitStatus, runCommand } from '../client-shim/run.js';
+import { KEY_FILE } from './key-file.js';
 
 const ANY = ['0.0.0.0/0', '::/0'];
 const MAX_HOPS = 255;
@@ -49,10 +50,7 @@ export function registerRun(program: Command): void {
       'accept replies from nodes in this prefix only; repeatable (default: any)',
       trust,
     )
-    .option(
-      '--key-file <file>',
-      'ask only nodes that have a key of this file (mode 0600; `ID SECRET` on a line)',
-    )
+    .option('--key-file <file>', KEY_FILE)
     .option(
       '--report <file>',
       'write counters, tunnels and black holes there as JSON, when the command has ended',

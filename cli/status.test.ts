@@ -15,6 +15,7 @@ describe('status for people', () => {
     kernel: { release: '6.1.0' },
     blackHoles: [],
     udpNodes: [],
+    transforms: { offered: [], saturated: false, refused: 0 },
   } as const;
 
   it('has a section per subject', () => {
@@ -45,6 +46,8 @@ describe('connections for people', () => {
       reason: 'plain-no-reply',
       sni: null,
       alpn: null,
+      clientTransforms: null,
+      nextTransforms: null,
       bytesIn: 1536,
       bytesOut: 0,
       ageSeconds: 5,
@@ -72,8 +75,24 @@ const NO_TRANSFORMS = {
   transforms: [],
   open: 0,
   pairs: [],
-  store: { bytes: 0, chunks: 0, dictionaryBytes: 0 },
+  store: { bytes: 0, chunks: 0, evictions: 0, dictionaryBytes: 0 },
+  saturated: false,
+  refused: 0,
+  estimates: [],
 };
+
+it('statistics show what pipelines have done, and what they left alone', () => {
+  const connections = { open: 0, total: 0, bytesIn: 0, bytesOut: 0, byAction: {}, byReason: {} };
+  const counts = { responses: 4, smaller: 3, failed: 1, bytesIn: 4096, bytesOut: 1024, cpuSeconds: 0.25 };
+  const content = {
+    steps: [{ name: 'image', ...counts, delayP50: 10.5, delayP99: 28.3 }],
+    untouched: { 'no-transform': 7 },
+    variants: { entries: 3, bytes: 1024, maxBytes: 4096, hits: 5, misses: 3, evictions: 0 },
+  };
+  const text = formatStats({ connections, counters: {}, cache: {}, transforms: NO_TRANSFORMS, content });
+  expect(text).toMatch(/image +4 +3 +1 +4\.0 KiB +1\.0 KiB +25 % +0\.25 s +10\.5 ms +28\.3 ms/);
+  expect(text).toContain('no-transform  7');
+});
 
 it('statistics have totals by action and reason', () => {
   const connections = {
@@ -84,7 +103,13 @@ it('statistics have totals by action and reason', () => {
     byAction: { cache: 3 },
     byReason: { http: 3 },
   };
-  const text = formatStats({ connections, counters: {}, cache: {}, transforms: NO_TRANSFORMS });
+  const text = formatStats({
+    connections,
+    counters: {},
+    cache: {},
+    transforms: NO_TRANSFORMS,
+    content: undefined,
+  });
   expect(text).toContain('out    2.0 KiB');
   expect(text).toContain('by action:\n  cache  3');
   expect(text).toContain('by reason:\n  http  3');

@@ -6,12 +6,16 @@ import { shimReports, type ShimReport } from '../client-shim/report.js';
 import { TpotError } from '../core/errors.js';
 import type { NodeStats, NodeStatus } from '../node/node.js';
 import { formatAge, formatBytes, print, printJson, section, table } from './output.js';
+import { transformMetrics } from './transform-metrics.js';
+import { transformedLegs, transformStats, transformStatus } from './transform-views.js';
 
 interface Flags {
   readonly name?: string;
   readonly json?: boolean;
   /** Of `status` only. */
   readonly shim?: boolean;
+  /** Of `stats` only. */
+  readonly prometheus?: boolean;
 }
 
 function formatHoles(blackHoles: NodeStatus['blackHoles']): string {
@@ -37,6 +41,7 @@ export function formatStatus(status: NodeStatus): string {
       connections,
     }),
     section('cache', status.cache),
+    ...transformStatus(status),
     section('kernel', status.kernel),
     section('counters', status.counters),
     formatHoles(status.blackHoles),
@@ -48,6 +53,7 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
   if (rows.length === 0) return 'no connections';
   // Most columns are always there; this one is wide, and often empty.
   const named = rows.some(({ sni }) => sni !== null);
+  const transformed = rows.some((row) => row.clientTransforms !== null || row.nextTransforms !== null);
   const heading = [
     'CLIENT',
     'DESTINATION',
@@ -57,6 +63,7 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
     'ACTION',
     'REASON',
     ...(named ? ['SNI'] : []),
+    ...(transformed ? ['TRANSFORMED'] : []),
     'IN',
     'OUT',
     'AGE',
@@ -72,6 +79,7 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
       row.action,
       row.reason,
       ...(named ? [row.sni] : []),
+      ...(transformed ? [transformedLegs(row)] : []),
       formatBytes(row.bytesIn),
       formatBytes(row.bytesOut),
       formatAge(row.ageSeconds),
@@ -79,31 +87,39 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
   );
 }
 
-function formatTransforms({ transforms, pairs, store }: NodeStats['transforms']): string[] {
-  if (transforms.length === 0) return [];
-  const rows = pairs.map((pair) => [
-    `${pair.direction} ${pair.node}`,
-    pair.transforms.join(', '),
-    String(pair.connections),
-    formatBytes(pair.plainSent),
-    formatBytes(pair.wireSent),
-    formatBytes(pair.plainReceived),
-    formatBytes(pair.wireReceived),
-    `${Math.round(pair.packMilliseconds + pair.unpackMilliseconds)} ms`,
+function formatContent(content: NodeStats['content']): string[] {
+  if (content === undefined || (content.steps.length === 0 && Object.keys(content.untouched).length === 0)) {
+    return [];
+  }
+  const rows = content.steps.map((step) => [
+    step.name,
+    String(step.responses),
+    String(step.smaller),
+    String(step.failed),
+    formatBytes(step.bytesIn),
+    formatBytes(step.bytesOut),
+    step.bytesIn === 0 ? '-' : `${Math.round((100 * step.bytesOut) / step.bytesIn)} %`,
+    `${step.cpuSeconds.toFixed(2)} s`,
+    `${step.delayP50} ms`,
+    `${step.delayP99} ms`,
   ]);
-  const header = ['NODE', 'BY', 'CONNS', 'SENT', 'ON THE WIRE', 'RECEIVED', 'ON THE WIRE', 'CPU'];
-  const legs = rows.length === 0 ? 'no leg has been transformed' : table(header, rows);
-  return [`transforms:\n${legs}`, section('chunk store', { ...store })];
+  const header = ['CONTENT', 'RESPONSES', 'SMALLER', 'FAILED', 'IN', 'OUT', 'RATIO', 'CPU', 'P50', 'P99'];
+  return [
+    ...(rows.length === 0 ? [] : [`content transforms:\n${table(header, rows)}`]),
+    section('content left as it was', content.untouched),
+    section('transformed contents kept', { ...content.variants }),
+  ];
 }
 
-export function formatStats({ connections, counters, cache, transforms }: NodeStats): string {
+export function formatStats({ connections, counters, cache, transforms, content }: NodeStats): string {
   const { open, total, bytesIn, bytesOut, byAction, byReason } = connections;
   return [
     section('connections', { open, total, in: formatBytes(bytesIn), out: formatBytes(bytesOut) }),
     section('by action', byAction),
     section('by reason', byReason),
     section('cache', cache),
-    ...formatTransforms(transforms),
+    ...transformStats(transforms),
+    ...formatContent(content),
     section('counters', counters),
   ].join('\n\n');
 }
@@ -157,8 +173,11 @@ function registerView(
         await shimAction(flags.json === true);
         return;
       }
-      const answer = await askNode(await chooseNode(flags.name), `/${name}`);
+      const node = await chooseNode(flags.name);
+      const answer = await askNode(node, `/${name}`);
       if (flags.json === true) printJson(answer);
+      else if (flags.prometheus === true)
+        print(transformMetrics(node, (answer as NodeStats).transforms).trimEnd());
       else print(format(answer as never)); // the node answers each path with what its view shows
     });
 }
@@ -184,6 +203,7 @@ export function registerStatus(program: Command): void {
     'stats',
     'show totals of a node, by action and by reason',
     formatStats,
-    'Examples:\n  tpot-node stats\n  tpot-node stats --json | jq .connections.byReason',
-  );
+    'Examples:\n  tpot-node stats\n  tpot-node stats --json | jq .connections.byReason\n' +
+      '  tpot-node stats --prometheus > /var/lib/prometheus/node-exporter/tpot.prom',
+  ).option('--prometheus', 'print what transforms did as metrics for Prometheus');
 }

@@ -1,8 +1,10 @@
-/** `tpot-node trace HOST[:PORT] [--max N] [--json]` */
+/** `tpot-node trace HOST[:PORT] [--max N] [--key-file FILE] [--json]` */
 import { InvalidArgumentError, type Command } from 'commander';
+import { readKeys } from '../client-shim/keys.js';
 import { parseTarget, resolveTarget, type Target } from '../client-shim/target.js';
 import { TRACE_ENDS, tracePath, type Trace } from '../client-shim/trace.js';
 import { formatIp, type IpAddress } from '../core/address.js';
+import { KEY_FILE } from './key-file.js';
 import { EXIT, print, printJson, table } from './output.js';
 import { exitOnSignals } from './signals.js';
 
@@ -59,6 +61,7 @@ Examples:
 
 interface TraceFlags {
   readonly max: number;
+  readonly keyFile?: string;
   readonly json?: boolean;
 }
 
@@ -69,13 +72,14 @@ export function registerTrace(program: Command): void {
     .description('Prints address, round-trip time and capabilities of every node on the path.')
     .argument('<destination>', 'HOST[:PORT]; port 80 if there is none', targetArgument)
     .option('--max <n>', 'ask for at most so many nodes', maxArgument, DEFAULT_MAX)
+    .option('--key-file <file>', KEY_FILE)
     .option('--json', 'print JSON for programs')
     .addHelpText('after', HELP)
     .action(async (target: Target, flags: TraceFlags) => {
       exitOnSignals();
       const { port } = target;
       const address = await resolveTarget(target);
-      const found = await tracePath({ address, port }, flags.max);
+      const found = await tracePath({ address, port }, flags.max, readKeys(flags.keyFile));
       const destination = formatDestination(address, port);
       if (flags.json === true) printJson({ destination, ...found });
       else print(formatTrace(destination, found));

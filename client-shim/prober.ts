@@ -16,9 +16,13 @@ import { silentLogger } from '../core/log.js';
 import { AF_INET, AF_INET6, bind, close, resetOnClose, tcpSocket } from '../host/libc.js';
 import { enterCgroup, ownCgroup } from '../host/mounts.js';
 import { tcpInfo } from '../host/tcp.js';
+import type { Key } from '../tpot/key.js';
 import { reasonText } from '../bpf/programs.js';
+import type { ReasonCode } from '../tpot/reasons.js';
 import { Shim } from './shim.js';
 
+/** What came of a request when its reply was dropped because of its MAC. */
+const UNKEYED = 'drop-reply-unkeyed' satisfies ReasonCode;
 /** Long enough for the third transmission of the SYN, which goes without the request, and its answer. */
 const PROBE_TIMEOUT_MS = 5000;
 const ANY_TRUST: readonly Prefix[] = [
@@ -82,8 +86,11 @@ export class Prober {
   readonly #close = (): void => this.close();
   #closed = false;
 
-  /** Loads and attaches; errors as those of `tpot-node run`. {@link close}, or the end of the process, undoes it. */
-  constructor() {
+  /**
+   * Loads and attaches; errors as those of `tpot-node run`. {@link close}, or the end of the process, undoes it. `keys`:
+   * with any, requests are signed with the first and no other replies believed.
+   */
+  constructor(keys: readonly Key[] = []) {
     if (process.geteuid?.() !== 0) {
       throw new TpotError('no-permission', 'asking for nodes loads BPF programs, which needs root', {
         hint: 'Use sudo.',
@@ -91,7 +98,7 @@ export class Prober {
     }
     this.#home = ownCgroup();
     this.#cgroup = join(this.#home, `tpot-probe.${process.pid}.${randomBytes(3).toString('hex')}`);
-    this.#shim = new Shim({ cgroup: this.#cgroup, hops: 0, trust: ANY_TRUST }, silentLogger);
+    this.#shim = new Shim({ cgroup: this.#cgroup, hops: 0, trust: ANY_TRUST, keys }, silentLogger);
     process.once('exit', this.#close);
   }
 
@@ -108,11 +115,15 @@ export class Prober {
     };
     const socket = new Socket(settings);
     const settled = connected(socket);
-    const before = this.#requests();
+    const [requests, unkeyed] = [this.#count('request-sent'), this.#count(UNKEYED)];
     socket.connect({ host: formatIp(address), port });
     const error = await settled;
     return {
-      answer: { asked: this.#requests() > before, ...this.#answer(fd, socket, error) },
+      answer: {
+        asked: this.#count('request-sent') > requests,
+        ...this.#answer(fd, socket, error),
+        ...(this.#count(UNKEYED) > unkeyed ? { reason: UNKEYED } : {}),
+      },
       socket,
       finAcknowledged: () => !socket.destroyed && tcpInfo(fd).finAcknowledged,
       reset: () => void socket.destroy(),
@@ -157,8 +168,8 @@ export class Prober {
     }
   }
 
-  #requests(): number {
-    return this.counters()['request-sent'] ?? 0;
+  #count(reason: ReasonCode): number {
+    return this.counters()[reason] ?? 0;
   }
 
   #answer(fd: number, socket: Socket, error: string | undefined): Omit<ProbeAnswer, 'asked'> {

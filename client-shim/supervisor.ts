@@ -15,9 +15,7 @@ import { formatIp, fromMapped, parsePrefix, type Prefix } from '../core/address.
 import { messageOf, TpotError } from '../core/errors.js';
 import { silentLogger } from '../core/log.js';
 import { isPopulated } from '../host/mounts.js';
-import { readTrusted } from '../host/trusted-file.js';
-import type { Key } from '../tpot/key.js';
-import { parseKeyFile } from '../tpot/key-file.js';
+import { readKeys } from './keys.js';
 import { serveReports, writeReport, type ShimReport } from './report.js';
 import { Shim } from './shim.js';
 
@@ -84,26 +82,11 @@ function untilDrained(shim: Shim): Promise<void> {
   });
 }
 
-function keysOf({ keyFile }: SupervisorArguments): readonly Key[] {
-  if (keyFile === undefined) return [];
-  const read = readTrusted(keyFile, { secret: true });
-  if ('problem' in read) {
-    const { message, hint } = read.problem;
-    throw new TpotError('config-invalid', `${keyFile}: ${message}`, { hint });
-  }
-  const parsed = parseKeyFile(read.text);
-  if ('keys' in parsed) return parsed.keys;
-  const { line, message, hint } = parsed.fault;
-  const where = line === undefined ? keyFile : `${keyFile}:${line}`;
-  throw new TpotError('config-invalid', `${where}: ${message}`, { hint });
-}
-
 function start(options: SupervisorArguments): Shim | undefined {
   try {
-    return new Shim(
-      { cgroup: options.cgroup, hops: options.hops, trust: prefixes(options.trust), keys: keysOf(options) },
-      silentLogger,
-    );
+    const { cgroup, hops } = options;
+    const keys = readKeys(options.keyFile);
+    return new Shim({ cgroup, hops, trust: prefixes(options.trust), keys }, silentLogger);
   } catch (error) {
     const known = error instanceof TpotError ? error : undefined;
     report({ ready: false, code: known?.code ?? 'internal', message: messageOf(error), hint: known?.hint });

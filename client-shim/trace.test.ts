@@ -93,7 +93,9 @@ describe('trace', () => {
     ['no-answer', false, { error: 'ECONNRESET' }],
     ['request-lost', false, { reason: 'request-omitted-retries' }],
     ['reply-invalid', false, { reason: 'request-omitted-untrusted' }],
+    ['reply-unkeyed', false, { reason: 'drop-reply-unkeyed' }],
     ['not-asked', false, { reason: 'request-no-space' }],
+    ['keyed', false, { asked: false, reason: 'request-omitted-keyed' }],
     ['not-asked', false, { asked: false, error: 'ECONNREFUSED' }],
   ])('ends with %s', async (end, complete, answer) => {
     const { ask } = path({ ...base, ...answer });

@@ -3,6 +3,7 @@
  * that is asked each time; prober.ts asks it with real connections.
  */
 import { formatIp, type IpAddress } from '../core/address.js';
+import type { Key } from '../tpot/key.js';
 import { CAPABILITY } from '../tpot/option.js';
 import { Prober, type ProbeAnswer } from './prober.js';
 
@@ -23,7 +24,10 @@ export const TRACE_ENDS = {
   max: 'as many nodes as were asked for; there may be more',
   'request-lost': 'only a SYN without the request was answered: something on the path drops the option',
   'reply-invalid': 'a reply came whose address no tunnel can lead to',
+  'reply-unkeyed':
+    'a reply came without a right MAC: somebody on the path forges replies, or changes packets',
   'not-asked': 'no request left this machine',
+  keyed: 'with keys no request is sent over IPv6, where a reply has no room for a MAC',
   unreachable: 'the network says that the destination cannot be reached',
   'no-answer': 'nothing came back',
 } as const;
@@ -51,10 +55,11 @@ const END_OF_REASON: Readonly<Record<string, TraceEnd>> = {
   'reply-none': 'destination',
   'request-omitted-retries': 'request-lost',
   'request-omitted-untrusted': 'reply-invalid',
+  'drop-reply-unkeyed': 'reply-unkeyed',
 };
 
 function endOf(answer: ProbeAnswer): TraceEnd | undefined {
-  if (!answer.asked) return 'not-asked';
+  if (!answer.asked) return answer.reason === 'request-omitted-keyed' ? 'keyed' : 'not-asked';
   if (answer.error !== undefined) return END_OF_ERROR[answer.error] ?? 'no-answer';
   if (answer.node !== undefined) return undefined;
   return END_OF_REASON[answer.reason] ?? 'not-asked';
@@ -105,12 +110,13 @@ export async function trace(ask: AskTrace, max: number): Promise<Trace> {
   return ended('max');
 }
 
-/** {@link trace} with real connections, each reset as soon as it has been answered. */
+/** {@link trace} with real connections, each reset as soon as it has been answered; signed where there are keys. */
 export async function tracePath(
   target: { readonly address: IpAddress; readonly port: number },
   max: number,
+  keys: readonly Key[] = [],
 ): Promise<Trace> {
-  const prober = new Prober();
+  const prober = new Prober(keys);
   try {
     return await trace(async (hops, localPort) => {
       const probe = await prober.open({ ...target, hops, capabilities: CAPABILITY.trace, localPort });

@@ -5,6 +5,7 @@
 import { messageOf, TpotError } from '../core/errors.js';
 import { listInterfaces } from '../host/interfaces.js';
 import { resolveTarget, type Target } from '../client-shim/target.js';
+import type { Key } from '../tpot/key.js';
 import { fail, warn, type Check } from './check.js';
 import { checkFirewall } from './firewall.js';
 import { checkInterfaces } from './interfaces.js';
@@ -13,18 +14,18 @@ import { checkMounts } from './mounts.js';
 import { checkSettings } from './settings.js';
 import { checkToward } from './toward.js';
 
-async function towards(target: Target, usable: boolean): Promise<Check[]> {
+async function towards(target: Target, keys: readonly Key[], usable: boolean): Promise<Check[]> {
   if (!usable) return [warn('toward-connect', 'not tried: see what failed above', 'Mend that first.')];
   try {
-    return await checkToward({ address: await resolveTarget(target), port: target.port });
+    return await checkToward({ address: await resolveTarget(target), port: target.port }, keys);
   } catch (error) {
     const hint = error instanceof TpotError ? error.hint : undefined;
     return [fail('toward-connect', messageOf(error), hint ?? 'Check the destination.')];
   }
 }
 
-/** All checks, in the order in which they are worth reading. */
-export async function runDoctor(toward: Target | undefined): Promise<Check[]> {
+/** All checks, in the order in which they are worth reading; `keys` sign the request `toward`. */
+export async function runDoctor(toward: Target | undefined, keys: readonly Key[]): Promise<Check[]> {
   const kernel = checkKernel();
   const links = listInterfaces().filter(({ loopback }) => !loopback);
   const checks = [
@@ -35,5 +36,5 @@ export async function runDoctor(toward: Target | undefined): Promise<Check[]> {
     await checkFirewall(),
   ];
   const usable = kernel.every(({ status }) => status !== 'fail');
-  return toward === undefined ? checks : [...checks, ...(await towards(toward, usable))];
+  return toward === undefined ? checks : [...checks, ...(await towards(toward, keys, usable))];
 }

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { formatIp, type IpAddress } from '../core/address.js';
 import { Prober, type Probe, type ProbeAnswer } from '../client-shim/prober.js';
+import type { Key } from '../tpot/key.js';
 import { CAPABILITY } from '../tpot/option.js';
 import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { fail, ok, warn, type Check } from './check.js';
@@ -54,6 +55,14 @@ export function checkOption(answer: ProbeAnswer): Check {
         'a reply came whose address no tunnel can lead to',
         `Check the node's address. ${NO_PROXY}`,
       );
+    case 'drop-reply-unkeyed':
+      return fail(
+        name,
+        'a reply came without a right MAC: somebody on the path forges replies, or changes packets',
+        `Look for who answers, and for NAT on the path. ${NO_PROXY}`,
+      );
+    case 'request-omitted-keyed':
+      return warn(name, 'no request was sent: with keys, none is over IPv6', 'Name an IPv4 address.');
     default:
       return warn(name, `no request was sent: ${answer.reason}`, 'Name a destination on another machine.');
   }
@@ -100,11 +109,11 @@ async function checkTunnel(probe: Probe, node: IpAddress, prober: Prober): Promi
 }
 
 /** A trace request for the first node (protocol rule 11): it opens no connection to the destination. */
-export async function checkToward(target: {
-  readonly address: IpAddress;
-  readonly port: number;
-}): Promise<Check[]> {
-  const prober = new Prober();
+export async function checkToward(
+  target: { readonly address: IpAddress; readonly port: number },
+  keys: readonly Key[],
+): Promise<Check[]> {
+  const prober = new Prober(keys);
   try {
     const probe = await prober.open({ ...target, hops: 1, capabilities: CAPABILITY.trace });
     const { answer } = probe;

@@ -19,10 +19,14 @@ export const CAP = {
 
 const libc = koffi.load('libc.so.6');
 const cPrctl = libc.func('int prctl(int option, ulong a, ulong b, ulong c, ulong d)');
+const cCapset = libc.func('int capset(const void *header, const void *data)');
+const PR_SET_PDEATHSIG = 1;
 const PR_CAPBSET_DROP = 24;
 const PR_SET_NO_NEW_PRIVS = 38;
 const PR_CAP_AMBIENT = 47;
 const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+const CAPABILITY_VERSION_3 = 0x20080522;
+const SIGKILL = 9;
 
 export interface Capabilities {
   readonly effective: bigint;
@@ -60,6 +64,31 @@ export function limitCapabilities(keep: bigint): void {
   }
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL);
   prctl(PR_SET_NO_NEW_PRIVS, 1);
+}
+
+/**
+ * Gives up all capabilities but those of `keep`, for this thread now and for all of the process from the next exec on, and
+ * with it the chance to gain any (no_new_privs). Needs no privilege.
+ */
+export function dropCapabilities(keep: bigint): void {
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL);
+  prctl(PR_SET_NO_NEW_PRIVS, 1);
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
+  const data = Buffer.alloc(24); // effective, permitted, inheritable; then their upper halves
+  for (const [at, half] of [
+    [0, keep & 0xffff_ffffn],
+    [12, keep >> 32n],
+  ] as const) {
+    data.writeUInt32LE(Number(half), at);
+    data.writeUInt32LE(Number(half), at + 4);
+  }
+  if ((cCapset(header, data) as number) < 0) throw new SystemCallError('capset', koffi.errno());
+}
+
+/** From now on this process is killed when the one that started it ends. */
+export function endWithParent(): void {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
 const READ = 4;

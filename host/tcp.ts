@@ -16,6 +16,7 @@ const TCP_QUEUE_SEQ = 21;
 const TCP_TIMESTAMP = 24;
 const SIOCINQ = 0x541b;
 const SIOCOUTQ = 0x5411;
+const SIOCOUTQNSD = 0x894b;
 const RECEIVE_QUEUE = 1;
 const SEND_QUEUE = 2;
 const REPAIR_ON = 1;
@@ -93,6 +94,11 @@ export function tcpInfo(fd: number): TcpInfo {
 /** Whether nothing is unread, and nothing that was written is unacknowledged. */
 export function queuesEmpty(fd: number): boolean {
   return ioctlNumber(fd, SIOCINQ) === 0 && ioctlNumber(fd, SIOCOUTQ) === 0;
+}
+
+/** Bytes that were written and have not left yet: as much as the path takes is under way. */
+export function unsentBytes(fd: number): number {
+  return ioctlNumber(fd, SIOCOUTQNSD);
 }
 
 /** From now on the socket can be read out, and its close says nothing. Needs CAP_NET_ADMIN. */

@@ -1,6 +1,8 @@
 /** Talks to running nodes through their administration sockets. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
+import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TpotError } from '../core/errors.js';
 import { runtimeDirectory } from '../host/paths.js';
@@ -67,7 +69,14 @@ const METHODS: Readonly<Record<string, string>> = {
 /** One request to a node; the JSON it answers. */
 export function askNode(
   name: string,
-  path: '/status' | '/conns' | '/stats' | '/drain' | '/reload' | `/black-holes${'' | `/${string}`}`,
+  path:
+    | '/status'
+    | '/conns'
+    | '/stats'
+    | '/cache/stats'
+    | '/drain'
+    | '/reload'
+    | `/black-holes${'' | `/${string}`}`,
   directory = runtimeDirectory,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
@@ -86,6 +95,36 @@ export function askNode(
     outgoing.on('error', lost);
     outgoing.end();
   });
+}
+
+/**
+ * One request to a node whose answer is lines of JSON, as they come.
+ *
+ * @throws TpotError `no-such-node` when it does not answer, `refused` with what it says is wrong.
+ */
+export async function* askLines(
+  name: string,
+  method: 'GET' | 'DELETE' | 'POST',
+  path: `/cache/${string}`,
+  content?: unknown,
+  directory = runtimeDirectory,
+): AsyncGenerator {
+  const outgoing = request({ socketPath: socketPath(name, directory), path, method });
+  outgoing.end(content === undefined ? undefined : JSON.stringify(content));
+  try {
+    const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+    for await (const text of createInterface({ input: response })) {
+      const value = JSON.parse(text) as { readonly error?: unknown; readonly url?: unknown };
+      if (typeof value.error === 'string' && value.url === undefined)
+        throw new TpotError('refused', `the node ${name} says: ${value.error}`);
+      yield value;
+    }
+    if (!response.complete) throw new Error('the answer broke off');
+  } catch (error) {
+    if (error instanceof TpotError) throw error;
+    const message = `the node ${name} does not answer`;
+    throw new TpotError('no-such-node', message, { cause: error, retryable: true });
+  }
 }
 
 /** A process that has ended but has not been waited for by its parent counts as ended. */

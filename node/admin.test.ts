@@ -26,6 +26,7 @@ async function open(name: string, target: Partial<AdminTarget> = {}): Promise<Ad
     reload: () => ({ reloaded: true, changes: [], needsRestart: [] }),
     forgetBlackHoles: () => 0,
     drainTimeoutMs: 1000,
+    cache: () => false,
     ...target,
   };
   const server = await AdminServer.open(name, all, directory);

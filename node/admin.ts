@@ -6,6 +6,7 @@
  *   POST /drain                      202 { pid, drainTimeoutMs }; the node then stops as on SIGTERM
  *   POST /reload                     200, or 422 when the configuration is refused: a ReloadReport (reload.ts)
  *   DELETE /black-holes[/ADDRESS]    200 { cleared }; 400 for what is no address
+ *   /cache/…                         see cache-admin.ts
  *
  *   <runtime directory>/NAME.sock    mode 0600
  *   <runtime directory>/NAME.json    { pid, name, netns, started }
@@ -34,6 +35,8 @@ export interface AdminTarget {
   /** Forgets one black hole or all; how many there were. */
   readonly forgetBlackHoles: (destination: IpAddress | undefined) => number;
   readonly drainTimeoutMs: number;
+  /** Answers what is under `/cache`; `false` for what it does not know. */
+  readonly cache: (request: IncomingMessage, response: ServerResponse) => boolean;
 }
 
 /** Who runs under a name. */
@@ -108,6 +111,7 @@ function clearBlackHoles(target: AdminTarget, which: string, response: ServerRes
 }
 
 function handle(target: AdminTarget, request: IncomingMessage, response: ServerResponse): void {
+  if (request.url?.startsWith('/cache/') === true && target.cache(request, response)) return;
   request.resume();
   const asked = `${request.method ?? ''} ${request.url ?? ''}`;
   if (asked === 'GET /status') answer(response, 200, target.status());

@@ -25,17 +25,22 @@ const BEFORE: NodeConfig = {
   requireKey: false,
   edge: false,
   cacheBytes: 1 << 20,
+  cacheDisk: undefined,
   spliceAbove: 0,
+  tapAbove: 0,
   cachePolicy: DEFAULT_POLICY,
+  stallTimeoutMs: 30_000,
   verifyHost: false,
   maxConnections: 100,
+  maxPerClient: 0,
   maxSplices: 100,
   spliceIdleMs: 1000,
   udp: undefined,
   headersTimeoutMs: 60_000,
   idleTimeoutMs: 600_000,
   drainTimeoutMs: 1000,
-  transforms: { bits: 0, storeBytes: 1024, connections: 1 },
+  transforms: { bits: 0, storeBytes: 1024, connections: 1, passOn: true, estimate: false },
+  content: { kept: 1024, largest: 1024, timeout: 1000, processes: 1, memory: 268435456 },
 };
 const diff = (after: Partial<NodeConfig>) => diffConfigs(BEFORE, { ...BEFORE, ...after });
 
@@ -63,18 +68,26 @@ describe('what changes', () => {
       hops: 3,
       edge: true,
       source: 'client',
+      maxPerClient: 9,
       cacheBytes: 0,
       name: 'p2',
       drainTimeoutMs: 5,
     } as const;
     const { changes, needsRestart } = diff(after);
-    expect(changes.map(({ key }) => key)).toEqual(['source', 'hops', 'edge', 'drainTimeout']);
+    expect(changes.map(({ key }) => key)).toEqual([
+      'source',
+      'hops',
+      'edge',
+      'limits.perClient',
+      'drainTimeout',
+    ]);
     expect(needsRestart.map(({ key }) => key)).toEqual(['name', 'cache.memory']);
     expect(applicable(BEFORE, { ...BEFORE, ...after })).toEqual({
       ...BEFORE,
       hops: 3,
       edge: true,
       source: 'client',
+      maxPerClient: 9,
       drainTimeoutMs: 5,
     });
   });

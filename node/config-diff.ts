@@ -27,6 +27,7 @@ const AT_RUN_TIME = new Set([
   'keys',
   'edge',
   'limits.connections',
+  'limits.perClient',
   'drainTimeout',
 ]);
 /** Compared entry by entry. */
@@ -74,8 +75,8 @@ export function diffConfigs(before: NodeConfig, after: NodeConfig): ConfigDiff {
 
 /** What a running node does with a new configuration: the keys that need a restart stay as they were. */
 export function applicable(before: NodeConfig, after: NodeConfig): NodeConfig {
-  const { rules, bypass, source, hops, trust, keys, requireKey, edge, maxConnections, drainTimeoutMs } =
-    after;
-  const told = { rules, bypass, source, hops, trust, keys, requireKey, edge, maxConnections, drainTimeoutMs };
-  return { ...before, ...told };
+  const { rules, bypass, source, hops, trust, keys, requireKey, edge, drainTimeoutMs } = after;
+  const { maxConnections, maxPerClient } = after;
+  const told = { rules, bypass, source, hops, trust, keys, requireKey, edge, drainTimeoutMs };
+  return { ...before, ...told, maxConnections, maxPerClient };
 }

@@ -6,6 +6,7 @@ import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
 import type { PortRange } from '../tpot/policy.js';
 import { addressesOfOthers } from './addresses.js';
 import type { Action, NodeConfig, NodeRule } from './config.js';
+import { describePipeline } from './content-settings.js';
 import { formatDuration, formatPortRange, formatSize } from './units.js';
 
 const DOES: Readonly<Record<Action, string>> = {
@@ -39,9 +40,20 @@ function matchesAll({ sources, destinations, ports: ranges, serverNames }: NodeR
   return sources.length + destinations.length + ranges.length === 0 && serverNames === undefined;
 }
 
-/** One English sentence. */
+function streamsOf({ capabilities }: NodeRule): string {
+  if (capabilities === undefined) return '';
+  return `, its transforms: ${namesOf(capabilities).join(', ') || 'none'}`;
+}
+
+/** One English sentence, and one about content where it is transformed. */
 export function describeRule(rule: NodeRule): string {
-  const does = `${DOES[rule.action]}${stores(rule.admission)}.`;
+  const content =
+    rule.content === undefined ? '' : ` Responses go through ${describePipeline(rule.content)}.`;
+  return `${describeMatch(rule)}${content}`;
+}
+
+function describeMatch(rule: NodeRule): string {
+  const does = `${DOES[rule.action]}${streamsOf(rule)}${stores(rule.admission)}.`;
   if (matchesAll(rule)) return `Every other connection ${does}`;
   const words = ['A connection'];
   if (rule.sources.length > 0) words.push(`from ${either(rule.sources.map(formatPrefix))}`);
@@ -142,17 +154,8 @@ export function configValues(config: NodeConfig): [string, string][] {
         ? 'false: where IP in IP does not pass, connections are plain'
         : `port ${config.udp.port}: offered for paths on which IP in IP does not pass`,
     ],
-    ['cache.memory', formatSize(config.cacheBytes)],
-    [
-      'cache.spliceAbove',
-      config.spliceAbove === 0
-        ? '0: every response body passes through this process'
-        : `${formatSize(config.spliceAbove)}: longer bodies that are not stored leave for the kernel`,
-    ],
-    ...cacheValues(config.cachePolicy),
-    ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
-    ['limits.connections', String(config.maxConnections)],
-    ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
+    ...cacheValues(config),
+    ...limitValues(config),
     [
       'transforms.streams',
       config.transforms.bits === 0
@@ -161,6 +164,19 @@ export function configValues(config: NodeConfig): [string, string][] {
     ],
     ['transforms.store', formatSize(config.transforms.storeBytes)],
     ['transforms.connections', `${config.transforms.connections}; above it new ones are not transformed`],
+    [
+      'transforms.passOn',
+      config.transforms.passOn
+        ? 'true: who asks for transforms that this node would not do goes on to the next one, instead of being relayed'
+        : 'false',
+    ],
+    [
+      'transforms.estimate',
+      config.transforms.estimate
+        ? 'true: samples what transforms would save where the next node has none'
+        : 'false',
+    ],
+    ...contentValues(config),
     ['splice.idle', `${formatDuration(config.spliceIdleMs)} without a packet end a spliced connection`],
     ['limits.headersTimeout', formatDuration(config.headersTimeoutMs)],
     ['limits.idleTimeout', formatDuration(config.idleTimeoutMs)],
@@ -168,8 +184,47 @@ export function configValues(config: NodeConfig): [string, string][] {
   ];
 }
 
-function cacheValues(policy: CachePolicy): [string, string][] {
+function limitValues(config: NodeConfig): [string, string][] {
   return [
+    ['limits.connections', String(config.maxConnections)],
+    [
+      'limits.perClient',
+      config.maxPerClient === 0
+        ? '0: one client may have all of them'
+        : `${config.maxPerClient} of one client (an IPv4 address, an IPv6 /64); above it SYNs pass`,
+    ],
+    ['limits.splices', `${config.maxSplices} connections; above it they stay relayed`],
+  ];
+}
+
+function longBodyValues({ spliceAbove, tapAbove }: NodeConfig): [string, string][] {
+  return [
+    [
+      'cache.spliceAbove',
+      spliceAbove === 0
+        ? '0: every response body passes through this process'
+        : `${formatSize(spliceAbove)}: longer bodies that are not stored leave for the kernel`,
+    ],
+    [
+      'cache.tapAbove',
+      tapAbove === 0
+        ? '0: every response that is stored passes through this process'
+        : `${formatSize(tapAbove)}: longer bodies leave for the kernel and are stored from a copy`,
+    ],
+  ];
+}
+
+function cacheValues(config: NodeConfig): [string, string][] {
+  const policy = config.cachePolicy;
+  return [
+    ['cache.memory', formatSize(config.cacheBytes)],
+    [
+      'cache.disk',
+      config.cacheDisk === undefined
+        ? 'none: what is stored ends with the process'
+        : `${formatSize(config.cacheDisk.maxBytes)} in ${config.cacheDisk.path}`,
+    ],
+    ...longBodyValues(config),
     ['cache.targeted', policy.targets.join(', ') || 'no field'],
     ['cache.staleIfDown', formatDuration(policy.disconnectedSeconds * 1000)],
     [
@@ -178,6 +233,20 @@ function cacheValues(policy: CachePolicy): [string, string][] {
     ],
     ['cache.noVarySearch', policy.noVarySearch ? 'true' : 'false: every query is another resource'],
     ['cache.keepHits', policy.keepHits ? 'true' : 'false: what the next node has is not stored here'],
+    ['cache.stallTimeout', formatDuration(config.stallTimeoutMs)],
+    ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],
+  ];
+}
+
+function contentValues({ content, rules }: NodeConfig): [string, string][] {
+  if (rules.every((rule) => rule.content === undefined)) return [];
+  const { kept, largest, timeout, processes, memory } = content;
+  return [
+    ['content.memory', `${formatSize(kept)} of transformed contents`],
+    ['content.largest', `${formatSize(largest)}: longer contents pass as they are`],
+    ['content.timeout', formatDuration(timeout)],
+    ['content.processes', String(processes)],
+    ['content.processMemory', formatSize(memory)],
   ];
 }
 

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { Ajv2020, type AnySchemaObject, type ErrorObject } from 'ajv/dist/2020.js';
 import { isTunnelUnicast, parseIp, parsePrefix } from '../core/address.js';
+import { REGISTERED } from '../content/steps.js';
 import { parseServerName } from '../tpot/server-names.js';
 import { parseBypass, type RawBypass } from './bypass-entry.js';
 import { nearest } from './nearest.js';
@@ -28,12 +29,14 @@ export interface RawConfig {
   readonly cache?: RawCache;
   readonly limits?: {
     readonly connections?: number;
+    readonly perClient?: number;
     readonly splices?: number;
     readonly headersTimeout?: string;
     readonly idleTimeout?: string;
   };
   readonly splice?: { readonly idle?: string };
   readonly transforms?: RawTransforms;
+  readonly content?: RawContent;
   readonly drainTimeout?: string;
 }
 
@@ -44,18 +47,48 @@ export interface RawAdmission {
 
 export interface RawCache extends RawAdmission {
   readonly memory?: string | number;
+  readonly disk?: { readonly path: string; readonly size: string | number };
   readonly spliceAbove?: string | number;
+  readonly tapAbove?: string | number;
   readonly targeted?: readonly string[];
   readonly staleIfDown?: string;
   readonly noVarySearch?: boolean;
   readonly verifyHost?: boolean;
+  readonly stallTimeout?: string;
 }
 
+export type RawStreams = readonly string[];
+
 export interface RawTransforms {
-  readonly streams?: readonly string[];
+  readonly streams?: RawStreams;
+  readonly passOn?: boolean;
+  readonly estimate?: boolean;
   readonly store?: string | number;
   readonly connections?: number;
 }
+
+export interface RawContent {
+  readonly memory?: string | number;
+  readonly largest?: string | number;
+  readonly timeout?: string;
+  readonly processes?: number;
+  readonly processMemory?: string | number;
+}
+
+/** A transform by its name, or one of `image`, `minify`, `command`, `module` with what belongs to it. */
+export type RawContentStep =
+  | string
+  | {
+      readonly image?: { readonly maxWidth?: number; readonly maxHeight?: number; readonly quality?: number };
+      readonly minify?: { readonly scripts?: boolean };
+      readonly command?: readonly string[];
+      readonly module?: string;
+      readonly name?: string;
+      readonly types?: readonly string[];
+      readonly vary?: readonly string[];
+      readonly mediaType?: string;
+      readonly options?: Readonly<Record<string, unknown>>;
+    };
 
 export interface RawRule extends RawAdmission {
   readonly match?: {
@@ -65,6 +98,8 @@ export interface RawRule extends RawAdmission {
     readonly sni?: string | readonly string[];
   };
   readonly action: 'cache' | 'splice' | 'relay' | 'pass';
+  readonly content?: readonly RawContentStep[];
+  readonly transforms?: RawStreams;
 }
 
 /** Keys and list positions from the root to a value. */
@@ -96,6 +131,10 @@ const validate = (() => {
   ajv.addFormat('prefix', text(parsePrefix));
   ajv.addFormat('server-name', text(parseServerName));
   ajv.addFormat('bypass', text(parseBypass));
+  ajv.addFormat(
+    'content-step',
+    text((name) => (Object.hasOwn(REGISTERED, name) ? name : undefined)),
+  );
   ajv.addFormat('tunnel-address', text(tunnelAddress));
   const schema = JSON.parse(
     readFileSync(new URL('./config.schema.json', import.meta.url), 'utf8'),

@@ -84,6 +84,26 @@ describe('a valid file', () => {
     expect(load(`address: 198.18.1.1\n${text}`).udp).toEqual(udp);
   });
 
+  it('reads which transforms a rule may use, and who lets others do them', () => {
+    const rules =
+      'rules: [{ action: relay, transforms: [zstd] }, { action: splice }, { action: cache, transforms: [] }]';
+    const read = (text: string): unknown[] =>
+      load(`address: 198.18.1.1\n${rules}\n${text}`).rules.map(({ capabilities, yields }) => [
+        capabilities,
+        yields,
+      ]);
+    expect(read('')).toEqual([
+      [1, true],
+      [undefined, true],
+      [0, undefined],
+    ]);
+    expect(read('transforms: { passOn: false }')).toEqual([
+      [1, undefined],
+      [undefined, undefined],
+      [0, undefined],
+    ]);
+  });
+
   it('takes defaults for what it leaves out', () => {
     const config = load('address: 198.18.1.1');
     expect(config).toMatchObject({
@@ -91,6 +111,8 @@ describe('a valid file', () => {
       hops: 8,
       edge: false,
       cacheBytes: 256 * 2 ** 20,
+      spliceAbove: 16 * 2 ** 20,
+      tapAbove: 0,
       cachePolicy: {
         targets: ['cdn-cache-control'],
         disconnectedSeconds: 86_400,
@@ -113,7 +135,7 @@ describe('a valid file', () => {
         ports: [80, 8080].map((port) => ({ from: port, to: port })),
         action: 'cache',
       },
-      { sources: [], destinations: [], ports: [], action: 'relay' },
+      { sources: [], destinations: [], ports: [], action: 'relay', yields: true },
     ]);
     expect(config.name).toMatch(/^[A-Za-z0-9][A-Za-z0-9_-]*$/);
   });
@@ -128,6 +150,11 @@ describe('a valid file', () => {
       keepHits: false,
       noVarySearch: true,
     });
+  });
+
+  it('says how long a client may hold others up', () => {
+    expect(load('address: 198.18.1.1').stallTimeoutMs).toBe(30_000);
+    expect(load('address: 198.18.1.1\ncache: { stallTimeout: 2m }').stallTimeoutMs).toBe(120_000);
   });
 
   it('may be empty or absent when the address comes from the command line', () => {
@@ -186,6 +213,8 @@ describe('a bad value', () => {
     ['drainTimeout: 30d', '1:15', 'unit'],
     ['cache: { memory: lots }', '1:18', '256MiB'],
     ['cache: { memory: -1 }', '1:18', '256MiB'],
+    ['cache: { disk: { path: cache, size: 1GiB } }', '1:24', 'an absolute path'],
+    ['cache: { disk: { path: /var/cache/x } }', '1:16', '{ path: /var/cache/tpot-node, size: 10GiB }'],
     ['limits: { connections: 0 }', '1:24', '1 to 131072'],
     ['trust: [198.18.0.0/33]', '1:9', '198.18.0.0/15'],
     ['interfaces: [lo]', '1:14', 'non-loopback'],
@@ -194,6 +223,7 @@ describe('a bad value', () => {
     ['rules: [{ match: { dport: "90-80" }, action: relay }]', '1:27', 'a range'],
     ['rules: [{ match: { dport: [80, x] }, action: relay }]', '1:32', 'a range'],
     ['rules: [{ action: join }]', '1:19', 'cache, splice, relay or pass'],
+    ['rules: [{ action: relay, transforms: [lz4] }]', '1:39', 'zstd, deflate or dedup'],
     ['rules: [{ match: { dport: 80 } }]', '1:9', 'action'],
     ['rules: [{ match: { src: 192.0.2.0/24, dst: "::/0" }, action: relay }]', '1:9', 'one family'],
     ['rules: [{ match: { sni: 192.0.2.1 }, action: relay }]', '1:25', 'a host name'],

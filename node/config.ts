@@ -6,11 +6,14 @@
  */
 import { hostname } from 'node:os';
 import { formatIp, ip, parsePrefix, type Family, type IpAddress, type Prefix } from '../core/address.js';
+import type { ContentLimits } from '../content/service.js';
+import type { Pipeline } from '../content/steps.js';
 import { TpotError } from '../core/errors.js';
 import { readTrusted } from '../host/trusted-file.js';
 import type { AdmissionChoice } from '../cache/policy.js';
 import type { BypassEntry } from '../tpot/bypass.js';
 import type { Key } from '../tpot/key.js';
+import { bitsOf } from '../transcode/capabilities.js';
 import { flattenRules, type PortRange, type Rule } from '../tpot/policy.js';
 import { parseServerName } from '../tpot/server-names.js';
 import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
@@ -19,6 +22,7 @@ import { resolveBypass } from './bypass-list.js';
 import { toAdmission, toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
+import { toContentLimits, toPipeline } from './content-settings.js';
 import { readKeys } from './key-list.js';
 import { toTransformSettings, type TransformSettings } from './transform-settings.js';
 import { parseDuration, parsePortRange } from './units.js';
@@ -29,9 +33,11 @@ import { parseDuration, parsePortRange } from './units.js';
  */
 export type Action = 'cache' | 'splice' | 'relay' | 'pass';
 
+/** A rule, what of the responses that come under it is stored, and how they go to their clients. */
 export interface NodeRule extends Rule<Action> {
-  /** What of the responses of its connections is stored; absent: what the node stores in general. */
+  /** Absent: what the node stores in general. */
   readonly admission?: AdmissionChoice;
+  readonly content?: Pipeline;
 }
 
 /** A port that was chosen must be free; without the default one the node starts all the same. */
@@ -65,6 +71,8 @@ export interface NodeConfig extends CacheSettings {
   /** Where tunnels in UDP end; undefined offers none. */
   readonly udp: UdpOffer | undefined;
   readonly maxConnections: number;
+  /** Connections of one client, spliced ones included; 0: no limit. */
+  readonly maxPerClient: number;
   readonly maxSplices: number;
   readonly spliceIdleMs: number;
   /** From the first byte of an HTTP request to the end of its header section. */
@@ -73,6 +81,7 @@ export interface NodeConfig extends CacheSettings {
   readonly idleTimeoutMs: number;
   readonly drainTimeoutMs: number;
   readonly transforms: TransformSettings;
+  readonly content: ContentLimits;
 }
 
 /** What the command line may override; each is checked like the key it stands for. */
@@ -101,12 +110,15 @@ const DEFAULTS = {
   trust: ['0.0.0.0/0', '::/0'],
   rules: [{ match: { dport: [80, 8080] }, action: 'cache' }, { action: 'relay' }] satisfies RawRule[],
   connections: 100_000,
+  perClient: 0,
   splices: 131_072,
   spliceIdle: '24h',
   headersTimeout: '60s',
   idleTimeout: '600s',
   drainTimeout: '30s',
 } as const;
+
+const CONTENT_HINT = 'Only responses that this node understands can be transformed: write `action: cache`.';
 
 const OPTION_OF_KEY: Readonly<Record<string, string>> = {
   name: '--name',
@@ -147,9 +159,11 @@ function toServerNames(written: string | readonly string[]): ReadonlySet<string>
   return new Set(list(written).flatMap((text) => parseServerName(text) ?? []));
 }
 
-function toRule(rule: RawRule): NodeRule {
-  const { match = {}, action } = rule;
+function toRule(rule: RawRule, passOn: boolean, content?: Pipeline): NodeRule {
+  const { match = {}, action, transforms } = rule;
   const admission = toAdmission(rule);
+  // Who has a name to look at, or a cache to serve from, has more to do than to carry bytes.
+  const yields = passOn && (action === 'relay' || action === 'splice') && match.sni === undefined;
   return {
     sources: toPrefixes(match.src),
     destinations: toPrefixes(match.dst),
@@ -157,7 +171,35 @@ function toRule(rule: RawRule): NodeRule {
     ...(match.sni === undefined ? {} : { serverNames: toServerNames(match.sni) }),
     action,
     ...(admission === undefined ? {} : { admission }),
+    ...(content === undefined ? {} : { content }),
+    ...(transforms === undefined ? {} : { capabilities: bitsOf(transforms) }),
+    ...(yields ? { yields } : {}),
   };
+}
+
+/** The rules, and what is wrong with their pipelines. */
+function toRules(
+  raw: readonly RawRule[],
+  file: string,
+  { locate, passOn }: Pick<ConfigSource, 'locate'> & { readonly passOn: boolean },
+): { readonly rules: NodeRule[]; readonly problems: ConfigProblem[] } {
+  const problems: ConfigProblem[] = [];
+  const rules = raw.map((rule, index) => {
+    if (rule.content === undefined) return toRule(rule, passOn);
+    const problem = (path: ConfigPath, message: string, hint: string): void => {
+      problems.push({ where: locate(['rules', index, 'content', ...path]), message, hint });
+    };
+    if (rule.action !== 'cache') {
+      problem([], `\`rules[${index}]\` has \`content\`, but its action is ${rule.action}`, CONTENT_HINT);
+    }
+    const made = toPipeline(rule.content, file);
+    if ('pipeline' in made) return toRule(rule, passOn, made.pipeline);
+    for (const { path, message, hint } of made.problems) {
+      problem(path, `\`rules[${index}].content[${path[0] ?? 0}]\`: ${message}`, hint);
+    }
+    return toRule(rule, passOn);
+  });
+  return { rules, problems };
 }
 
 /** The host's name cut down to what a node's name may be. */
@@ -235,12 +277,13 @@ function toUdpOffer(written: RawConfig['udpEncapsulation']): UdpOffer | undefine
 
 type Limits = Pick<
   NodeConfig,
-  'maxConnections' | 'maxSplices' | 'spliceIdleMs' | 'headersTimeoutMs' | 'idleTimeoutMs'
+  'maxConnections' | 'maxPerClient' | 'maxSplices' | 'spliceIdleMs' | 'headersTimeoutMs' | 'idleTimeoutMs'
 >;
 
 function toLimits({ limits, splice }: RawConfig): Limits {
   return {
     maxConnections: limits?.connections ?? DEFAULTS.connections,
+    maxPerClient: limits?.perClient ?? DEFAULTS.perClient,
     maxSplices: limits?.splices ?? DEFAULTS.splices,
     spliceIdleMs: parseDuration(splice?.idle ?? DEFAULTS.spliceIdle) ?? 0,
     headersTimeoutMs: parseDuration(limits?.headersTimeout ?? DEFAULTS.headersTimeout) ?? 0,
@@ -272,6 +315,7 @@ function complete(
     ...toCacheSettings(raw.cache),
     ...toLimits(raw),
     transforms: toTransformSettings(raw.transforms),
+    content: toContentLimits(raw.content),
     drainTimeoutMs: parseDuration(raw.drainTimeout ?? DEFAULTS.drainTimeout) ?? 0,
   };
 }
@@ -294,10 +338,15 @@ export function loadConfig(file: string | undefined, overrides: ConfigOverrides 
   const fromOptions = parseOverrides(overrides);
   const problems = [...fromFile.problems, ...fromOptions.problems];
   if (problems.length > 0) throw new ConfigError(problems);
-  const rules = (fromFile.raw.rules ?? DEFAULTS.rules).map(toRule);
+  const passOn = fromFile.raw.transforms?.passOn ?? true;
+  const { rules, problems: ofContent } = toRules(fromFile.raw.rules ?? DEFAULTS.rules, name, {
+    locate: fromFile.locate,
+    passOn,
+  });
   const bypass = resolveBypass(fromFile.raw.bypass ?? {}, name, fromFile.locate(['bypass']));
   const keys = readKeys(fromFile.raw.keys?.file, name);
   const found = [
+    ...ofContent,
     ...contradictions(fromFile.raw, rules, fromFile.locate),
     ...bypass.problems,
     ...keys.problems,

@@ -53,6 +53,8 @@ describe('the connection table', () => {
         reason: 'taken',
         sni: null,
         alpn: null,
+        clientTransforms: null,
+        nextTransforms: null,
         bytesIn: 5,
         bytesOut: 3,
         ageSeconds: 62,

@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import { formatIp, type IpAddress } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
+import { TransformedLeg } from '../transcode/leg.js';
 import type { ClientHello } from '../wire/tls-hello.js';
 import type { LegInfo, SplicedConnection, TakenInfo } from './data-path.js';
 import { SplicedNames, tlsNames, type TlsNames } from './tls-names.js';
@@ -9,6 +10,18 @@ import { SplicedNames, tlsNames, type TlsNames } from './tls-names.js';
 export interface Endpoint {
   readonly address: IpAddress;
   readonly port: number;
+}
+
+/** Bytes of a transformed leg, both directions together: before the transforms, and on the wire. */
+export interface LegTransforms {
+  readonly plainBytes: number;
+  readonly wireBytes: number;
+}
+
+function transformsOf(leg: Socket | undefined): LegTransforms | null {
+  if (!(leg instanceof TransformedLeg) || !leg.transformed) return null;
+  const { plainSent, plainReceived, wireSent, wireReceived } = leg.stats;
+  return { plainBytes: plainSent + plainReceived, wireBytes: wireSent + wireReceived };
 }
 
 /** One row of `conns`. Bytes: in is from the client, out is to the client. */
@@ -28,6 +41,9 @@ export interface ConnectionRow {
   /** What the ClientHello said; null where none was seen, or it named none. */
   readonly sni: string | null;
   readonly alpn: readonly string[] | null;
+  /** Of the client's leg and of the next one; null where it is not transformed. */
+  readonly clientTransforms: LegTransforms | null;
+  readonly nextTransforms: LegTransforms | null;
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly ageSeconds: number;
@@ -73,6 +89,10 @@ export class Connection {
   readonly taken: TakenInfo;
   state: ConnectionState = 'connecting';
   action: 'cache' | 'splice' | 'relay' = 'relay';
+  /** Of the node's transforms, those that its rule allows; undefined: as the action does. */
+  capabilities: number | undefined;
+  /** The latest leg towards the destination that may be transformed. */
+  nextLeg: Socket | undefined;
   #left = false;
   readonly #openedAt: number;
   readonly #reasons: string[];
@@ -183,6 +203,8 @@ export class Connection {
       reason: this.#leg?.reason ?? this.#reasons.at(-1) ?? '',
       sni: this.#names?.sni ?? null,
       alpn: this.#names?.alpn ?? null,
+      clientTransforms: transformsOf(this.socket),
+      nextTransforms: transformsOf(this.nextLeg),
       bytesIn: this.socket.bytesRead,
       bytesOut: this.socket.bytesWritten,
       ageSeconds: Math.floor((now - this.#openedAt) / 1000),
@@ -206,6 +228,8 @@ function splicedRow(one: SplicedConnection, known: SplicedNames): ConnectionRow 
     reason: 'spliced',
     sni: names?.sni ?? null,
     alpn: names?.alpn ?? null,
+    clientTransforms: null,
+    nextTransforms: null,
     bytesIn: one.bytesIn,
     bytesOut: one.bytesOut,
     ageSeconds: one.ageSeconds,

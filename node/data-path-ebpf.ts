@@ -29,6 +29,7 @@ import type { FlowEnds } from '../splice/mapping.js';
 import { holdUdpPort } from './udp-port.js';
 import { bypassPrefixes, kernelRow } from './kernel-policy.js';
 import { Splicer } from './splicer.js';
+import { openTaps, TAP_RING, type Taps } from './taps.js';
 import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
 import type {
   BlackHole,
@@ -106,12 +107,17 @@ export function openListener(family: Family): number {
   }
 }
 
-/** Two entries a spliced connection, one of them with a tunnel. */
-function tableSizes(maxSplices: number): Record<string, number> {
-  const { tpotSplices, tpotTunnels } = maps;
+/** Two entries a spliced connection, one of them with a tunnel; each may be of another client. */
+function tableSizes({
+  maxSplices,
+  taps,
+}: Pick<DataPathOptions, 'maxSplices' | 'taps'>): Record<string, number> {
+  const { tpotClients, tpotSplices, tpotTaken, tpotTaps, tpotTunnels } = maps;
   return {
     [tpotSplices.name]: 2 * maxSplices,
     [tpotTunnels.name]: Math.max(tpotTunnels.maxEntries, maxSplices),
+    [tpotClients.name]: tpotTaken.maxEntries + maxSplices,
+    ...(taps === true ? { [tpotTaps.name]: TAP_RING } : {}),
   };
 }
 
@@ -125,6 +131,7 @@ export class EbpfDataPath implements DataPath {
   readonly #routes: DeliveryRoutes;
   readonly #servers: Server[] = [];
   readonly #splicer: Splicer;
+  readonly #taps: Taps | undefined;
   readonly #adopted: number;
   #sweeps: NodeJS.Timeout | undefined;
   #udpPort = 0;
@@ -138,9 +145,10 @@ export class EbpfDataPath implements DataPath {
   constructor(options: DataPathOptions, logger: Logger) {
     this.#options = options;
     this.#logger = logger;
-    this.#programs = loadAdopting(options.name, logger, tableSizes(options.maxSplices));
+    this.#programs = loadAdopting(options.name, logger, tableSizes(options));
     this.#sockets = this.#programs.map('tpotSockets');
-    this.#splicer = new Splicer(this.#programs, logger, options.spliceIdleMs);
+    this.#taps = options.taps === true ? openTaps(this.#programs, logger) : undefined;
+    this.#splicer = new Splicer(this.#programs, logger, options.spliceIdleMs, this.#taps);
     this.#adopted = this.#splicer.adopt();
     this.#cgroup = new NodeCgroup(options.name);
     this.#routes = new DeliveryRoutes(options.name, this.#families());
@@ -247,13 +255,18 @@ export class EbpfDataPath implements DataPath {
       edge,
       clientLegs,
       maxConnections,
+      maxPerClient = 0,
     } = settings;
     const { EDGE, CLIENT_LEGS, REQUIRE_KEY } = TpotFlag;
     // Legs that have their clients' addresses outlive the setting.
     const kept = this.#programs.config.flags & ~(EDGE | REQUIRE_KEY);
     const flags = kept | (edge ? EDGE : 0) | (clientLegs ? CLIENT_LEGS : 0) | (requireKey ? REQUIRE_KEY : 0);
     this.#programs.setKeys(keys.map(keyHalves));
-    this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), { flags, maxConnections });
+    this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), {
+      flags,
+      maxConnections,
+      maxPerClient,
+    });
     this.#programs.setTrust(trust);
   }
 
@@ -265,7 +278,7 @@ export class EbpfDataPath implements DataPath {
     const counters = this.#programs.counters();
     if (this.#unknownAccepted > 0) counters['drop-accept-unknown'] = this.#unknownAccepted;
     if (this.#splicer.heldSent > 0) counters['splice-held-sent'] = this.#splicer.heldSent;
-    return counters;
+    return { ...counters, ...this.#taps?.counters() };
   }
 
   kernelStatus(): Record<string, unknown> {
@@ -347,14 +360,14 @@ export class EbpfDataPath implements DataPath {
   }
 
   #configure(): void {
-    const { addresses, maxSplices } = this.#options;
+    const { addresses } = this.#options;
     const ipv4 = addresses[4];
     this.#programs.configure({
       // In the first store already: between two, packets of adopted connections would go astray.
       flags: TpotFlag.NODE | (this.#adopted > 0 ? TpotFlag.SPLICING : 0),
       address4: ipv4 === undefined ? 0 : ipv4Number(ipv4),
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
-      maxTunnels: tableSizes(maxSplices)[maps.tpotTunnels.name] ?? maps.tpotTunnels.maxEntries,
+      maxTunnels: tableSizes(this.#options)[maps.tpotTunnels.name] ?? maps.tpotTunnels.maxEntries,
       udpPort: this.#udpPort,
       capabilities: CAPABILITY.trace | (this.#options.capabilities ?? 0),
     });

@@ -25,6 +25,8 @@ export interface DataPathSettings {
   /** Legs may be opened `from` their client: what is addressed to one of them stays here. */
   readonly clientLegs: boolean;
   readonly maxConnections: number;
+  /** Of one client (tpot/client.ts), spliced ones included: those taken from now on count. 0, the default: no limit. */
+  readonly maxPerClient?: number;
 }
 
 export interface DataPathOptions extends DataPathSettings {
@@ -41,6 +43,8 @@ export interface DataPathOptions extends DataPathSettings {
   readonly spliceIdleMs: number;
   /** Where tunnels in UDP end; undefined offers none. */
   readonly udp?: UdpOffer | undefined;
+  /** Whether copies of what is spliced may be asked for ({@link SpliceConditions.copy}); default: no. */
+  readonly taps?: boolean;
 }
 
 /** How an accepted connection came to this node (protocol rule 8). */
@@ -96,12 +100,24 @@ export type SpliceOutcome =
   /** Both sockets go on as they were. The reason is stable, e.g. `relayed-busy` (splice/join.ts). */
   | { readonly spliced: false; readonly reason: string };
 
+/** Who gets a copy of what a server goes on to send when its connection has been handed over. */
+export interface ResponseCopy {
+  /** The sockets are about to be closed: what comes from here on comes as a copy. Not called when it stays. */
+  begin(): void;
+  /** The next bytes in order, which the client has acknowledged. They stay as they are. */
+  content(bytes: Buffer): 'more' | 'complete' | 'unwanted';
+  /** There are no more, and that was not all. Not called before `begin`. */
+  lost(): void;
+}
+
 /** What must hold beyond the two sockets when a connection is handed over; asked at every step of it. */
 export interface SpliceConditions {
   /** It is not to be handed over any more. */
   over(): boolean;
   /** No byte of it is held by this process. */
   idle(): boolean;
+  /** Wants a copy; where none can be made the connection stays. */
+  readonly copy?: ResponseCopy | undefined;
 }
 
 export interface DataPathEvents {

@@ -11,12 +11,15 @@
 import { lookup } from 'node:dns/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
+import type { DiskStore } from '../cache/disk/store.js';
 import { systemClock } from '../core/clock.js';
 import { formatIp, ip } from '../core/address.js';
 import { TpotError } from '../core/errors.js';
 import { createLogger, type Logger } from '../core/log.js';
 import { lockAddresses } from './address-lock.js';
 import { AdminServer } from './admin.js';
+import { answerCache } from './cache-admin.js';
+import { openDisk } from './cache-disk.js';
 import { addressList, foreignAddresses } from './config-explain.js';
 import { ConfigError, type NodeConfig } from './config.js';
 import { confine } from './confine.js';
@@ -25,10 +28,13 @@ import { descriptorRoom } from './descriptors.js';
 import { HttpService } from './http/service.js';
 import { TpotNode } from './node.js';
 import { reload, type ReloadReport } from './reload.js';
+import { warm, type WarmRequest, type WarmResult } from './warm.js';
 
 const EXIT_INTERNAL = 70;
 /** How long the way out after an internal error may take. */
 const CRASH_MS = 3000;
+/** How long what is being stored may take at the end; what is not complete by then is not there at the next start. */
+const DISK_MS = 2000;
 
 function requireRoot(): void {
   if (process.geteuid?.() === 0) return;
@@ -86,6 +92,26 @@ async function addressesOfName(name: string): Promise<string[]> {
   return found.map(({ address }) => formatIp(ip(address)));
 }
 
+function httpOf(config: NodeConfig, disk: DiskStore | undefined, logger: Logger): HttpService {
+  return new HttpService({
+    name: config.name,
+    cacheBytes: config.cacheBytes,
+    spliceAbove: config.spliceAbove,
+    tapAbove: config.tapAbove,
+    cachePolicy: config.cachePolicy,
+    disk,
+    lookup: config.verifyHost ? addressesOfName : undefined,
+    content: config.content,
+    logger,
+    clock: systemClock,
+    limits: {
+      headersTimeout: config.headersTimeoutMs,
+      idleTimeout: config.idleTimeoutMs,
+      stallTimeout: config.stallTimeoutMs,
+    },
+  });
+}
+
 /**
  * Runs a node from start to end and resolves with the exit status. `load` reads the configuration, now and at each
  * reload, from `configFile` if there is one; `ready` is called when the node takes connections.
@@ -102,19 +128,12 @@ export async function runInForeground(
   requireOwnAddresses(config);
   const logger = createLogger((line) => process.stderr.write(line), systemClock);
   confine(config, configFile, logger);
+  const disk = await openDisk(config, systemClock, logger);
+  const http = httpOf(config, disk, logger);
   const node = new TpotNode(config, {
     room: descriptorRoom(logger),
     createDataPath: (options) => new EbpfDataPath(options, logger),
-    http: new HttpService({
-      name: config.name,
-      cacheBytes: config.cacheBytes,
-      spliceAbove: config.spliceAbove,
-      cachePolicy: config.cachePolicy,
-      lookup: config.verifyHost ? addressesOfName : undefined,
-      logger,
-      clock: systemClock,
-      limits: { headersTimeout: config.headersTimeoutMs, idleTimeout: config.idleTimeoutMs },
-    }),
+    http,
     logger,
     clock: systemClock,
   });
@@ -122,6 +141,12 @@ export async function runInForeground(
   const stopAsked = new Promise<void>((resolve) => {
     askToStop = resolve;
   });
+  const warming = (asked: WarmRequest): Promise<WarmResult> =>
+    warm(asked, {
+      serve: (socket, destination) => node.serve(socket, destination),
+      lookup: addressesOfName,
+      node: http.identifier,
+    });
   const reloading = (): ReloadReport => reload(node, load, logger);
   const admin = await AdminServer.open(config.name, {
     status: () => node.status(),
@@ -130,6 +155,7 @@ export async function runInForeground(
     drain: () => askToStop(),
     reload: reloading,
     forgetBlackHoles: (destination) => node.forgetBlackHoles(destination),
+    cache: (request, response) => answerCache({ cache: http.cache, warm: warming }, request, response),
     get drainTimeoutMs() {
       return node.config.drainTimeoutMs;
     },
@@ -141,7 +167,9 @@ export async function runInForeground(
     await node.start();
     logger.info('ready', { name: config.name, addresses: addressList(config).join(',') });
     ready();
-    return await stopped;
+    const status = await stopped;
+    await Promise.race([disk?.close(), delay(DISK_MS)]);
+    return status;
   } finally {
     unlock();
     admin.close();

@@ -15,6 +15,7 @@ import type { SpliceConditions } from './data-path.js';
 import type { HeldSegments } from './held-segments.js';
 import { descriptorOf } from './socket-descriptor.js';
 import { holdEntry, kernelFlow, spliceEntry, type EntryFacts } from './splice-entry.js';
+import type { Tap, Taps } from './taps.js';
 
 /** TSval is read a moment before it is used, and without its lowest bit. */
 const TIMESTAMP_MARGIN = 2;
@@ -52,6 +53,8 @@ export interface SplicerPorts {
   readonly programs: TpotPrograms;
   readonly timestamps: TimestampReader;
   readonly held: HeldSegments;
+  /** Undefined: no copies are made. */
+  readonly taps: Taps | undefined;
 }
 
 /** The client's tunnel. */
@@ -69,6 +72,7 @@ export class HandOver implements HandOverPort {
   readonly #leaving: () => void;
   readonly #conditions: SpliceConditions | undefined;
   #joined: (Joined & { readonly ok: true }) | undefined;
+  #tap: Tap | undefined;
 
   constructor(
     ports: SplicerPorts,
@@ -137,10 +141,13 @@ export class HandOver implements HandOverPort {
     this.#joined = joined;
     const now = process.hrtime.bigint();
     const { socket } = this.#client;
+    const copy = this.#conditions?.copy;
+    this.#tap = copy && this.#ports.taps?.open(copy, this.#client.flow, this.#server.flow, joined, now);
+    const startedAt = this.#tap?.startedNs ?? now;
     const enter = (flow: FlowEnds, mapping: Mapping, facts: Omit<EntryFacts, 'now' | 'startedAt'>): void =>
       this.#ports.programs
         .map('tpotSplices')
-        .set(kernelFlow(flow), spliceEntry(mapping, { ...facts, now, startedAt: now }));
+        .set(kernelFlow(flow), spliceEntry(mapping, { ...facts, now, startedAt }));
     enter(this.#client.flow, fromA, {
       outerSource: this.#outer?.source,
       udp: this.#outer?.udp === true,
@@ -152,14 +159,17 @@ export class HandOver implements HandOverPort {
       udp: false,
       fromClient: false,
       bytes: BigInt(socket.bytesWritten),
+      tapped: this.#tap !== undefined,
     });
   }
 
   leave(): void {
     const legs = [this.#client, this.#server];
     const lost = legs.some(({ fd }) => !tcp.tcpInfo(fd).established);
+    if (!lost) this.#tap?.begin();
     this.#leaving();
     if (lost) {
+      this.#tap?.cancel();
       forget(this.#ports.programs, kernelFlow(this.#client.flow));
       for (const { fd } of legs) tcp.endRepair(fd);
     }
@@ -173,7 +183,7 @@ export class HandOver implements HandOverPort {
       return;
     }
     held.forward(this.#client.flow, this.#joined.fromA);
-    held.forward(this.#server.flow, this.#joined.fromB);
+    held.forward(this.#server.flow, this.#joined.fromB, (packet) => this.#tap?.see(packet));
   }
 
   #stateOf({ fd, flow }: Leg): LegState | undefined {

@@ -3,9 +3,12 @@ import { toMapped } from '../core/address.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import { RawSocket } from '../host/raw-socket.js';
+import { TpotFlowCodec } from '../bpf/generated/maps.js';
 import { DELIVERY_MARK, type TpotPrograms } from '../bpf/programs.js';
-import { heldFlow, mapHeld, wholeAgain } from '../splice/held.js';
+import { testRun } from '../bpf/test-run.js';
+import { heldFin, heldFlow, mapHeld, wholeAgain } from '../splice/held.js';
 import type { FlowEnds, Mapping } from '../splice/mapping.js';
+import { kernelFlow } from './splice-entry.js';
 
 /** Packets of one direction; what is beyond is sent again by its sender. */
 const MOST_KEPT = 64;
@@ -33,6 +36,15 @@ function openSockets(logger: Logger): { routed: Sockets; local: Sockets } | unde
   }
 }
 
+/** Tells the programs of a FIN that leaves without them: a connection of which they have not seen both is never over. */
+export function noteFin(programs: TpotPrograms, flow: FlowEnds, end: number): void {
+  const frame = new Uint8Array(64);
+  const view = new DataView(frame.buffer);
+  TpotFlowCodec.write(view, kernelFlow(flow));
+  view.setUint32(TpotFlowCodec.size, end, true);
+  testRun(programs.programFd('tpot_note_fin'), frame);
+}
+
 export class HeldSegments {
   readonly #programs: TpotPrograms;
   readonly #sockets: ReturnType<typeof openSockets>;
@@ -55,9 +67,12 @@ export class HeldSegments {
     this.#kept.set(keyOf(flow), []);
   }
 
-  /** The flow is spliced: what was kept leaves as the mapping says. */
-  forward(flow: FlowEnds, mapping: Mapping): void {
+  /** The flow is spliced: what was kept leaves as the mapping says, after `see` has seen it. */
+  forward(flow: FlowEnds, mapping: Mapping, see?: (packet: Uint8Array) => void): void {
     for (const packet of this.#end(flow)) {
+      const fin = heldFin(packet);
+      if (fin !== undefined) noteFin(this.#programs, flow, fin);
+      see?.(packet);
       for (const piece of mapHeld(packet, mapping)) this.#send('routed', piece, mapping.out);
     }
   }

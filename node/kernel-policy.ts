@@ -1,6 +1,6 @@
 /** Rules and bypass lists as the kernel's tables hold them. */
 import { toMapped, type Prefix } from '../core/address.js';
-import type { TpotPolicyRow } from '../bpf/generated/maps.js';
+import { TpotRow, type TpotPolicyRow } from '../bpf/generated/maps.js';
 import type { BypassPrefix } from '../bpf/programs.js';
 import { compileBypass, mappedPrefix, type BypassEntry } from '../tpot/bypass.js';
 import type { PolicyRow } from '../tpot/policy.js';
@@ -21,6 +21,11 @@ function maskedPrefix(prefix: Prefix | undefined): { value: Uint8Array; mask: Ui
   return { value: toMapped(prefix.address).map((byte, index) => byte & (mask[index] ?? 0)), mask };
 }
 
+function takes({ take, yields }: PolicyRow): number {
+  if (!take) return TpotRow.PASSES;
+  return yields === true ? TpotRow.YIELDS : TpotRow.TAKES;
+}
+
 /** A row as the kernel evaluates it: masks over mapped addresses, and the family they are of. */
 export function kernelRow(row: PolicyRow): TpotPolicyRow {
   const source = maskedPrefix(row.source);
@@ -32,8 +37,9 @@ export function kernelRow(row: PolicyRow): TpotPolicyRow {
     destinationMask: destination.mask,
     portFrom: row.portFrom,
     portTo: row.portTo,
-    take: row.take ? 1 : 0,
+    take: takes(row),
     family: (row.source ?? row.destination)?.address.family ?? 0,
+    capabilities: row.capabilities ?? 0xffff,
     unused: 0,
   };
 }

@@ -23,6 +23,7 @@
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { formatIp, ip, type IpAddress } from '../core/address.js';
+import type { ContentReport } from '../content/service.js';
 import type { Clock } from '../core/clock.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
@@ -57,6 +58,8 @@ export interface NodeStatus {
   readonly counters: Readonly<Record<string, number>>;
   readonly cache: Readonly<Record<string, unknown>>;
   readonly kernel: Readonly<Record<string, unknown>>;
+  /** What next legs ask for just now, and whether this process is too busy for more. */
+  readonly transforms: Transforms['status'];
   /** Destinations whose path drops SYNs with a request: for so long they get plain ones. */
   readonly blackHoles: readonly { readonly destination: string; readonly secondsLeft: number }[];
   /** Nodes to which connections begin in UDP for so long, because IP in IP did not pass. */
@@ -69,6 +72,8 @@ export interface NodeStats {
   readonly counters: Readonly<Record<string, number>>;
   readonly cache: Readonly<Record<string, unknown>>;
   readonly transforms: TransformReport;
+  /** What pipelines have done to responses; undefined where the node has none. */
+  readonly content: ContentReport | undefined;
 }
 
 /** The HTTP side with what the node needs beyond single connections. */
@@ -77,6 +82,10 @@ export interface HttpSide extends HttpServer {
   drain(): void;
   /** Numbers for `status`: entries, bytes, hits, misses. */
   status(): Record<string, unknown>;
+  /** What content transforms have done; undefined where there are none. */
+  content(): ContentReport | undefined;
+  /** The configuration has been read again: commands and modules of pipelines may be others. */
+  renewContent(): void;
   close(): void;
 }
 
@@ -98,13 +107,25 @@ const SETTLE_MS = 250;
 const ABORT_MS = 2000;
 
 function settingsOf(config: NodeConfig): DataPathSettings {
-  const { rules, bypass, trust, keys, requireKey, edge, source, maxConnections } = config;
-  const clientLegs = source === 'client';
-  return { policy: flattenRules(rules), bypass, trust, keys, requireKey, edge, clientLegs, maxConnections };
+  const { rules, bypass, trust, keys, requireKey, edge, source, maxConnections, maxPerClient } = config;
+  const policy = { policy: flattenRules(rules), bypass, trust, keys, requireKey, edge };
+  return { ...policy, clientLegs: source === 'client', maxConnections, maxPerClient };
 }
 
 /** How often the room is looked at; and how long nothing is taken after descriptors ran out. */
 const ROOM_MS = 1000;
+
+/** How a connection of this process to itself is accounted for. */
+const OWN: TakenInfo = { via: 'edge', hops: undefined, capabilities: 0 };
+
+/** For a connection whose client is this process: it has nobody else to be joined with. */
+function withoutSplices(dataPath: DataPath): Pick<DataPath, 'connect' | 'legInfo' | 'splice'> {
+  return {
+    connect: (options) => dataPath.connect(options),
+    legInfo: (socket) => dataPath.legInfo(socket),
+    splice: () => Promise.resolve({ spliced: false, reason: 'relayed-unsupported' }),
+  };
+}
 
 export class TpotNode {
   #config: NodeConfig;
@@ -115,6 +136,7 @@ export class TpotNode {
   #dataPath: DataPath | undefined;
   readonly #transforms: Transforms;
   #room = 0;
+  #busy = performance.eventLoopUtilization();
   #roomTimer: NodeJS.Timeout | undefined;
   #state: NodeState = 'starting';
   #starting: Promise<void> = Promise.resolve();
@@ -144,6 +166,7 @@ export class TpotNode {
   reconfigure(config: NodeConfig): void {
     this.#room = this.#ports.room(config.maxConnections);
     this.#dataPath?.reconfigure({ ...settingsOf(config), maxConnections: this.#room });
+    this.#ports.http.renewContent();
     this.#config = config;
   }
 
@@ -160,7 +183,7 @@ export class TpotNode {
 
   async #start(): Promise<void> {
     const { name, addresses, interfaces, udp, maxSplices, spliceIdleMs } = this.config;
-    const limits = { maxSplices, spliceIdleMs };
+    const limits = { maxSplices, spliceIdleMs, taps: this.config.tapAbove > 0 };
     this.#room = this.#ports.room(this.config.maxConnections);
     this.#dataPath = this.#ports.createDataPath({
       name,
@@ -173,11 +196,15 @@ export class TpotNode {
       maxConnections: this.#room,
     });
     await this.#dataPath.start({ connection: (socket, info) => this.#accepted(socket, info) });
-    this.#roomTimer = setInterval(
-      () => this.#setRoom(this.#ports.room(this.config.maxConnections)),
-      ROOM_MS,
-    ).unref();
+    this.#roomTimer = setInterval(() => this.#look(), ROOM_MS).unref();
     if (this.#state === 'starting') this.#state = 'running';
+  }
+
+  #look(): void {
+    const now = performance.eventLoopUtilization();
+    this.#transforms.look(performance.eventLoopUtilization(now, this.#busy).utilization);
+    this.#busy = now;
+    this.#setRoom(this.#ports.room(this.config.maxConnections));
   }
 
   #setRoom(connections: number): void {
@@ -225,6 +252,7 @@ export class TpotNode {
       counters: this.#allCounters(),
       cache: this.#ports.http.status(),
       kernel: dataPath === undefined ? {} : { dataPath: dataPath.kind, ...dataPath.kernelStatus() },
+      transforms: this.#transforms.status,
       blackHoles: (dataPath?.blackHoles() ?? []).map(({ destination, secondsLeft }) => ({
         destination: formatIp(destination),
         secondsLeft,
@@ -246,6 +274,7 @@ export class TpotNode {
       counters: this.#allCounters(),
       cache: this.#ports.http.status(),
       transforms: this.#transforms.report(),
+      content: this.#ports.http.content(),
     };
   }
 
@@ -284,7 +313,14 @@ export class TpotNode {
     void this.#run(this.#table.open(socket, client, destination, info));
   }
 
-  async #run(connection: Connection): Promise<void> {
+  /** Serves a socket of this process's own as a client's connection to `destination`, at an edge. */
+  serve(socket: Socket, destination: Endpoint): void {
+    const { remoteAddress = '', remotePort = 0 } = socket;
+    const client: Endpoint = { address: ip(remoteAddress), port: remotePort };
+    void this.#run(this.#table.open(socket, client, destination, OWN), true);
+  }
+
+  async #run(connection: Connection, own = false): Promise<void> {
     const { client, destination, socket } = connection;
     const subject = {
       source: client.address,
@@ -293,8 +329,9 @@ export class TpotNode {
     };
     const candidates = candidateRules(this.config.rules, subject);
     try {
-      const dataPath = this.#requireDataPath();
-      const { hops, source } = this.config;
+      const dataPath = own ? withoutSplices(this.#requireDataPath()) : this.#requireDataPath();
+      const { hops } = this.config;
+      const source = own ? 'node' : this.config.source;
       const noDescriptors = (): void => this.#noDescriptors();
       const transforms = this.#transforms;
       const ports = { dataPath, http: this.#ports.http, hops, source, noDescriptors, transforms };
@@ -333,6 +370,7 @@ export class TpotNode {
     }
     http.close();
     clearInterval(this.#roomTimer);
+    this.#transforms.close();
     this.#dataPath?.close();
     this.#state = 'stopped';
     logger.info('stopped');

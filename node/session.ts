@@ -1,6 +1,7 @@
 /** The slow path of one connection: what happens in user space from its acceptance to its end. */
 import { once } from 'node:events';
 import { Socket } from 'node:net';
+import type { Pipeline } from '../content/steps.js';
 import { SystemCallError } from '../host/libc.js';
 import { CAPABILITY } from '../tpot/option.js';
 import { decideRule } from '../tpot/policy.js';
@@ -11,16 +12,25 @@ import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
 import { relay, reset, type RelayOptions } from './relay.js';
 import { sniff, type SniffOutcome } from './sniff.js';
+import { TRANSFORM_BITS } from '../transcode/capabilities.js';
 import { settled, type Transforms } from './transforms.js';
 import { TransformedLeg } from '../transcode/leg.js';
 
 type Taking = Exclude<Action, 'pass'>;
+
+/** What its rule says about a connection that has been taken. */
+interface Decided extends Pick<HttpContext, 'admission'> {
+  readonly action: Taking;
+  readonly content?: Pipeline | undefined;
+}
 
 /** What an HTTP connection may use of the node. */
 export interface HttpContext {
   readonly client: Endpoint;
   /** Legs come from the client's address: one client's must not carry another one's requests. */
   readonly clientLegs: boolean;
+  /** How responses go to this client; undefined: as they come. */
+  readonly content: Pipeline | undefined;
   /** The original destination: where misses are fetched from. */
   readonly destination: Endpoint;
   /** What of its responses is stored, where its rule says so. */
@@ -89,13 +99,17 @@ function systemErrorOf(error: NodeJS.ErrnoException): string {
   return error instanceof SystemCallError ? error.errnoName : (error.code ?? '');
 }
 
+/** What the rule allows on the next leg. Who is to leave for the kernel cannot be transformed, unless the rule says so. */
+function offersOf({ action, capabilities }: Connection): number {
+  return capabilities ?? (action === 'splice' ? 0 : TRANSFORM_BITS);
+}
+
 function openLeg(
   connection: Connection,
   { dataPath, hops, source, noDescriptors, transforms }: SessionPorts,
 ): Socket {
   const { client, destination, taken } = connection;
-  // A connection that is to leave for the kernel cannot be transformed.
-  const capabilities = connection.action === 'splice' ? 0 : (transforms?.bits ?? 0);
+  const capabilities = transforms?.offer(offersOf(connection)) ?? 0;
   const allowed = taken.hops === undefined ? hops : taken.hops - 1;
   let leg: Socket;
   try {
@@ -123,6 +137,7 @@ function openLeg(
   if (capabilities === 0 || transforms === undefined || leg.destroyed) return leg;
   const wrapped = transforms.ofLeg(leg, capabilities, destination, () => dataPath.legInfo(leg));
   wrapped.on('error', ignore);
+  connection.nextLeg = wrapped;
   return wrapped;
 }
 
@@ -190,9 +205,11 @@ function decide(
   connection: Connection,
   candidates: readonly NodeRule[],
   found: SniffOutcome,
-): { readonly action: Taking; readonly admission?: AdmissionChoice | undefined } {
-  const { action = 'pass', admission } = decideRule(candidates, found.hello?.serverName) ?? {};
-  if (action !== 'pass') return { action, admission };
+): Decided {
+  const rule = decideRule(candidates, found.hello?.serverName);
+  connection.capabilities = rule?.capabilities;
+  const { action = 'pass', content, admission } = rule ?? {};
+  if (action !== 'pass') return { action, content, admission };
   connection.because('late-pass');
   return { action: 'splice' };
 }
@@ -206,7 +223,7 @@ async function leaveHttp(
   if (isTransformed(connection.socket) || isTransformed(leg))
     return { spliced: false, reason: 'relayed-transformed' };
   const leaving = (): void => {
-    connection.because('long-body');
+    connection.because(conditions.copy === undefined ? 'long-body' : 'tapped');
     connection.spliced();
   };
   const outcome = await dataPath.splice(connection.socket, leg, leaving, conditions);
@@ -217,7 +234,7 @@ async function leaveHttp(
 async function serve(
   connection: Connection,
   { first, leg }: SniffOutcome,
-  admission: AdmissionChoice | undefined,
+  { content, admission }: Decided,
   ports: SessionPorts,
 ): Promise<void> {
   const { destination, client: from, socket } = connection;
@@ -230,6 +247,7 @@ async function serve(
   await ports.http.serve(socket, first, {
     client: from,
     clientLegs,
+    content,
     destination,
     admission,
     leg,
@@ -257,8 +275,9 @@ async function sniffThenRun(
     if (leg !== undefined) reset(leg);
     return;
   }
-  const { action, admission } = decide(connection, candidates, found);
-  if (action === 'cache' && verdict === 'serve') return serve(connection, found, admission, ports);
+  const decided = decide(connection, candidates, found);
+  const { action } = decided;
+  if (action === 'cache' && verdict === 'serve') return serve(connection, found, decided, ports);
   connection.relaying();
   const read = { fromA: first, fromB: early };
   if (action === 'relay') return relayOnly(connection, leg ?? open(), read);
@@ -296,7 +315,8 @@ export async function runSession(
   const wrapped = ports.transforms?.ofClient(connection);
   wrapped?.on('error', ignore);
   if (wrapped !== undefined) connection.transformed(wrapped);
-  const { action = 'pass', serverNames } = candidates[0] ?? {};
+  const { action = 'pass', serverNames, capabilities } = candidates[0] ?? {};
+  connection.capabilities = capabilities;
   if (action === 'cache' || serverNames !== undefined) {
     if (action !== 'pass') connection.action = action;
     return sniffThenRun(connection, candidates, ports);

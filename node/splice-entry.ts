@@ -25,6 +25,8 @@ export interface EntryFacts {
   /** CLOCK_MONOTONIC. */
   readonly now: bigint;
   readonly startedAt: bigint;
+  /** User space gets a copy of what arrives; `startedAt` then tells of which connection it is. */
+  readonly tapped?: boolean;
 }
 
 /** What stands in the table while the connection is being handed over. */
@@ -49,11 +51,13 @@ export function holdEntry(out: FlowEnds, now: bigint): TpotSplice {
     bytes: 0n,
     startedNs: now,
     seenNs: now,
+    counted: 0,
+    unused: 0,
   };
 }
 
 export function spliceEntry(mapping: Mapping, facts: EntryFacts): TpotSplice {
-  const { TUNNELLED, FROM_CLIENT, TIMESTAMPS, SACK, ECN, UDP } = TpotSpliceFlag;
+  const { TUNNELLED, FROM_CLIENT, TIMESTAMPS, SACK, ECN, UDP, TAPPED } = TpotSpliceFlag;
   return {
     ...holdEntry(mapping.out, facts.now),
     outerSource: facts.outerSource === undefined ? NO_ADDRESS : toMapped(facts.outerSource),
@@ -71,6 +75,7 @@ export function spliceEntry(mapping: Mapping, facts: EntryFacts): TpotSplice {
       (facts.outerSource === undefined ? 0 : TUNNELLED) |
       (facts.fromClient ? FROM_CLIENT : 0) |
       (facts.udp === true ? UDP : 0) |
+      (facts.tapped === true ? TAPPED : 0) |
       (mapping.timestamps ? TIMESTAMPS : 0) |
       (mapping.sack ? SACK : 0) |
       (mapping.ecn ? ECN : 0),

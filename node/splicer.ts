@@ -22,6 +22,7 @@ import { HeldSegments } from './held-segments.js';
 import { tunnelOf, untilHeard } from './leg-tunnel.js';
 import { forget, HandOver, isOver, legOf, type Leg, type Outer, type SplicerPorts } from './hand-over.js';
 import { kernelFlow } from './splice-entry.js';
+import type { Taps } from './taps.js';
 
 /** What ends sooner is not worth a hand-over; and the first request follows the handshake at once. */
 const YOUNG_MS = 20;
@@ -67,13 +68,14 @@ export class Splicer {
   #sweeping = false;
   #ended = { connections: 0, bytesIn: 0, bytesOut: 0 };
 
-  /** `idleMs`: after how long without a packet a connection is forgotten. */
-  constructor(programs: TpotPrograms, logger: Logger, idleMs: number) {
+  /** `idleMs`: after how long without a packet a connection is forgotten. `taps` make copies; it closes them. */
+  constructor(programs: TpotPrograms, logger: Logger, idleMs: number, taps?: Taps) {
     this.#idleMs = idleMs;
     this.#ports = {
       programs,
       timestamps: new TimestampReader(logger),
       held: new HeldSegments(programs, logger),
+      taps,
     };
     this.#logger = logger;
   }
@@ -97,7 +99,7 @@ export class Splicer {
       () => !isOver(b) && tunnelOf(this.#ports.programs, kernelFlow(reverse(b.flow))) !== undefined,
     );
     if (isOver(a) || isOver(b)) return { spliced: false, reason: 'relayed-closing' };
-    const refused = this.#refusal(a, b);
+    const refused = this.#refusal(a, b) ?? (conditions?.copy && this.#noCopy());
     if (refused !== undefined) return { spliced: false, reason: refused };
     for (const { fd } of [a, b]) tcp.clampWindow(fd, WINDOW);
     const port = new HandOver(this.#ports, a, b, this.#outerOf(a), leaving, conditions);
@@ -182,6 +184,7 @@ export class Splicer {
   close(): void {
     this.#ports.timestamps.close();
     this.#ports.held.close();
+    this.#ports.taps?.close();
   }
 
   *#connections(): Generator<[TpotFlow, TpotSplice, TpotSplice]> {
@@ -245,6 +248,12 @@ export class Splicer {
     const timestamps = [client, server].map(({ fd }) => tcp.tcpInfo(fd).timestamps);
     if (timestamps.includes(true) && !this.#ports.timestamps.available) return 'relayed-unsupported';
     return forwards(client.flow.source.family) ? undefined : 'relayed-forwarding';
+  }
+
+  #noCopy(): RelayedReason | undefined {
+    const { taps } = this.#ports;
+    if (taps === undefined) return 'relayed-unsupported';
+    return taps.hasRoom ? undefined : 'relayed-taps';
   }
 
   #outerOf({ flow }: Leg): Outer | undefined {

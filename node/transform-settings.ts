@@ -10,6 +10,10 @@ export interface TransformSettings {
   readonly storeBytes: number;
   /** Transformed connections at once; above it new ones are plain. */
   readonly connections: number;
+  /** SYNs that ask for transforms of which none would be accepted pass where the rule only relays or splices. */
+  readonly passOn: boolean;
+  /** Whether legs without transforms are sampled for what these would save. */
+  readonly estimate: boolean;
 }
 
 const DEFAULT_STORE = '64MiB';
@@ -21,5 +25,7 @@ export function toTransformSettings(raw: RawTransforms = {}): TransformSettings 
     bits: bitsOf(raw.streams ?? []),
     storeBytes: parseSize(String(raw.store ?? DEFAULT_STORE)) ?? 0,
     connections: raw.connections ?? DEFAULT_CONNECTIONS,
+    passOn: raw.passOn ?? true,
+    estimate: raw.estimate ?? false,
   };
 }

@@ -1,13 +1,23 @@
 /** Which legs of a node are transformed, what they share, and what that has come to. */
 import type { Socket } from 'node:net';
 import { formatIp } from '../core/address.js';
+import { unsentBytes } from '../host/tcp.js';
 import { agreementOf, namesOf, TRANSFORM_BITS } from '../transcode/capabilities.js';
 import { ChunkStore } from '../transcode/chunk-store.js';
 import { Dictionaries } from '../transcode/dictionaries.js';
 import { TransformedLeg, type LegOptions } from '../transcode/leg.js';
-import { addStats, emptyStats, type TransformStats } from '../transcode/stats.js';
+import {
+  addStats,
+  emptyStats,
+  sumsByTransform,
+  type TransformStats,
+  type TransformSums,
+} from '../transcode/stats.js';
 import { formatEndpoint, type Connection, type Endpoint } from './connections.js';
+import { Estimates, type Estimate } from './transform-estimate.js';
+import { TransformLoad } from './transform-load.js';
 import type { LegInfo } from './data-path.js';
+import { descriptorOf } from './socket-descriptor.js';
 import type { TransformSettings } from './transform-settings.js';
 
 /** What `stats` shows of the legs to or from one node. */
@@ -17,13 +27,27 @@ export interface PairStats extends TransformStats {
   readonly transforms: readonly string[];
   readonly connections: number;
   readonly open: number;
+  /** Of what was sent. */
+  readonly byTransform: readonly TransformSums[];
 }
 
 export interface TransformReport {
   readonly transforms: readonly string[];
   readonly open: number;
   readonly pairs: readonly PairStats[];
-  readonly store: { readonly bytes: number; readonly chunks: number; readonly dictionaryBytes: number };
+  readonly store: {
+    readonly bytes: number;
+    readonly chunks: number;
+    /** Chunks that left to make room. */
+    readonly evictions: number;
+    readonly dictionaryBytes: number;
+  };
+  /** Nothing new is transformed, because this process is too busy. */
+  readonly saturated: boolean;
+  /** Connections that came while nothing new was transformed, because of the limit or because of that. */
+  readonly refused: number;
+  /** Legs without transforms, and what these would have saved; empty unless that is asked for. */
+  readonly estimates: readonly Estimate[];
 }
 
 /** Nodes whose sums are kept apart; those of others are added up under `others`. */
@@ -56,27 +80,57 @@ export class Transforms {
   readonly #shared: LegOptions['shared'];
   readonly #pairs = new Map<string, Pair>();
   readonly #changed: (bits: number) => void;
+  readonly #load = new TransformLoad();
+  readonly #estimates: Estimates | undefined;
   #open = 0;
+  #refused = 0;
 
-  /** `changed` gets the bits that new connections may use, whenever the limit is reached or left. */
+  /** `changed` gets the bits that new connections may use, whenever these change. */
   constructor(settings: TransformSettings, changed: (bits: number) => void) {
     this.#settings = settings;
     this.#changed = changed;
+    this.#estimates = settings.estimate ? new Estimates() : undefined;
     this.#shared = {
       store: new ChunkStore({ bytes: settings.storeBytes, peers: PEER_STORES }),
       dictionaries: new Dictionaries(DICTIONARY_BYTES),
     };
   }
 
-  /** For requests, and for the kernel's replies: none at the limit. */
+  /** For requests, and for the kernel's replies: none at the limit, and none while this process is too busy. */
   get bits(): number {
-    return this.#open >= this.#settings.connections ? 0 : this.#settings.bits;
+    const full = this.#open >= this.#settings.connections || this.#load.saturated;
+    return full ? 0 : this.#settings.bits;
+  }
+
+  /** What a next leg may ask for. */
+  offer(allowed: number): number {
+    const { bits } = this;
+    if (bits === 0 && (this.#settings.bits & allowed) !== 0) this.#refused++;
+    return bits & allowed;
+  }
+
+  get status(): {
+    readonly offered: readonly string[];
+    readonly saturated: boolean;
+    readonly refused: number;
+  } {
+    return { offered: namesOf(this.bits), saturated: this.#load.saturated, refused: this.#refused };
+  }
+
+  /** Takes in how busy the event loop was since the last time, about once a second. */
+  look(utilization: number): void {
+    const before = this.bits;
+    this.#load.look(utilization);
+    if (this.bits !== before) this.#changed(this.bits);
+  }
+
+  close(): void {
+    this.#estimates?.close();
   }
 
   /** The client's side of a taken connection; `undefined` where its request and our reply agreed on nothing. */
   ofClient({ socket, taken, client, destination }: Connection): TransformedLeg | undefined {
-    // An IPv6 reply has no room for capabilities, so nothing has been agreed (docs/protocol.md).
-    if (taken.via === 'edge' || destination.address.family === 6) return undefined;
+    if (taken.via === 'edge') return undefined;
     const bits = taken.capabilities & TRANSFORM_BITS;
     const agreement = agreementOf(bits);
     if (agreement === undefined) return undefined;
@@ -95,7 +149,10 @@ export class Transforms {
       const { nextHop, capabilities = 0 } = info();
       const bits = capabilities & offered & TRANSFORM_BITS;
       const agreement = nextHop === undefined ? undefined : agreementOf(bits);
-      if (agreement === undefined || nextHop === undefined) return undefined;
+      if (agreement === undefined || nextHop === undefined) {
+        this.#estimates?.watch(raw.pause(), nextHop === undefined ? undefined : formatIp(nextHop));
+        return undefined;
+      }
       this.#enter('to', formatIp(nextHop), bits, leg);
       return {
         agreement,
@@ -119,8 +176,17 @@ export class Transforms {
         connections: pair.connections,
         open: pair.live.size,
         ...pair.sums(),
+        byTransform: sumsByTransform(namesOf(pair.bits), pair.sums()),
       })),
-      store: { bytes: store.bytes, chunks: store.size, dictionaryBytes: dictionaries.bytes },
+      store: {
+        bytes: store.bytes,
+        chunks: store.size,
+        evictions: store.evictions,
+        dictionaryBytes: dictionaries.bytes,
+      },
+      saturated: this.#load.saturated,
+      refused: this.#refused,
+      estimates: this.#estimates?.report() ?? [],
     };
   }
 

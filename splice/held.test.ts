@@ -9,7 +9,7 @@ import { dissect, type TcpDissection } from '../wire/dissect.js';
 import { PROTOCOL } from '../wire/protocols.js';
 import { add } from '../wire/seq.js';
 import { TCP_CHECKSUM_OFFSET, TCP_FLAG } from '../wire/tcp.js';
-import { heldFlow, mapHeld, wholeAgain } from './held.js';
+import { heldFin, heldFlow, mapHeld, wholeAgain } from './held.js';
 import { mapPacket, type FlowEnds, type Mapping } from './mapping.js';
 
 const IP_HEADER: Record<Family, number> = { 4: 20, 6: 40 };
@@ -130,6 +130,18 @@ describe('mapHeld', () => {
     );
     fc.assert(
       fc.property(heldCase, bytesUpTo(200), ({ mapping }, bytes) => mapHeld(bytes, mapping).length === 0),
+    );
+  });
+});
+
+describe('heldFin', () => {
+  it('is the number behind the FIN, of segments that have one', () => {
+    fc.assert(
+      fc.property(heldCase, fc.boolean(), ({ family, packet }, finished) => {
+        const { tcp, payload } = segmentOf(packet);
+        const expected = (tcp.flags & TCP_FLAG.fin) === 0 ? undefined : add(tcp.seq, payload.length + 1);
+        expect(heldFin(finished ? packet : unfinished(packet, family))).toBe(expected);
+      }),
     );
   });
 });

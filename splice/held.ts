@@ -10,7 +10,7 @@ import { ipv4 } from '../wire/ipv4.js';
 import { ipv6 } from '../wire/ipv6.js';
 import { PROTOCOL } from '../wire/protocols.js';
 import { add, seq, type Seq } from '../wire/seq.js';
-import { tcp, TCP_FLAG, TCP_MIN_HEADER, type TcpRepr } from '../wire/tcp.js';
+import { hasFlags, tcp, TCP_FLAG, TCP_MIN_HEADER, type TcpRepr } from '../wire/tcp.js';
 import { mapPacket, type FlowEnds, type Mapping } from './mapping.js';
 
 /** Flags of the last piece of a segment only. */
@@ -47,6 +47,13 @@ function flowOf({ header, tcp: { sourcePort, destinationPort } }: Segment): Flow
 export function heldFlow(packet: Uint8Array): FlowEnds | undefined {
   const segment = parse(packet);
   return segment && flowOf(segment);
+}
+
+/** The sequence number behind the FIN of a packet that has one. */
+export function heldFin(packet: Uint8Array): Seq | undefined {
+  const segment = parse(packet);
+  if (segment === undefined || !hasFlags(segment.tcp, 'fin')) return undefined;
+  return add(segment.tcp.seq, segment.payload.length + 1);
 }
 
 function emitPiece({ header, tcp: whole, payload }: Segment, from: number, to: number): Uint8Array {

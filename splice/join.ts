@@ -19,6 +19,7 @@ export const RELAYED_REASONS = {
   'relayed-limit': 'the table of spliced connections is full',
   'relayed-local': 'the other end is on this machine',
   'relayed-mss': 'one leg takes very small segments only',
+  'relayed-taps': 'as many responses are being copied while they pass in the kernel as may be',
   'relayed-timestamps': 'one leg has timestamps and the other has not',
   'relayed-tunnels': 'one leg has a tunnel in UDP, the other one by IP in IP',
   'relayed-unsupported': 'this kernel does not let the state of a connection be read',

@@ -132,6 +132,12 @@ export function mapOptions(area: Uint8Array, mapping: Mapping, acknowledges: boo
 }
 
 /**
+ * For so many bytes of a direction the base is looked at. Numbers come round: 2 GiB further on everything would seem to be
+ * below. Nobody sends again what lies so far back, and a TCP that is sent what it has discards it by itself.
+ */
+export const BASE_HOLDS = 2n ** 30n;
+
+/**
  * A segment that begins below the base loses its payload, FIN and urgent pointer, and keeps its sequence number. The
  * receiver has every byte below the base, so it answers with an ACK of the base (RFC 9293 section 3.10.7.4): that ends
  * a retransmission, and it is what a keep-alive with a byte of garbage wants. (The paper shortens such a segment and
@@ -205,9 +211,10 @@ function drop(reason: MappingReason): Mapped {
 
 /**
  * Maps one packet, from its IP header on. `wireSegment` is the payload per packet of one that is still to be cut up
- * (GSO). A wrong checksum becomes a right one here; the programs, which only add what changed, keep it wrong.
+ * (GSO); `carried`: the payload that went this way before. A wrong checksum becomes a right one here; the programs, which
+ * only add what changed, keep it wrong.
  */
-export function mapPacket(packet: Uint8Array, mapping: Mapping, wireSegment?: number): Mapped {
+export function mapPacket(packet: Uint8Array, mapping: Mapping, wireSegment?: number, carried = 0n): Mapped {
   const outer = ip.parse(packet);
   const inner = outer.ok ? tcp.parse(outer.payload) : outer;
   if (!outer.ok || !inner.ok) return drop('drop-splice-failed');
@@ -216,7 +223,7 @@ export function mapPacket(packet: Uint8Array, mapping: Mapping, wireSegment?: nu
   if (TCP_MIN_HEADER + inner.value.options.length + perPacket > mapping.maxSegment)
     return drop('drop-splice-too-big');
   const takes = inner.payload.length > 0 || (inner.value.flags & TCP_FLAG.fin) !== 0;
-  const below = takes && lt(inner.value.seq, mapping.base);
+  const below = takes && carried < BASE_HOLDS && lt(inner.value.seq, mapping.base);
   if (hopsOf(header) <= 1) return drop('drop-splice-ttl');
   if (!mapping.ecn && (classOf(header) & ECN_MASK) === ECN_CE) return drop('drop-splice-congestion');
   const segment = mapHeader(below ? cut(inner.value) : inner.value, mapping);

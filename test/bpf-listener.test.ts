@@ -167,7 +167,7 @@ describe.each([4, 6] as const)('a SYN over IPv%i', (of) => {
       udp: 0,
       mss: 1460,
       keyed: 0,
-      unused2: 0,
+      counted: 0,
     });
   });
 
@@ -182,6 +182,18 @@ describe.each([4, 6] as const)('a SYN over IPv%i', (of) => {
     expect(again.answers.map(({ tcp }) => tcp.seq)).toEqual([first.answers[0]!.tcp.seq]);
     // Without its request it is another SYN, meant for the destination (rules 1 and 2).
     expect(plain).toEqual({ counted: {}, answers: [] });
+  });
+
+  it('is answered at an edge without its request, too, and its tunnel goes on counting', () => {
+    const sourcePort = nextPort++;
+    const first = send(synFrame(of, { sourcePort }));
+    kernel.programs.configure({ flags: TpotFlag.NODE | TpotFlag.EDGE });
+    const plain = send(synFrame(of, { sourcePort, options: [mss] }));
+    kernel.programs.configure({ flags: TpotFlag.NODE });
+    expect(plain.counted).toEqual({});
+    expect(plain.answers.map(({ tcp }) => tcp.seq)).toEqual([first.answers[0]!.tcp.seq]);
+    const noted = kernel.programs.map('tpotTransient').get(mapFlow({ ...flows[of], sourcePort }));
+    expect(noted).toMatchObject({ state: TpotState.SILENT, isn: first.answers[0]!.tcp.seq });
   });
 
   it('is taken when the model says so, whatever its options', () => {

@@ -161,7 +161,7 @@ it('an error about a segment that a node sent in the name of D is delivered to i
       udp: 0,
       mss: 0,
       keyed: 0,
-      unused2: 0,
+      counted: 0,
     });
     kernel.expect('tpot_ingress', frame, { verdict: 'deliver', reason: 'icmp-delivered' });
     taken.delete(mapFlow(flows[of]));

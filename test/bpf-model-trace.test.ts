@@ -145,7 +145,7 @@ describe.each([4, 6] as const)('a trace over IPv%i', (family) => {
       udp: 0,
       mss: 0,
       keyed: 0,
-      unused2: 0,
+      counted: 0,
     });
     expect(compare(family, [mss, trace(2)], view).reason).toBe('trace-forwarded');
     expect(taken.get(key)).toBeUndefined();

@@ -8,10 +8,11 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ip, toMapped, type Family, type IpAddress, type Prefix } from '../core/address.js';
+import { formatIp, ip, toMapped, type Family, type IpAddress, type Prefix } from '../core/address.js';
 import { TpotFlag } from '../bpf/generated/maps.js';
 import { defaultConfig, POLICY_ROWS } from '../bpf/programs.js';
 import { kernelRow } from '../node/kernel-policy.js';
+import { clientOf } from '../tpot/client.js';
 import type { NodeView } from '../tpot/node.js';
 import { encodeOption } from '../tpot/option.js';
 import { flattenRules, type PolicyRow } from '../tpot/policy.js';
@@ -42,9 +43,11 @@ afterAll(() => {
   leaveNamespace();
 });
 
+const everyConnection = { sources: [], destinations: [], ports: [], action: 'relay' };
+
 const view: NodeView = {
   own: Object.values(nodeAddresses),
-  policy: flattenRules([{ sources: [], destinations: [], ports: [], action: 'relay' }]),
+  policy: flattenRules([everyConnection]),
   edge: false,
   draining: false,
   full: false,
@@ -52,17 +55,32 @@ const view: NodeView = {
   capabilities: 0,
 };
 
-/** Makes the kernel's view of the node that of the model. */
+const PER_CLIENT = 3;
+
+/** Makes the kernel's view of the node that of the model; of clients, of those that these tests are about. */
 function configure(node: NodeView): void {
+  for (const of of [4, 6] as const) {
+    const client = clientOf(flows[of].source);
+    const connections = node.clientFull?.(client) === true ? PER_CLIENT : PER_CLIENT - 1;
+    kernel.programs.map('tpotClients').set({ address: toMapped(client) }, connections);
+  }
   const { NODE, EDGE, DRAINING } = TpotFlag;
   kernel.programs.configure({
     ...defaultConfig(),
     policy: kernel.programs.config.policy,
     flags: NODE | (node.edge ? EDGE : 0) | (node.draining ? DRAINING : 0),
     maxConnections: node.full ? 0 : 10,
+    maxPerClient: node.clientFull === undefined ? 0 : PER_CLIENT,
+    capabilities: node.capabilities,
   });
   kernel.programs.setPolicy(node.policy.map(kernelRow));
 }
+
+/** Lets those pass who ask for more than it would do; of what a request asks for, it does `capabilities`. */
+const yielding = (capabilities?: number): PolicyRow[] =>
+  flattenRules([
+    { ...everyConnection, yields: true, ...(capabilities === undefined ? {} : { capabilities }) },
+  ]);
 
 const request = (hops = 8): TcpOption => encodeOption({ type: 'request', hops, capabilities: 5 });
 const mpJoin: TcpOption = { kind: 'unknown', code: 30, data: Uint8Array.of(0x10, 1, 0, 0, 0, 1, 0, 0, 0, 2) };
@@ -106,6 +124,13 @@ describe('a SYN', () => {
       ['pass-draining', {}, { draining: true }],
       ['pass-policy', {}, { policy: [] }],
       ['pass-limit', {}, { full: true }],
+      ['pass-client-limit', {}, { clientFull: () => true }],
+      ['pass-limit', {}, { full: true, clientFull: () => true }],
+      ['pass-transforms', {}, { policy: yielding() }],
+      ['pass-transforms', {}, { policy: yielding(), capabilities: 0x80ff & ~5, full: true }],
+      ['pass-transforms', {}, { policy: yielding(2), capabilities: 7 }],
+      ['pass-no-listener', {}, { policy: yielding(), capabilities: 4 }],
+      ['pass-no-listener', {}, { policy: yielding(1), capabilities: 5 }],
       [
         'pass-local',
         { source: nodeAddresses[of], destination: nodeAddresses[of] },
@@ -154,6 +179,8 @@ describe('a SYN', () => {
         portFrom: smallPort,
         portTo: smallPort,
         take: fc.boolean(),
+        yields: fc.boolean(),
+        capabilities: fc.constantFrom(0, 1, 4, 0xffff),
       }),
     );
     const connection = family.chain((of) =>
@@ -162,15 +189,20 @@ describe('a SYN', () => {
     const table = fc.array(row, { maxLength: 6 });
     let banks = 0;
     fc.assert(
-      fc.property(table, fc.array(connection, { minLength: 8, maxLength: 8 }), (policy, connections) => {
-        const node = { ...view, policy };
-        configure(node);
-        banks |= (kernel.programs.config.policy & 0x80000000) === 0 ? 1 : 2;
-        for (const one of connections) {
-          const frame = synFrame(one.source.family, one);
-          kernel.expect('tpot_ingress', frame, expectedOfSyn(frame, node));
-        }
-      }),
+      fc.property(
+        table,
+        fc.array(connection, { minLength: 8, maxLength: 8 }),
+        u8,
+        (policy, connections, can) => {
+          const node = { ...view, policy, capabilities: can };
+          configure(node);
+          banks |= (kernel.programs.config.policy & 0x80000000) === 0 ? 1 : 2;
+          for (const one of connections) {
+            const frame = synFrame(one.source.family, one);
+            kernel.expect('tpot_ingress', frame, expectedOfSyn(frame, node));
+          }
+        },
+      ),
       { numRuns: 150 },
     );
     expect(banks).toBe(3);
@@ -191,6 +223,38 @@ describe('a SYN', () => {
     expect(() => kernel.programs.setPolicy([...full, last].map(kernelRow))).toThrow(RangeError);
     configure({ ...view, policy: full.slice(0, -1) });
     kernel.expect('tpot_ingress', synFrame(4), { verdict: 'untouched', reason: 'pass-policy' });
+  });
+
+  it('is judged by how many connections its client has: an IPv4 address, or an IPv6 /64', () => {
+    const table = kernel.programs.map('tpotClients');
+    const low = fc.integer({ min: 1, max: 3 });
+    const source = fc
+      .tuple(family, low, low)
+      .map(([of, net, host]) => ip(of === 4 ? `198.18.${10 + net}.${host}` : `2001:db8:7:${net}::${host}`));
+    const held = fc.dictionary(
+      source.map((address) => formatIp(clientOf(address))),
+      fc.integer({ min: 0, max: 5 }),
+      { maxKeys: 6 },
+    );
+    const seen = new Set<string | undefined>();
+    const property = fc.property(held, fc.array(source, { maxLength: 8 }), (connections, sources) => {
+      const limit = PER_CLIENT;
+      const clientFull = (client: IpAddress): boolean => (connections[formatIp(client)] ?? 0) >= limit;
+      const node = { ...view, clientFull };
+      configure(node);
+      for (const key of [...table.keys()]) table.delete(key);
+      for (const [client, count] of Object.entries(connections)) {
+        table.set({ address: toMapped(ip(client)) }, count);
+      }
+      for (const one of sources) {
+        const frame = synFrame(one.family, { source: one });
+        const expected = expectedOfSyn(frame, node);
+        seen.add(expected.reason);
+        kernel.expect('tpot_ingress', frame, expected);
+      }
+    });
+    fc.assert(property, { numRuns: 100 });
+    expect([...seen].sort()).toEqual(['pass-client-limit', 'pass-no-listener']);
   });
 
   it('is found behind IP options, and on interfaces without an Ethernet header', () => {

@@ -33,7 +33,7 @@ export const entry = (of: Family, state: number): TpotTaken => ({
   udp: 0,
   mss: 0,
   keyed: 0,
-  unused2: 0,
+  counted: 0,
 });
 
 /** Works in a network namespace of its own until it is closed. */

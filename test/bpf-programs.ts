@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import { ip, toMapped, type Family, type IpAddress } from '../core/address.js';
 import { DELIVERY_MARK, TpotPrograms } from '../bpf/programs.js';
 import type { TpotFlow } from '../bpf/generated/maps.js';
+import type { LoadOptions } from '../bpf/object.js';
 import { testRun, type TestRunOptions } from '../bpf/test-run.js';
 import type { Flow } from '../tpot/decap.js';
 import type { ReasonCode } from '../tpot/reasons.js';
@@ -43,7 +44,11 @@ export interface Outcome {
 }
 
 export class ProgramsUnderTest {
-  readonly programs = TpotPrograms.load();
+  readonly programs: TpotPrograms;
+
+  constructor(options: LoadOptions = {}) {
+    this.programs = TpotPrograms.load(options);
+  }
 
   run(name: ProgramName, frame: Uint8Array, options: TestRunOptions = {}): Outcome {
     const before = this.programs.counters();

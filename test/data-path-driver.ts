@@ -26,6 +26,7 @@ export interface StartSpec {
   readonly trust?: readonly string[];
   readonly edge?: boolean;
   readonly maxConnections?: number;
+  readonly maxPerClient?: number;
   readonly interfaces?: readonly string[];
   /** Opens a leg for each connection, with one hop less, instead of greeting and echoing. */
   readonly relay?: boolean;

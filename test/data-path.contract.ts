@@ -197,6 +197,20 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
     expect(await client.echoes(first.connection).catch(() => false)).toBe(false);
   });
 
+  it('takes no more of one client than its limit, in either family, and again when one has ended', async () => {
+    const p1 = await start('p1', { maxPerClient: 2 });
+    for (const family of [4, 6] as const) {
+      const [first] = [await ask(80, HOPS, family), await ask(80, HOPS, family)];
+      expect((await ask(80, HOPS, family)).by).toBe('origin');
+      await client.call('end', { connection: first.connection });
+      expect(await client.line(first.connection)).toBeNull();
+      const taken = async (): Promise<boolean> => (await ask(80, HOPS, family)).by === nameOf('p1');
+      await waitFor(taken, { what: 'room for one more' });
+    }
+    expect((await p1.counters())['pass-client-limit']).toBeGreaterThanOrEqual(2);
+    expect(await p1.counters()).not.toHaveProperty('pass-limit');
+  });
+
   it('replaces its policy in one step', async () => {
     const p1 = await start('p1', { rules: [] });
     expect((await ask()).by).toBe('origin');

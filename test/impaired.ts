@@ -94,7 +94,7 @@ async function standImpaired(
 
 /** How many transfers at once, and pauses so short that there is hardly an idle instant. */
 const SHAPE = ['15', '3'];
-const PATIENT = { timeoutMs: 800_000 };
+const PATIENT = { timeoutMs: 240_000 };
 
 /** Echoes over so many connections of each kind: every byte is right. */
 async function echoes(chain: Chain, connections: number, bytes: number): Promise<void> {

@@ -7,6 +7,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startCapture, type LinkCapture } from '../netns/capture.js';
 import { contentHash } from '../netns/content.js';
 import { tpotNodeCommand } from '../netns/host.js';
+import type { Trace } from '../client-shim/trace.js';
+import type { Check } from '../doctor/check.js';
 import { type Chain, closeAll, fixture, HOPS, ORIGIN, standChain } from './chain.js';
 import { synAcksFrom, synsTo, tunnelled } from './packets.js';
 
@@ -29,6 +31,7 @@ const p1Keys = keyFile('p1', 'old');
 const oldClient = keyFile('old', 'old');
 const newClient = keyFile('new', 'next');
 const lostClient = keyFile('lost', 'lost');
+const foreignClient = keyFile('foreign', 'foreign');
 let chain: Chain;
 
 beforeAll(async () => {
@@ -117,6 +120,38 @@ test('a file that others may read is refused, by nodes and clients', async () =>
   expect(reload).toMatchObject({ code: 78 });
   expect(reload.stderr).toMatch(/others than its owner may read it/);
   chmodSync(lostClient, 0o600);
+});
+
+test('trace and doctor see nodes that require a key with it, and not without', async () => {
+  const [program, launcher] = tpotNodeCommand;
+  const ask = async (command: string, ...args: string[]): Promise<unknown> => {
+    const { stdout } = await chain.host('c1').run(program, [launcher, command, '--json', ...args]);
+    return JSON.parse(stdout);
+  };
+  const named = async (...args: string[]): Promise<string[]> =>
+    ((await ask('trace', ORIGIN, ...args)) as Trace).hops.map(({ address }) => address);
+  expect(await named()).toEqual([]);
+  expect(await named('--key-file', newClient)).toEqual([chain.host('p1').address]);
+  expect(await named('--key-file', foreignClient)).toEqual([chain.host('p2').address]);
+  const optionCheck = async (...args: string[]): Promise<Check | undefined> =>
+    ((await ask('doctor', '--toward', ORIGIN, ...args)) as Check[]).find(
+      ({ name }) => name === 'toward-option',
+    );
+  expect(await optionCheck()).toMatchObject({ status: 'warn' });
+  expect(await optionCheck('--key-file', newClient)).toMatchObject({
+    status: 'ok',
+    found: expect.stringContaining(chain.host('p1').address) as string,
+  });
+  for (const command of [
+    ['trace', ORIGIN],
+    ['doctor', '--toward', ORIGIN],
+  ]) {
+    const refused = await chain
+      .host('c1')
+      .run(program, [launcher, ...command, '--key-file', '/nonexistent/keys']);
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toContain('/nonexistent/keys');
+  }
 });
 
 test('a reply that somebody on the path made up: dropped, and the connection is plain and right', async () => {

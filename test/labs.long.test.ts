@@ -26,8 +26,8 @@ test.each(['stripped', 'blocked', 'restart', 'mtu', 'attack'])('lab %s holds', a
   expect(report.cases.length).toBeGreaterThan(3);
 });
 
-test('lab ecmp holds', async () => {
-  const lab = await tryCommand(join(packageRoot, 'bin', 'tpot-node'), ['lab', 'ecmp', '--json']);
+test.each(['ecmp', 'transcode'])('lab %s holds', async (name) => {
+  const lab = await tryCommand(join(packageRoot, 'bin', 'tpot-node'), ['lab', name, '--json']);
   const { ok, checks } = JSON.parse(lab.stdout) as Report;
   expect(
     checks.filter((check) => !check.ok),

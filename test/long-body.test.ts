@@ -9,11 +9,12 @@ const PORT = 8080;
 const URL = `http://${ORIGIN}:${PORT}`;
 const SIZE = 6_000_000;
 const CONFIG = { cache: { spliceAbove: '1MiB' } };
+const TAPPING = { cache: { spliceAbove: '1MiB', tapAbove: '1MiB' } };
 
 let chain: Chain;
 let origin: Program;
 beforeAll(async () => {
-  chain = await standChain({ nodes: { p1: CONFIG, p2: CONFIG } });
+  chain = await standChain({ nodes: { p1: TAPPING, p2: CONFIG } });
   const command = [fixture('streams-origin.mjs'), String(PORT)];
   origin = chain.host('origin').spawn(process.execPath, command, { label: 'streams' });
   await origin.output(/^ready$/m);
@@ -76,6 +77,24 @@ describe('a response that is not stored', () => {
     }
     await program.stop();
   });
+});
+
+test('a response that is stored leaves, too, and the next client gets what passed', async () => {
+  const path = `/length/${SIZE}?stored`;
+  const before = await chain.counter('p1', 'tapped');
+  const first = fetchBoth(path);
+  await first.while(async () => (await chain.counter('p1', 'tapped')) === before + 1, {
+    what: 'it to be tapped',
+  });
+  await ask('/open');
+  expect((await first.output(/^[0-9a-f]{64}/m))[0]).toBe(hashOf(path, SIZE));
+  await first.while(async () => (await chain.counter('p1', 'tap-complete')) === 1, {
+    what: 'it to be stored',
+  });
+  const second = fetchBoth(path);
+  expect((await second.output(/^[0-9a-f]{64}/m))[0]).toBe(hashOf(path, SIZE));
+  expect(origin.stdout().match(/request \/length\/\d+\?stored/g)).toHaveLength(1);
+  expect((await chain.stats('p1')).cache['hits']).toBeGreaterThan(0);
 });
 
 test('a client that wants the connection to end keeps it here', async () => {

@@ -1,7 +1,7 @@
 /** Odd ways to open a connection, and odd paths: an answer lost, both ends opening, loops, a node twice, many hops. */
 import { afterEach, expect, test } from 'vitest';
 import { startCapture } from '../netns/capture.js';
-import { setMiddlebox, SYN, SYN_ACK } from '../netns/middlebox.js';
+import { setMiddlebox, SYN, SYN_ACK, TPOT_OPTION } from '../netns/middlebox.js';
 import { waitFor } from '../netns/wait.js';
 import { type Chain, closeAll, ORIGIN, standChain } from './chain.js';
 import { segmentsOf, synAcksFrom, synsTo, tunnelled } from './packets.js';
@@ -37,6 +37,23 @@ test('a SYN-ACK that is lost comes again, the same one, and the connection is tu
   expect((await chain.status('p1')).counters).toMatchObject({
     established: 1,
     'decap-ok': expect.any(Number) as number,
+  });
+});
+
+test('an edge whose replies do not arrive answers the SYN without a request without one', async () => {
+  const chain = await standChain({ nodes: { p1: { ...RELAY, edge: true } }, offload: false });
+  await setMiddlebox(chain.net, 'c1', [`${SYN_ACK} ${TPOT_OPTION} exists counter drop`], 'input');
+  const capture = await startCapture(chain.net, { links: ['c1-p1'] });
+  expect(await chain.must('c1', HELLO)).toContain('hello');
+  const link = (await capture.stop()).get('c1-p1');
+  expect(await dropped(chain, 'c1', 'input')).toBeGreaterThanOrEqual(2);
+  expect(synsTo(link, ORIGIN).map(({ request }) => request !== undefined)).toEqual([true, true, false]);
+  expect(synAcksFrom(link, ORIGIN).at(-1)?.reply).toBeUndefined();
+  expect(tunnelled(link)).toEqual([]);
+  expect((await chain.status('p1')).counters).toMatchObject({
+    taken: 1,
+    established: 1,
+    'taken-reply-stripped': 1,
   });
 });
 

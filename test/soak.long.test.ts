@@ -1,6 +1,6 @@
 /**
  * Eight hours of an office behind two nodes, by number and kind of connections, as fast as they go: nothing grows. SOAK_CONNECTIONS sets
- * another number.
+ * another number. What grows is told by a line through the second half of the samples, since the first fills the cache and the pools.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
@@ -10,9 +10,9 @@ import { closeAll, fixture, ORIGIN, standChain, type Chain } from './chain.js';
 /** 8 h at 0.7 connections a second. */
 const CONNECTIONS = Number(process.env['SOAK_CONNECTIONS'] ?? 20_000);
 const CONCURRENT = 16;
-const ROUNDS = 8;
-/** Pages come and go; a KiB that each connection left behind would be more. */
-const GROWTH = 1.1;
+const ROUNDS = 16;
+/** Bytes for each connection: pages come and go, but what each connection left behind would be more. */
+const LEFT_BEHIND = 512;
 /** Makes V8 collect garbage early, so that what stays in memory is what is used. */
 const SMALL_HEAP = '--max-old-space-size=64 --max-semi-space-size=2';
 const NODES = ['p1', 'p2'] as const;
@@ -20,14 +20,29 @@ const NODES = ['p1', 'p2'] as const;
 interface Sample {
   readonly residentMib: number;
   readonly descriptors: number;
+  /** What the kernel says that the node's tables take. */
+  readonly mapsKib: number;
 }
 
 afterEach(closeAll);
 
+/** Descriptors of BPF maps say what the map takes, which for those without reserved room is what is in them. */
+function mapsKib(pid: number): number {
+  const sizes = readdirSync(`/proc/${pid}/fdinfo`).map((fd) => {
+    const info = readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1');
+    return info.includes('map_type:') ? Number(/^memlock:\s+(\d+)/m.exec(info)?.[1] ?? 0) : 0;
+  });
+  return sizes.reduce((sum, size) => sum + size, 0) / 1024;
+}
+
 async function sample(chain: Chain, node: string): Promise<Sample> {
   const { pid } = await chain.status(node);
   const resident = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
-  return { residentMib: Number(resident) / 1024, descriptors: readdirSync(`/proc/${pid}/fd`).length };
+  return {
+    residentMib: Number(resident) / 1024,
+    descriptors: readdirSync(`/proc/${pid}/fd`).length,
+    mapsKib: mapsKib(pid),
+  };
 }
 
 /** Nothing is left of a round but what the kernel keeps for TIME_WAIT. */
@@ -52,6 +67,16 @@ async function round(chain: Chain): Promise<void> {
 const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
+/** What a sample adds to the one before it: the median of all slopes between two samples (Theil 1950, Sen 1968). */
+function slopeOf(values: readonly number[]): number {
+  return median(
+    values.flatMap((from, at) => values.slice(at + 1).map((to, further) => (to - from) / (further + 1))),
+  );
+}
+
+const secondHalf = <T>(values: readonly T[]): readonly T[] => values.slice(values.length >> 1);
+const listed = (values: readonly number[]): string => values.map((one) => one.toFixed(0)).join(' ');
+
 test(`${CONNECTIONS} connections through two nodes: memory, descriptors and tables stay as they were`, async () => {
   process.env['NODE_OPTIONS'] = SMALL_HEAP; // of the nodes, and of the client
   const splice = [{ match: { dport: 80 }, action: 'cache' }, { action: 'splice' }];
@@ -66,17 +91,21 @@ test(`${CONNECTIONS} connections through two nodes: memory, descriptors and tabl
   for (const node of NODES) {
     await quiet(chain, node);
     const all = samples[node] ?? [];
-    const resident = all.map(({ residentMib }) => residentMib);
+    const [resident, maps, open] = [
+      all.map(({ residentMib }) => residentMib),
+      all.map((one) => one.mapsKib),
+      all.map(({ descriptors }) => descriptors),
+    ];
     const after = await sample(chain, node);
-    const told = `${node}: ${seconds} s, MiB ${resident.map((one) => one.toFixed(0)).join(' ')}, descriptors ${all
-      .map(({ descriptors }) => descriptors)
-      .join(' ')}, then ${after.descriptors}\n`;
+    // Of the tables the level counts and not the slope: entries of the last 30 seconds stand in them.
+    const each = (slopeOf(secondHalf(resident)) * 1024 * 1024) / (CONNECTIONS / ROUNDS);
+    const told =
+      `${node}: ${seconds} s, MiB ${listed(resident)}: ${each.toFixed(0)} bytes a connection in the second half; ` +
+      `maps KiB ${listed(maps)}, then ${after.mapsKib.toFixed(0)}; descriptors ${listed(open)}, then ${after.descriptors}\n`;
     process.stdout.write(told);
-    // The first rounds fill the cache and the pools; from the middle on nothing may grow.
-    expect(median(resident.slice(-3)), told).toBeLessThan(GROWTH * median(resident.slice(2, 5)));
-    expect(after.descriptors, told).toBeLessThanOrEqual(
-      Math.min(...all.slice(1).map(({ descriptors }) => descriptors)),
-    );
+    expect(each, told).toBeLessThan(LEFT_BEHIND);
+    expect(after.mapsKib, told).toBeLessThanOrEqual(median(secondHalf(maps)));
+    expect(after.descriptors, told).toBeLessThanOrEqual(Math.min(...open.slice(1)));
     const { kernel } = await chain.status(node);
     expect({ taken: kernel['taken'], tunnels: kernel['tunnels'] }, told).toEqual({ taken: 0, tunnels: 0 });
   }

@@ -5,9 +5,10 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ip, toMapped, type Family } from '../core/address.js';
+import { noteFin } from '../node/held-segments.js';
 import { spliceEntry } from '../node/splice-entry.js';
 import { isToBeTold, pieceAt, tellSender } from '../splice/fit.js';
-import { mapPacket, type FlowEnds, type Mapped, type Mapping } from '../splice/mapping.js';
+import { BASE_HOLDS, mapPacket, type FlowEnds, type Mapped, type Mapping } from '../splice/mapping.js';
 import { bytesUpTo, flags, plainOption, sequence, u16, u32, u8 } from '../wire/arbitraries.props.js';
 import { buildTcp } from '../wire/build.js';
 import { concat, writer } from '../wire/bytes.js';
@@ -74,6 +75,7 @@ const options = fc.oneof(
 
 interface Case {
   readonly mapping: Mapping;
+  readonly carried: bigint;
   readonly packet: Uint8Array;
   readonly frame: Uint8Array;
   readonly gsoSize: number;
@@ -93,13 +95,17 @@ const packetCase = fc.constantFrom<Family>(4, 6).chain((family) =>
       payload: fc
         .oneof(fc.constantFrom(0, 1, 1448, 1449, 3000), fc.integer({ min: 0, max: 3000 }))
         .chain(bytesOf),
+      carried: fc.oneof(
+        { weight: 4, arbitrary: fc.constant(0n) },
+        fc.constantFrom(BASE_HOLDS - 1n, BASE_HOLDS),
+      ),
       ttl: fc.oneof(fc.constant(64), fc.integer({ min: 0, max: 3 })),
       tos: u8,
       ipOptions: fc.oneof({ weight: 9, arbitrary: fc.constant(new Uint8Array()) }, bytesUpTo(12)),
       gsoSize: fc.constantFrom(0, 0, 500, 1448),
       padding: fc.oneof({ weight: 9, arbitrary: fc.constant(new Uint8Array()) }, bytesUpTo(20)),
     })
-    .map(({ mapping, distance, gsoSize, options: list, padding, ...rest }): Case => {
+    .map(({ mapping, distance, carried, gsoSize, options: list, padding, ...rest }): Case => {
       const sent = rest.flags.includes('syn') ? rest.flags.filter((flag) => flag !== 'syn') : rest.flags;
       const area = tcpOptions.emit(list);
       const packet = buildTcp({
@@ -110,12 +116,13 @@ const packetCase = fc.constantFrom<Family>(4, 6).chain((family) =>
         options: area,
       });
       const gso = gsoSize > 0 && rest.payload.length > gsoSize ? gsoSize : 0;
-      return { mapping, packet, frame: frameOf(concat(packet, padding), family), gsoSize: gso, family };
+      const frame = frameOf(concat(packet, padding), family);
+      return { mapping, carried, packet, frame, gsoSize: gso, family };
     }),
 );
 
-function enter(family: Family, mapping: Mapping, tunnelled = false): void {
-  const facts = { fromClient: true, bytes: 0n, now: 1n, startedAt: 1n };
+function enter(family: Family, mapping: Mapping, tunnelled = false, bytes = 0n): void {
+  const facts = { fromClient: true, bytes, now: 1n, startedAt: 1n };
   const entry = spliceEntry(mapping, { ...facts, outerSource: tunnelled ? OUTER : undefined });
   kernel.programs.map('tpotSplices').set(mapFlow(flows[family]), entry);
 }
@@ -125,7 +132,7 @@ function run({ frame, gsoSize }: Pick<Case, 'frame' | 'gsoSize'>): Outcome {
 }
 
 /** What becomes of a segment that is too large and new to its direction. */
-function expectFit({ packet, mapping, gsoSize, family }: Case, outcome: Outcome): string {
+function expectFit({ packet, mapping, carried, gsoSize, family }: Case, outcome: Outcome): string {
   if (gsoSize > 0) {
     // A test run has frames of a segment size and no kind (`gso_type`), which the kernel lets nobody resize.
     expect(outcome.counted).toEqual({ 'drop-splice-failed': 1 });
@@ -136,7 +143,8 @@ function expectFit({ packet, mapping, gsoSize, family }: Case, outcome: Outcome)
     expectBytes(outcome.packet, tellSender(packet, nodeAddresses[family], mapping.maxSegment));
     return 'told';
   }
-  expectMapped(outcome, mapPacket(pieceAt(packet, mapping.maxSegment, 0), mapping));
+  const piece = pieceAt(packet, mapping.maxSegment, 0);
+  expectMapped(outcome, mapPacket(piece, mapping, undefined, carried));
   return 'piece';
 }
 
@@ -150,9 +158,9 @@ describe('the programs and the model', () => {
     const seen = new Set<string>();
     fc.assert(
       fc.property(packetCase, (one) => {
-        enter(one.family, one.mapping);
+        enter(one.family, one.mapping, false, one.carried);
         const outcome = run(one);
-        const mapped = mapPacket(one.packet, one.mapping, one.gsoSize || undefined);
+        const mapped = mapPacket(one.packet, one.mapping, one.gsoSize || undefined, one.carried);
         if (mapped.verdict === 'drop' && mapped.reason === 'drop-splice-too-big') {
           seen.add(expectFit(one, outcome));
           return;
@@ -160,7 +168,7 @@ describe('the programs and the model', () => {
         if (mapped.verdict === 'drop') {
           seen.add(mapped.reason);
           expect(outcome.verdict).toBe(ACTION.drop);
-          expect(outcome.counted).toHaveProperty(mapped.reason);
+          expect(outcome.counted).toEqual({ [mapped.reason]: 1 });
           return;
         }
         seen.add(mapped.cut ? 'cut' : 'forward');
@@ -283,6 +291,21 @@ describe('a segment that is cut up', () => {
 });
 
 describe('an entry', () => {
+  it('carries on where the sequence numbers come round', () => {
+    const step = 2 ** 27; // between two segments, so many bytes have gone by
+    const around = Array.from({ length: 100 }, (_, at) => add(seq(1000), at * step));
+    const table = kernel.programs.map('tpotSplices');
+    enter(4, plain);
+    around.forEach((sequence, at) => {
+      const carried = BigInt(at) * BigInt(step);
+      table.set(mapFlow(flows[4]), { ...table.get(mapFlow(flows[4]))!, bytes: carried });
+      const packet = buildTcp({ ...data, seq: sequence });
+      const outcome = run({ frame: frameOf(packet, 4), gsoSize: 0 });
+      expect(outcome.counted).toEqual({ 'splice-forwarded': 1 });
+      expectMapped(outcome, mapPacket(packet, plain, undefined, carried));
+    });
+  });
+
   it('of a tunnelled leg lets nothing through outside the tunnel', () => {
     enter(4, plain, true);
     const frame = frameOf(buildTcp(data), 4);
@@ -345,7 +368,10 @@ describe('an entry', () => {
     });
   });
 
-  it('follows both FINs to their ACKs, and gives way to a new connection after that', () => {
+  it.each([
+    ['they meet', false],
+    ['one left without them', true],
+  ])('follows both FINs to their ACKs when %s, and gives way to a new connection after that', (_, held) => {
     const splices = kernel.programs.map('tpotSplices');
     const back: Mapping = {
       ...plain,
@@ -362,21 +388,33 @@ describe('an entry', () => {
     );
     const send = (
       flow: FlowEnds,
-      names: readonly ('syn' | 'ack' | 'fin')[],
+      names: readonly ('syn' | 'ack' | 'fin' | 'rst')[],
       seq: number,
       ack: number,
     ): Outcome => run({ frame: frameOf(buildTcp({ ...flow, flags: names, seq, ack }), 4), gsoSize: 0 });
     const flagsOf = (): number[] =>
       [flows[4], backFlow].map((flow) => (splices.get(mapFlow(flow))?.flags ?? 0) & 0xc0);
-    send(flows[4], ['fin', 'ack'], 1000, 493);
+    const clients = kernel.programs.map('tpotClients');
+    const client = { address: toMapped(flows[4].source) };
+    const entry = splices.get(mapFlow(flows[4]));
+    if (entry === undefined) throw new Error('the entry is gone');
+    splices.set(mapFlow(flows[4]), { ...entry, counted: 1 });
+    clients.set(client, 5);
+    if (held) noteFin(kernel.programs, flows[4], seq(1001));
+    else send(flows[4], ['fin', 'ack'], 1000, 493);
     expect(flagsOf()).toEqual([0, 0x40]);
     send(backFlow, ['ack'], 500, 1005);
     expect(flagsOf()).toEqual([0, 0x40]);
     expect(send(flows[4], ['syn'], 9, 0).counted).toEqual({ 'splice-forwarded': 1 });
     send(backFlow, ['fin', 'ack'], 500, 1006);
     expect(flagsOf()).toEqual([0x40, 0xc0]);
+    expect(clients.get(client)).toBe(5);
     send(flows[4], ['ack'], 1001, 494);
     expect(flagsOf()).toEqual([0xc0, 0xc0]);
+    expect(clients.get(client)).toBe(4);
+    send(flows[4], ['rst'], 1001, 0);
+    expect(clients.get(client)).toBe(4);
+    clients.delete(client);
     expect(send(flows[4], ['syn'], 9, 0).counted).toMatchObject({ 'splice-forgotten': 1 });
     expect([...splices.keys()].length).toBe(1); // the IPv6 one of the tests above
   });

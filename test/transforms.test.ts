@@ -4,7 +4,7 @@ import { afterEach, expect, test } from 'vitest';
 import { contentHash } from '../netns/content.js';
 import { waitFor } from '../netns/wait.js';
 import type { PairStats } from '../node/transforms.js';
-import { type Chain, closeAll, ORIGIN, standChain } from './chain.js';
+import { type Chain, closeAll, ORIGIN, ORIGIN_V6, standChain } from './chain.js';
 
 afterEach(closeAll);
 
@@ -69,6 +69,25 @@ test('text is small on the leg that both transform, through cache and relay; who
   // The leg of the request is kept for the next one.
   const { pairs } = (await chain.stats('p1')).transforms;
   expect(pairs.find(({ direction }) => direction === 'to')?.connections).toBe(3);
+});
+
+test('the reply says what the rule accepts, over IPv6, too', async () => {
+  const chain = await standChain({
+    nodes: {
+      p1: { ...BOTH, address: ['198.18.1.1', '2001:db8:1::1'] },
+      p2: {
+        ...BOTH,
+        address: ['198.18.3.1', '2001:db8:3::1'],
+        rules: [{ action: 'relay', transforms: ['zstd'] }],
+      },
+    },
+    v6: true,
+  });
+  const get = shell(`echo GET ${MIB} | busybox nc ${ORIGIN_V6} 9000 | sha256sum`);
+  expect((await chain.must('c1', get)).split(' ')[0]).toBe(contentHash(`bulk ${MIB}`, MIB));
+  const pair = await pairOf(chain);
+  expect(pair).toMatchObject({ transforms: ['zstd'], connections: 1 });
+  expect(pair?.wireReceived).toBeLessThan(MIB);
 });
 
 test.each([

@@ -19,6 +19,8 @@ import { CAPABILITY, encodeOption } from './option.js';
 import { flattenRules } from './policy.js';
 
 const own = ip('198.18.1.1');
+const everything = { sources: [], destinations: [], ports: [], action: 'relay' };
+const yieldsAll = flattenRules([{ ...everything, yields: true }]);
 const takeAll = flattenRules([{ sources: [], destinations: [], ports: [], action: 'relay' }]);
 const view: NodeView = {
   own: [own],
@@ -61,10 +63,19 @@ describe('decideSyn', () => {
     ['pass-draining', synWith(request()), { ...view, draining: true }],
     ['pass-policy', synWith(request()), { ...view, policy: [] }],
     ['pass-limit', synWith(request()), { ...view, full: true }],
+    ['pass-client-limit', synWith(request()), { ...view, clientFull: () => true }],
+    ['pass-transforms', synWith(request()), { ...view, policy: yieldsAll, capabilities: 2 }],
     ['pass-no-listener', synWith(request()), { ...view, listening: false }],
     ['pass-local', allFailing, { ...view, draining: true, policy: [], full: true, listening: false }],
   ])('passes with reason %s', (reason, syn, node) => {
     expect(decideSyn(syn, node)).toMatchObject({ take: false, reason });
+  });
+
+  it('takes who asks for a transform that it does, or for none, although it yields', () => {
+    const node = { ...view, policy: yieldsAll, capabilities: 4 };
+    expect(decideSyn(synWith(request()), node).reason).toBe('taken');
+    const plain = encodeOption({ type: 'request', hops: 8, capabilities: 0x100 });
+    expect(decideSyn(synWith(plain), node).reason).toBe('taken');
   });
 
   it('leaves SYNs without a request alone and uncounted, except at an edge', () => {

@@ -12,17 +12,19 @@ import { sameIp, type IpAddress } from '../core/address.js';
 import { add, type Seq } from '../wire/seq.js';
 import { hasFlags, type TcpRepr } from '../wire/tcp.js';
 import { iterateOptions, TCP_OPTION } from '../wire/tcp-options.js';
+import { clientOf } from './client.js';
 import { isAuthentic, type Key } from './key.js';
 import {
   CAPABILITY,
   DEFAULT_NUMBERS,
   findOption,
   lowerHops,
+  TRANSFORM_CAPABILITIES,
   type OptionNumbers,
   type RequestOption,
 } from './option.js';
 import { bypasses, type BypassEntry } from './bypass.js';
-import { rowsTake, type PolicyRow } from './policy.js';
+import { matchingRow, type PolicyRow } from './policy.js';
 import type { ReasonCode } from './reasons.js';
 
 /** What a node knows when a SYN arrives. */
@@ -37,6 +39,8 @@ export interface NodeView {
   readonly draining: boolean;
   /** As many connections as the limit allows. */
   readonly full: boolean;
+  /** Whether a client ({@link clientOf}) has as many as it may have. Default: there is no such limit. */
+  readonly clientFull?: (client: IpAddress) => boolean;
   readonly listening: boolean;
   /** What this node does of what a request may ask for. */
   readonly capabilities: number;
@@ -85,6 +89,22 @@ function isAdmitted(request: RequestOption, syn: Syn, node: NodeView, numbers: O
   return isAuthentic(request, { ...syn, isn: undefined }, node.keys ?? [], numbers);
 }
 
+function limitReached({ source }: Syn, { full, clientFull }: NodeView): ReasonCode | undefined {
+  if (full) return 'pass-limit';
+  return clientFull?.(clientOf(source)) === true ? 'pass-client-limit' : undefined;
+}
+
+/** Of what a request asks for, what the reply accepts. */
+function accepted(request: RequestOption, row: PolicyRow, node: Pick<NodeView, 'capabilities'>): number {
+  return request.capabilities & node.capabilities & ((row.capabilities ?? 0xffff) | CAPABILITY.trace);
+}
+
+/** Whether it asks for transforms of which this node would do none. */
+function asksInVain(request: RequestOption | undefined, row: PolicyRow, node: NodeView): boolean {
+  if (request === undefined || (request.capabilities & TRANSFORM_CAPABILITIES) === 0) return false;
+  return (accepted(request, row, node) & TRANSFORM_CAPABILITIES) === 0;
+}
+
 function judge(
   syn: Syn,
   request: RequestOption | undefined,
@@ -99,9 +119,12 @@ function judge(
   if (isMpJoin(syn.options)) return 'pass-mp-join';
   if (node.draining) return 'pass-draining';
   if (bypasses(node.bypass ?? [], syn)) return 'pass-bypass';
-  if (!rowsTake(node.policy, syn)) return 'pass-policy';
+  const row = matchingRow(node.policy, syn);
+  if (row?.take !== true) return 'pass-policy';
+  if (row.yields === true && asksInVain(request, row, node)) return 'pass-transforms';
   if (request !== undefined && !isAdmitted(request, syn, node, numbers)) return 'pass-unkeyed';
-  if (node.full) return 'pass-limit';
+  const limit = limitReached(syn, node);
+  if (limit !== undefined) return limit;
   if (!node.listening) return 'pass-no-listener';
   if (request === undefined) return 'taken-edge';
   return request.hops > 1 && (request.capabilities & node.capabilities & CAPABILITY.trace) !== 0

@@ -7,7 +7,7 @@
  * reply v4, 12    | kind | 12 | ExID (2) | version 4b, type 4b = 2 | flags (1) | capabilities (2) | IPv4 (4) |
  * reply v4, 14    | as above                                                                        | UDP port (2) |
  * reply v4, 16/18 | as 12 or 14                                                                      | MAC (4) |
- * reply v6, 20    | kind | 20 | ExID' (2) | IPv6 (16) |
+ * reply v6, 20    | kind | 20 | ExID' + capabilities (2) | IPv6 (16) |
  * ```
  *
  * Reading is total: whatever is not one of these forms is not ours, and no error.
@@ -22,7 +22,7 @@ export interface OptionNumbers {
   readonly kind: number;
   /** Requests and IPv4 replies. */
   readonly exId: number;
-  /** IPv6 replies, which have no room for a type. */
+  /** IPv6 replies, which have no room for a type; as many ExIDs behind it say which transforms were accepted. */
   readonly exIdIpv6: number;
 }
 
@@ -33,6 +33,9 @@ export const CAPABILITY = {
   /** In a request: asks for the node `hops` nodes away. In a reply: that was understood, and no next leg opens. */
   trace: 0x8000,
 } as const;
+
+/** Bits that mean a transform of the stream, those to come included: as many as an IPv6 reply can say. */
+export const TRANSFORM_CAPABILITIES = 0x007f;
 
 export interface RequestOption {
   readonly type: 'request';
@@ -50,7 +53,7 @@ export interface ReplyOption {
   readonly address: IpAddress;
   /** 8 bits, none defined yet; 0 in an IPv6 reply. */
   readonly flags: number;
-  /** 16 bits: the transforms the node accepted; 0 in an IPv6 reply. */
+  /** 16 bits: the transforms the node accepted; the lowest 7 in an IPv6 reply. */
   readonly capabilities: number;
   /** Where the node takes UDP encapsulation; only in an IPv4 reply. */
   readonly udpPort?: number;
@@ -81,11 +84,6 @@ const AT = {
 } as const;
 const HEADER = 2;
 
-function decodeReplyIpv6(data: ByteView): ReplyOption | undefined {
-  if (data.bytes.length + HEADER !== OPTION_LENGTH.replyIpv6) return undefined;
-  return { type: 'reply', address: data.address(AT.addressIpv6, 6), flags: 0, capabilities: 0 };
-}
-
 function decodeTyped(data: ByteView): TpotOption | undefined {
   const length = data.bytes.length + HEADER;
   const type = data.u8(AT.versionType) & 0xf;
@@ -109,7 +107,10 @@ export function decodeOption(option: TcpOption, numbers = DEFAULT_NUMBERS): Tpot
   if (option.kind !== 'unknown' || option.code !== numbers.kind) return undefined;
   const data = new ByteView(option.data);
   const exId = data.u16(AT.exId);
-  if (exId === numbers.exIdIpv6) return decodeReplyIpv6(data);
+  const beyond = (exId - numbers.exIdIpv6) & 0xffff;
+  if (beyond <= TRANSFORM_CAPABILITIES && data.bytes.length + HEADER === OPTION_LENGTH.replyIpv6) {
+    return { type: 'reply', address: data.address(AT.addressIpv6, 6), flags: 0, capabilities: beyond };
+  }
   return exId === numbers.exId ? decodeTyped(data) : undefined;
 }
 
@@ -126,7 +127,7 @@ export function encodeOption(option: TpotOption, numbers = DEFAULT_NUMBERS): Tcp
   const data = new Uint8Array(optionLength(option) - HEADER);
   const out = writer(data);
   if (option.type === 'reply' && option.address.family === 6) {
-    out.setUint16(AT.exId, numbers.exIdIpv6);
+    out.setUint16(AT.exId, numbers.exIdIpv6 + (option.capabilities & TRANSFORM_CAPABILITIES));
     data.set(option.address.bytes, AT.addressIpv6);
     return { kind: 'unknown', code: numbers.kind, data };
   }

@@ -23,6 +23,10 @@ export interface Rule<Action extends string = string> {
   readonly serverNames?: ReadonlySet<string>;
   /** `pass` leaves the connection alone; any other word takes it. */
   readonly action: Action;
+  /** Bits of what is accepted and offered; absent: whatever the node can do. */
+  readonly capabilities?: number;
+  /** Lets SYNs pass that ask for transforms of which none would be accepted: the next node may do them. */
+  readonly yields?: boolean;
 }
 
 /** The connection a SYN asks for. */
@@ -39,6 +43,9 @@ export interface PolicyRow {
   readonly portFrom: number;
   readonly portTo: number;
   readonly take: boolean;
+  /** As in {@link Rule}. */
+  readonly capabilities?: number;
+  readonly yields?: boolean;
 }
 
 const ANY_PORT: PortRange = { from: 0, to: 0xffff };
@@ -60,8 +67,8 @@ function ruleMatches(rule: Rule, subject: PolicySubject): boolean {
  * The rules that a connection may come under by what its SYN says, in order, up to the first that wants nothing more. The
  * first of them says whether the SYN is taken.
  */
-export function candidateRules<Any extends Rule>(rules: readonly Any[], subject: PolicySubject): Any[] {
-  const candidates: Any[] = [];
+export function candidateRules<Own extends Rule>(rules: readonly Own[], subject: PolicySubject): Own[] {
+  const candidates: Own[] = [];
   for (const rule of rules) {
     if (!ruleMatches(rule, subject)) continue;
     candidates.push(rule);
@@ -71,27 +78,31 @@ export function candidateRules<Any extends Rule>(rules: readonly Any[], subject:
 }
 
 /** The candidate that a connection comes under; `serverName` is undefined when it is not TLS or names none. */
-export function decideRule<Any extends Rule>(
-  candidates: readonly Any[],
+export function decideRule<Own extends Rule>(
+  candidates: readonly Own[],
   serverName: string | undefined,
-): Any | undefined {
+): Own | undefined {
   return candidates.find(
     ({ serverNames }) =>
       serverNames === undefined || (serverName !== undefined && isNamed(serverNames, serverName)),
   );
 }
 
-/** Whether a connection is taken, by the rows: the reference for what data paths do with them. */
-export function rowsTake(rows: readonly PolicyRow[], subject: PolicySubject): boolean {
+/** The row that decides on a connection, if any does: the reference for what data paths do with them. */
+export function matchingRow(rows: readonly PolicyRow[], subject: PolicySubject): PolicyRow | undefined {
   const port = subject.destinationPort;
-  const row = rows.find(
+  return rows.find(
     ({ source, destination, portFrom, portTo }) =>
       (source === undefined || prefixContains(source, subject.source)) &&
       (destination === undefined || prefixContains(destination, subject.destination)) &&
       portFrom <= port &&
       port <= portTo,
   );
-  return row?.take ?? false;
+}
+
+/** Whether the rows take a connection that asks for nothing. */
+export function rowsTake(rows: readonly PolicyRow[], subject: PolicySubject): boolean {
+  return matchingRow(rows, subject)?.take ?? false;
 }
 
 function orAny<Entry, Any>(part: readonly Entry[], any: Any): readonly (Entry | Any)[] {
@@ -100,12 +111,17 @@ function orAny<Entry, Any>(part: readonly Entry[], any: Any): readonly (Entry | 
 
 function flattenRule(rule: Rule): PolicyRow[] {
   const rows: PolicyRow[] = [];
+  const { capabilities, yields } = rule;
+  const asks = {
+    ...(capabilities === undefined ? {} : { capabilities }),
+    ...(yields === true ? { yields } : {}),
+  };
   for (const source of orAny(rule.sources, undefined)) {
     for (const destination of orAny(rule.destinations, undefined)) {
       // A packet is of one family: prefixes of different ones never match together.
       if (source && destination && source.address.family !== destination.address.family) continue;
       for (const { from, to } of orAny(rule.ports, ANY_PORT)) {
-        rows.push({ source, destination, portFrom: from, portTo: to, take: rule.action !== 'pass' });
+        rows.push({ source, destination, portFrom: from, portTo: to, take: rule.action !== 'pass', ...asks });
       }
     }
   }

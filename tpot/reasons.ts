@@ -12,9 +12,12 @@ const TAKING = {
   'pass-hops': 'the request allows no more nodes',
   'pass-bypass': 'a bypass list names the source or the destination',
   'pass-policy': 'no rule takes the connection',
+  'pass-transforms':
+    'the request asks for transforms of which this node would do none, and it would only relay or splice',
   'pass-unkeyed': 'the request has no MAC of a key that this node has, and needs one',
   'pass-draining': 'the node is draining',
   'pass-limit': 'the node has as many connections as it may have',
+  'pass-client-limit': 'the client has as many connections as one client may have',
   'pass-time-wait': 'an earlier connection of the same ends and ports is in TIME_WAIT here',
   'pass-no-listener': 'nobody listens: the node is starting or has ended',
   'pass-loop': 'the SYN comes from an address of this node',
@@ -91,6 +94,8 @@ const SPLICING = {
     'an ICMP error about a spliced connection does not fit what was sent, or says nothing new',
   'drop-splice-no-route': 'the kernel knows no route for the other leg',
   'drop-splice-failed': 'a segment could not be rewritten',
+  'tap-copied': 'a copy of a segment went to the cache',
+  'tap-lost': 'a copy of a segment found no room, or could not be made: what it is of will not be stored',
 } as const;
 
 /** Code to meaning, in one line each. */

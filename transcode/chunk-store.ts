@@ -31,9 +31,16 @@ export class ChunkStore {
   readonly #chunks: LRUCache<ChunkId, Buffer>;
   readonly #peers: LRUCache<string, KnownChunks>;
   readonly #idsPerPeer: number;
+  #evictions = 0;
 
   constructor({ bytes, peers }: ChunkStoreLimits) {
-    this.#chunks = new LRUCache({ maxSize: bytes, sizeCalculation: (chunk) => chunk.length + OVERHEAD });
+    this.#chunks = new LRUCache({
+      maxSize: bytes,
+      sizeCalculation: (chunk) => chunk.length + OVERHEAD,
+      dispose: (_chunk, _id, reason) => {
+        if (reason === 'evict') this.#evictions++;
+      },
+    });
     this.#peers = new LRUCache({ max: peers });
     this.#idsPerPeer = Math.max(64, Math.floor(bytes / 8192));
   }
@@ -44,6 +51,11 @@ export class ChunkStore {
 
   get size(): number {
     return this.#chunks.size;
+  }
+
+  /** Chunks that left to make room. */
+  get evictions(): number {
+    return this.#evictions;
   }
 
   get(id: ChunkId): Buffer | undefined {

@@ -21,14 +21,17 @@ const GEAR = Int32Array.from({ length: 256 }, (_, byte) =>
   createHash('sha256').update(Uint8Array.of(byte)).digest().readInt32BE(0),
 );
 
-/** Length of the first chunk of `bytes` between `from` and `to`, or 0 when its end is not among them. */
-export function cutPoint(bytes: Uint8Array, from: number, to: number): number {
+/**
+ * Length of the first chunk of `bytes` between `from` and `to`, or 0 when its end is not among them. `seen`: so many of its
+ * bytes are known to hold no end.
+ */
+export function cutPoint(bytes: Uint8Array, from: number, to: number, seen = 0): number {
   const normal = Math.min(to, from + NORMAL_CHUNK);
   const last = Math.min(to, from + MAX_CHUNK);
-  let at = from + MIN_CHUNK - WINDOW;
+  const first = from + Math.max(MIN_CHUNK, seen);
+  let at = first - WINDOW;
   let hash = 0;
-  for (const warm = Math.min(to, from + MIN_CHUNK); at < warm; at++)
-    hash = ((hash << 1) + gear(bytes, at)) | 0;
+  for (const warm = Math.min(to, first); at < warm; at++) hash = ((hash << 1) + gear(bytes, at)) | 0;
   for (; at < normal; at++) {
     hash = ((hash << 1) + gear(bytes, at)) | 0;
     if ((hash & MASK_BEFORE) === 0) return at + 1 - from;

@@ -2,10 +2,13 @@
  * Deduplication: what both nodes have seen crosses as a reference. The list in a `chunks` frame:
  *
  * ```
- * entry = word (4) body       word: | reference 1 bit | keep 1 bit | length 30 bits |
+ * entry = word (4) body       word: | reference 1 bit | keep 1 bit | open 1 bit | length 29 bits |
  * body  = chunk id (16)       of a reference
  *       | bytes (length)      of a literal; with `keep`, both sides put it into their stores
  * ```
+ *
+ * `open`: the bytes begin a chunk, or go on with it, but do not end it, since its sender did not want them to wait. The `keep`
+ * after them ends it. So a stream is cut at the same places however it is paced.
  *
  * References are numbered in the order they are sent. Their sender holds the bytes until the receiver says that it has
  * resolved them (`resolved`); what the receiver does not have, it asks for (`missing`) and gets (`fill`). What came
@@ -17,7 +20,8 @@ import { FrameError, MAX_PLAIN, word } from './frame.js';
 
 const REFERENCE = 0x8000_0000;
 const KEEP = 0x4000_0000;
-const LENGTH = 0x3fff_ffff;
+const OPEN = 0x2000_0000;
+const LENGTH = 0x1fff_ffff;
 /** Plain bytes that may be under way after a reference that is not known to be resolved. */
 export const WINDOW = 8 * 1024 * 1024;
 
@@ -26,17 +30,26 @@ export interface Chunks {
   readonly list: Buffer[];
   /** The plain bytes it stands for. */
   readonly plain: Buffer;
+  /** Bytes that went as references, and how many these are. */
   readonly referenced: number;
+  readonly references: number;
 }
+
+/** Bytes of a reference. */
+export const REFERENCE_LENGTH = 4 + CHUNK_ID_LENGTH;
 
 /** Cuts a direction into chunks and finds those that the other side has. */
 export class ChunkSender {
   readonly #store: ChunkStore;
   readonly #known: KnownChunks;
+  /** The chunk that is not cut yet. */
   #pending: Buffer = Buffer.alloc(0);
+  /** So much of it has been sent, and so much has been looked at. */
+  #opened = 0;
+  #seen = 0;
   /** Bytes of references not yet resolved, by number. */
   readonly #held = new Map<number, { readonly bytes: Buffer; readonly at: number }>();
-  #next = 0;
+  #number = 0;
   #resolved = 0;
   /** Plain bytes sent so far. */
   #sent = 0;
@@ -48,7 +61,12 @@ export class ChunkSender {
 
   /** Bytes that wait for the end of their chunk. */
   get pending(): number {
-    return this.#pending.length;
+    return this.#pending.length - this.#opened;
+  }
+
+  /** Whether a chunk has been sent in part. */
+  get inChunk(): boolean {
+    return this.#opened > 0;
   }
 
   /** Whether so much is under way behind an unresolved reference that nothing should follow. */
@@ -60,12 +78,16 @@ export class ChunkSender {
   /** What can be sent with these bytes; the rest is held until more comes or {@link flush}. */
   *push(bytes: Buffer): Generator<Chunks, void, undefined> {
     this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
-    yield* this.#cut(false);
+    yield* this.#cut();
   }
 
-  /** All that is held. */
+  /** All that waits; its chunk goes on. */
   *flush(): Generator<Chunks, void, undefined> {
-    yield* this.#cut(true);
+    const plain = this.#pending.subarray(this.#opened);
+    if (plain.length === 0) return;
+    this.#opened = this.#pending.length;
+    this.#sent += plain.length;
+    yield { list: [word(OPEN + plain.length), plain], plain, referenced: 0, references: 0 };
   }
 
   /** Whether references are open that the other side may still ask for. */
@@ -82,50 +104,54 @@ export class ChunkSender {
 
   resolved(upTo: number): void {
     const many = (upTo - this.#resolved) >>> 0;
-    if (many > this.#held.size) throw new FrameError(`${upTo} references resolved, of ${this.#next}`);
+    if (many > this.#held.size) throw new FrameError(`${upTo} references resolved, of ${this.#number}`);
     for (let count = 0; count < many; count++) {
       this.#held.delete(this.#resolved);
       this.#resolved = (this.#resolved + 1) >>> 0;
     }
   }
 
-  *#cut(whole: boolean): Generator<Chunks, void, undefined> {
+  /** The whole chunks among what is pending, as many in a list as a frame may stand for. */
+  *#cut(): Generator<Chunks, void, undefined> {
     const pending = this.#pending;
     let from = 0;
-    while (from < pending.length) {
-      const start = from;
+    for (let length = this.#next(from); length > 0;) {
+      const start = from + this.#opened;
       const list: Buffer[] = [];
-      let referenced = 0;
-      for (;;) {
-        const length = cutPoint(pending, from, pending.length);
-        if (length === 0 || from + length - start > MAX_PLAIN) break;
-        referenced += this.#chunk(pending.subarray(from, from + length), list);
+      let [referenced, references] = [0, 0];
+      do {
+        const went = this.#chunk(pending.subarray(from, from + length), list);
+        referenced += went;
+        if (went > 0) references++;
         from += length;
-      }
-      if (from === start) {
-        if (!whole) break;
-        from = pending.length; // less than a chunk: at most MAX_CHUNK bytes
-        list.push(word(from - start), pending.subarray(start, from));
-        this.#sent += from - start;
-      }
-      yield { list, plain: pending.subarray(start, from), referenced };
+        length = this.#next(from);
+      } while (length > 0 && from + length - start <= MAX_PLAIN);
+      yield { list, plain: pending.subarray(start, from), referenced, references };
     }
     // A copy, so that a few bytes do not keep the read they came in.
-    this.#pending = from === pending.length ? Buffer.alloc(0) : Buffer.from(pending.subarray(from));
+    this.#pending = Buffer.from(pending.subarray(from));
+    this.#seen = this.#pending.length;
+  }
+
+  /** Length of the chunk that begins at `from`; 0: it goes on. */
+  #next(from: number): number {
+    return cutPoint(this.#pending, from, this.#pending.length, from === 0 ? this.#seen : 0);
   }
 
   /** Bytes that went as a reference. */
   #chunk(bytes: Buffer, list: Buffer[]): number {
     const id = chunkId(bytes);
     const known = this.#known.meet(id);
-    this.#sent += bytes.length;
-    if (!known) {
+    const opened = this.#opened;
+    this.#opened = 0;
+    this.#sent += bytes.length - opened;
+    if (!known || opened > 0) {
       this.#store.put(id, bytes);
-      list.push(word(KEEP + bytes.length), bytes);
+      list.push(word(KEEP + bytes.length - opened), bytes.subarray(opened));
       return 0;
     }
-    this.#held.set(this.#next, { bytes, at: this.#sent });
-    this.#next = (this.#next + 1) >>> 0;
+    this.#held.set(this.#number, { bytes, at: this.#sent });
+    this.#number = (this.#number + 1) >>> 0;
     list.push(word(REFERENCE + bytes.length), Buffer.from(id, 'latin1'));
     return bytes.length;
   }
@@ -135,6 +161,13 @@ export class ChunkSender {
 interface Gap {
   readonly number: number;
   readonly id: ChunkId;
+  readonly length: number;
+}
+
+interface Entry {
+  readonly reference: boolean;
+  readonly keep: boolean;
+  readonly open: boolean;
   readonly length: number;
 }
 
@@ -150,6 +183,9 @@ export class ChunkReceiver {
   readonly #store: ChunkStore;
   readonly #known: KnownChunks;
   #next = 0;
+  /** What has come of a chunk that goes on. */
+  #open: Buffer[] = [];
+  #openLength = 0;
 
   constructor(store: ChunkStore, known: KnownChunks) {
     this.#store = store;
@@ -172,7 +208,8 @@ export class ChunkReceiver {
       const end = at + 4 + (reference ? CHUNK_ID_LENGTH : length);
       total += length;
       if (end > list.length || total > MAX_PLAIN) throw new FrameError('a chunk does not fit');
-      this.#entry(list.subarray(at + 4, end), { reference, keep: (head & KEEP) !== 0, length }, received);
+      const entry = { reference, keep: (head & KEEP) !== 0, open: (head & OPEN) !== 0, length };
+      this.#entry(list.subarray(at + 4, end), entry, received);
       at = end;
     }
     return received;
@@ -185,12 +222,14 @@ export class ChunkReceiver {
     this.#store.put(gap.id, bytes);
   }
 
-  #entry(body: Buffer, entry: { reference: boolean; keep: boolean; length: number }, to: Received): void {
+  #entry(body: Buffer, entry: Entry, to: Received): void {
     if (!entry.reference) {
-      if (entry.keep) this.#keep(body);
+      if (entry.open) this.#begin(body);
+      else if (entry.keep) this.#keep(body);
       to.parts.push(body);
       return;
     }
+    if (this.#openLength > 0) throw new FrameError('a reference inside a chunk');
     const id = body.toString('latin1');
     const number = this.#next;
     this.#next = (number + 1) >>> 0;
@@ -203,7 +242,17 @@ export class ChunkReceiver {
     to.parts.push({ number, id, length: entry.length });
   }
 
-  #keep(bytes: Buffer): void {
+  /** A part of a chunk whose end is still to come; a copy, since frames are views. */
+  #begin(part: Buffer): void {
+    this.#openLength += part.length;
+    if (part.length === 0 || this.#openLength > MAX_CHUNK) throw new FrameError('a chunk of no legal length');
+    this.#open.push(Buffer.from(part));
+  }
+
+  #keep(last: Buffer): void {
+    const bytes = this.#openLength === 0 ? last : Buffer.concat([...this.#open, last]);
+    this.#open = [];
+    this.#openLength = 0;
     if (bytes.length > MAX_CHUNK || bytes.length < MIN_CHUNK)
       throw new FrameError('a chunk of no legal length');
     const id = chunkId(bytes);

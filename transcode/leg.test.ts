@@ -286,3 +286,36 @@ describe('where nothing was agreed', () => {
     server.close();
   });
 });
+
+describe.each(BITS)('memory of a leg with %s', (_name, bits) => {
+  it('is bounded when nobody reads at the far end, and nothing is lost', async () => {
+    const [a, b] = [shared(8 * 1024 * 1024), shared(8 * 1024 * 1024)];
+    const [near, far] = await pair(bits, { shared: a }, { shared: b });
+    const block = randomBytes(256 * 1024);
+    // Half of it has been seen: references are held until they are resolved.
+    const total = 512;
+    let [sent, wanted] = [0, true];
+    const produce = (async () => {
+      for (; sent < total; sent++) {
+        block.writeUInt32BE(sent >> 1, 100_000);
+        wanted = near.write(Buffer.from(block));
+        if (!wanted) await once(near, 'drain');
+      }
+      near.end();
+    })();
+    for (let before = -1; before !== sent;) {
+      before = sent;
+      for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => void setImmediate(resolve));
+    }
+    // What the kernel holds for both sockets is not ours, but under way all the same.
+    expect(sent * block.length).toBeLessThan(48 * 1024 * 1024);
+    expect(near.writableLength).toBeLessThan(1024 * 1024);
+    expect(far.readableLength).toBeLessThan(18 * 1024 * 1024);
+    expect(a.store.bytes).toBeLessThanOrEqual(8 * 1024 * 1024);
+    expect(b.store.bytes).toBeLessThanOrEqual(8 * 1024 * 1024);
+    far.resume();
+    await produce;
+    await once(far, 'end');
+    expect(far.stats.plainReceived).toBe(total * block.length);
+  });
+});

@@ -35,6 +35,8 @@ export interface LegOptions {
   readonly certain: boolean;
   /** What the stream is about (a destination, say): streams about the same begin alike. */
   readonly subject: string;
+  /** Bytes that the kernel has and has not sent yet; default: none, as far as is known. */
+  readonly unsent?: () => number;
 }
 
 export class TransformedLeg extends Socket {
@@ -232,7 +234,7 @@ export class TransformedLeg extends Socket {
   #sender(): ConstructorParameters<typeof Outbound>[2] {
     return {
       send: (...bytes) => this.#send(bytes),
-      backedUp: () => this.#raw.writableLength > 0,
+      backedUp: () => this.#raw.writableLength > 0 || (this.#options?.unsent?.() ?? 0) > 0,
     };
   }
 

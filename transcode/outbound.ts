@@ -1,7 +1,7 @@
 /** The direction of a transformed leg that this node sends: plain bytes in, frames out. */
 import { crc32 } from 'node:zlib';
 import type { Agreement } from './capabilities.js';
-import { ChunkSender, type Chunks } from './dedup.js';
+import { ChunkSender, REFERENCE_LENGTH, type Chunks } from './dedup.js';
 import type { Dictionaries } from './dictionaries.js';
 import {
   controlFrame,
@@ -34,6 +34,8 @@ export interface OutboundPorts {
 
 /** How long the end of a burst waits for the rest of its chunk: one turn of the timers. */
 const FLUSH_MS = 1;
+/** How long anything waits while more comes, unless the leg is busy anyway. */
+const LONGEST_WAIT_MS = 5;
 /** At least so much at once counts as a burst. */
 const BURST = 2 * MIN_CHUNK;
 
@@ -45,6 +47,10 @@ export class Outbound {
   readonly #packer: Packer | undefined;
   #chunks: ChunkSender | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #writes = 0;
+  /** When the first of the bytes that wait came. */
+  #waitingSince: number | undefined;
+  #closed = false;
   #bytes = 0n;
   #ended = false;
 
@@ -87,18 +93,43 @@ export class Outbound {
   write(plain: Buffer): void {
     this.#bytes += BigInt(plain.length);
     this.#stats.plainSent += plain.length;
-    if (this.#chunks === undefined || (plain.length < BURST && this.#chunks.pending === 0)) {
+    const short = plain.length < BURST && (this.#chunks?.pending ?? 0) === 0;
+    if (this.#chunks === undefined || (short && !this.#chunks.inChunk)) {
       for (let at = 0; at < plain.length; at += MAX_PLAIN) this.#data(plain.subarray(at, at + MAX_PLAIN));
       return;
     }
-    this.#list(this.#chunks.push(plain));
+    if (this.#list(this.#chunks.push(plain))) this.#waitingSince = undefined;
+    this.#writes++;
+    if (short || this.#late) this.flush();
+    else if (this.#chunks.pending > 0) this.#wait();
+  }
+
+  /** Whether something has waited for as long as anything may, however fast more comes. */
+  get #late(): boolean {
+    if (this.#waitingSince === undefined || this.full || this.#ports.backedUp()) return false;
+    return performance.now() - this.#waitingSince > LONGEST_WAIT_MS;
+  }
+
+  /** Flushes unless more comes. The clock of timers stands while this process works: what has arrived meanwhile counts. */
+  #wait(milliseconds = FLUSH_MS): void {
+    const writes = this.#writes;
+    this.#waitingSince ??= performance.now();
+    const flush = (): void => {
+      if (writes !== this.#writes || this.#closed) return;
+      // What the leg cannot take yet would only wait elsewhere, and a source that we have stopped is not silent.
+      if (this.full || this.#ports.backedUp()) this.#wait(LONGEST_WAIT_MS);
+      else this.flush();
+    };
     clearTimeout(this.#timer);
-    if (this.#chunks.pending > 0) this.#timer = setTimeout(() => this.flush(), FLUSH_MS);
+    this.#timer = setTimeout(() => setImmediate(flush), milliseconds);
   }
 
   /** Sends what waits for the end of its chunk. */
   flush(): void {
     clearTimeout(this.#timer);
+    if (this.#waitingSince !== undefined)
+      this.#stats.waitMilliseconds += performance.now() - this.#waitingSince;
+    this.#waitingSince = undefined;
     if (this.#chunks !== undefined) this.#list(this.#chunks.flush());
   }
 
@@ -130,6 +161,7 @@ export class Outbound {
   }
 
   close(): void {
+    this.#closed = true;
     clearTimeout(this.#timer);
     this.#packer?.close();
   }
@@ -138,11 +170,20 @@ export class Outbound {
     this.#frame(KIND.data, plain, crc32(plain));
   }
 
-  #list(all: Iterable<Chunks>): void {
-    for (const { list, plain, referenced } of all) {
+  /** Whether there was anything to send. */
+  #list(all: Iterable<Chunks>): boolean {
+    let sent = false;
+    const started = performance.now();
+    const before = this.#stats.packMilliseconds;
+    for (const { list, plain, referenced, references } of all) {
       this.#stats.referenced += referenced;
+      this.#stats.referencedTo += references * REFERENCE_LENGTH;
       this.#frame(KIND.chunks, Buffer.concat(list), crc32(plain));
+      sent = true;
     }
+    const packing = this.#stats.packMilliseconds - before;
+    this.#stats.chunkMilliseconds += performance.now() - started - packing;
+    return sent;
   }
 
   #frame(kind: Kind, payload: Buffer, crc: number): void {
@@ -150,7 +191,11 @@ export class Outbound {
       form: FORM.plain,
       bytes: payload,
     };
-    if (form !== FORM.plain) this.#stats.compressed += payload.length;
+    if (form !== FORM.plain) {
+      this.#stats.compressed += payload.length;
+      this.#stats.compressedTo += bytes.length;
+    }
+    this.#stats.framesSent++;
     this.#send(frameHeader(kind, form, bytes.length, crc), bytes);
   }
 

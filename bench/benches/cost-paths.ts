@@ -96,7 +96,7 @@ const takenEntry: TpotTaken = {
   udp: 0,
   mss: 1460,
   keyed: 0,
-  unused2: 0,
+  counted: 0,
 };
 
 /** Entries from user space: the programs would look into the tables from the first of their own on. */

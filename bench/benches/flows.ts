@@ -7,7 +7,7 @@ import { ratioSpread, spreadOf } from '../measure/statistics.js';
 import { measureTransfer, type Transfer } from '../measure/transfer.js';
 import { splice } from '../peers/tpot.js';
 import type { Findings, Target } from '../result.js';
-import { Site } from '../site.js';
+import { CONGESTION_CONTROL, Site } from '../site.js';
 import type { Bench, BenchOptions } from './bench.js';
 import { decimals, range } from './format.js';
 
@@ -146,6 +146,7 @@ async function run({ quick, progress }: BenchOptions): Promise<Findings> {
     const large: Offloads = await setAllPacketSizes([site.topology], 'large');
     const cells = await measure(site, plan, progress);
     const settings = {
+      'congestion control': CONGESTION_CONTROL,
       baseline: 'the same with one connection in the table',
       rounds: plan.rounds,
       'measured per round': `${plan.measureMs} ms`,

@@ -4,7 +4,7 @@ import { MARK, PORT, type Target } from '../load/protocol.js';
 import { setAllPacketSizes, type Offloads, type PacketSize } from '../measure/offloads.js';
 import { tapped, type Tapped } from '../measure/tap.js';
 import type { Findings } from '../result.js';
-import type { Site } from '../site.js';
+import { CONGESTION_CONTROL, type Site } from '../site.js';
 import type { Bench, BenchOptions } from './bench.js';
 import { CONDITIONS, type Condition, type DelayCell } from './latency-samples.js';
 import { describeLatency } from './latency-report.js';
@@ -113,6 +113,7 @@ async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
     const { cells, offloads } = await measureAll(chosen, sites, plan, progress);
     return {
       settings: {
+        'congestion control': CONGESTION_CONTROL,
         baseline: BASELINE,
         rounds: plan.rounds,
         packets: 'messages with TSO, GSO and GRO off, the stream with all on',

@@ -3,6 +3,7 @@ import { BASELINE, chooseContenders, Sites, type Contender } from '../contenders
 import { PORT } from '../load/protocol.js';
 import { sampleCpu, usageBetween } from '../measure/cpu.js';
 import { setAllPacketSizes } from '../measure/offloads.js';
+import { CONGESTION_CONTROL } from '../site.js';
 import type { Findings } from '../result.js';
 import type { Bench, BenchOptions } from './bench.js';
 import { CONCURRENCIES, type SetupCell, type SetupRound } from './setup-samples.js';
@@ -69,6 +70,7 @@ async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
     const cells = await measureAll(chosen, sites, plan, progress);
     return {
       settings: {
+        'congestion control': CONGESTION_CONTROL,
         baseline: `${BASELINE} (direct)`,
         rounds: plan.rounds,
         'seconds per round': plan.seconds,

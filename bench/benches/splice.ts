@@ -3,6 +3,7 @@ import { BASELINE, chooseContenders, contenders, Sites, type Contender } from '.
 import { setAllPacketSizes, type Offloads, type PacketSize } from '../measure/offloads.js';
 import { median } from '../measure/statistics.js';
 import { measureTransfer, type TransferOptions } from '../measure/transfer.js';
+import { CONGESTION_CONTROL } from '../site.js';
 import type { Findings } from '../result.js';
 import type { Bench, BenchOptions } from './bench.js';
 import type { Cell, SpliceSamples } from './splice-samples.js';
@@ -95,6 +96,7 @@ async function run({ quick, only, progress }: BenchOptions): Promise<Findings> {
     const { samples, offloads } = await new Run(chosen, sites, plan, progress).all();
     const { restMs, warmUpMs, measureMs } = plan.timing;
     const settings = {
+      'congestion control': CONGESTION_CONTROL,
       baseline: BASELINE,
       rounds: plan.rounds,
       'measured per round': `${measureMs} ms after ${restMs} ms of rest and ${warmUpMs} ms of load`,

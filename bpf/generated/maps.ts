@@ -95,7 +95,7 @@ export const TpotBypassKeyCodec: Codec<TpotBypassKey> = {
   },
 };
 
-/** `struct tpot_config`, 76 bytes. */
+/** `struct tpot_config`, 80 bytes. */
 export interface TpotConfig {
   layoutVersion: number;
   flags: number;
@@ -118,9 +118,10 @@ export interface TpotConfig {
   udpPort: number;
   unused: number;
   keys: number;
+  maxPerClient: number;
 }
 export const TpotConfigCodec: Codec<TpotConfig> = {
-  size: 76,
+  size: 80,
   read: (view, at = 0) => ({
     layoutVersion: view.getUint32(at + 0, true),
     flags: view.getUint32(at + 4, true),
@@ -143,6 +144,7 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     udpPort: view.getUint16(at + 68, false),
     unused: view.getUint16(at + 70, true),
     keys: view.getUint32(at + 72, true),
+    maxPerClient: view.getUint32(at + 76, true),
   }),
   write: (view, value, at = 0) => {
     view.setUint32(at + 0, value.layoutVersion, true);
@@ -166,6 +168,7 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     view.setUint16(at + 68, value.udpPort, false);
     view.setUint16(at + 70, value.unused, true);
     view.setUint32(at + 72, value.keys, true);
+    view.setUint32(at + 76, value.maxPerClient, true);
   },
 };
 
@@ -312,7 +315,7 @@ export const TpotPendingCodec: Codec<TpotPending> = {
   },
 };
 
-/** `struct tpot_policy_row`, 72 bytes. */
+/** `struct tpot_policy_row`, 76 bytes. */
 export interface TpotPolicyRow {
   source: Uint8Array;
   sourceMask: Uint8Array;
@@ -321,11 +324,12 @@ export interface TpotPolicyRow {
   portFrom: number;
   portTo: number;
   take: number;
+  capabilities: number;
   family: number;
   unused: number;
 }
 export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
-  size: 72,
+  size: 76,
   read: (view, at = 0) => ({
     source: bytesAt(view, at + 0, 16),
     sourceMask: bytesAt(view, at + 16, 16),
@@ -333,9 +337,10 @@ export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
     destinationMask: bytesAt(view, at + 48, 16),
     portFrom: view.getUint16(at + 64, true),
     portTo: view.getUint16(at + 66, true),
-    take: view.getUint8(at + 68),
-    family: view.getUint8(at + 69),
-    unused: view.getUint16(at + 70, true),
+    take: view.getUint32(at + 68, true),
+    capabilities: view.getUint16(at + 72, true),
+    family: view.getUint8(at + 74),
+    unused: view.getUint8(at + 75),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.source);
@@ -344,9 +349,10 @@ export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
     putBytes(view, at + 48, 16, value.destinationMask);
     view.setUint16(at + 64, value.portFrom, true);
     view.setUint16(at + 66, value.portTo, true);
-    view.setUint8(at + 68, value.take);
-    view.setUint8(at + 69, value.family);
-    view.setUint16(at + 70, value.unused, true);
+    view.setUint32(at + 68, value.take, true);
+    view.setUint16(at + 72, value.capabilities, true);
+    view.setUint8(at + 74, value.family);
+    view.setUint8(at + 75, value.unused);
   },
 };
 
@@ -481,7 +487,7 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
   },
 };
 
-/** `struct tpot_splice`, 128 bytes. */
+/** `struct tpot_splice`, 136 bytes. */
 export interface TpotSplice {
   out: TpotFlow;
   outerSource: Uint8Array;
@@ -502,9 +508,11 @@ export interface TpotSplice {
   bytes: bigint;
   startedNs: bigint;
   seenNs: bigint;
+  counted: number;
+  unused: number;
 }
 export const TpotSpliceCodec: Codec<TpotSplice> = {
-  size: 128,
+  size: 136,
   read: (view, at = 0) => ({
     out: TpotFlowCodec.read(view, at + 0),
     outerSource: bytesAt(view, at + 36, 16),
@@ -525,6 +533,8 @@ export const TpotSpliceCodec: Codec<TpotSplice> = {
     bytes: view.getBigUint64(at + 104, true),
     startedNs: view.getBigUint64(at + 112, true),
     seenNs: view.getBigUint64(at + 120, true),
+    counted: view.getUint32(at + 128, true),
+    unused: view.getUint32(at + 132, true),
   }),
   write: (view, value, at = 0) => {
     TpotFlowCodec.write(view, value.out, at + 0);
@@ -546,6 +556,8 @@ export const TpotSpliceCodec: Codec<TpotSplice> = {
     view.setBigUint64(at + 104, value.bytes, true);
     view.setBigUint64(at + 112, value.startedNs, true);
     view.setBigUint64(at + 120, value.seenNs, true);
+    view.setUint32(at + 128, value.counted, true);
+    view.setUint32(at + 132, value.unused, true);
   },
 };
 
@@ -559,7 +571,7 @@ export interface TpotTaken {
   udp: number;
   mss: number;
   keyed: number;
-  unused2: number;
+  counted: number;
 }
 export const TpotTakenCodec: Codec<TpotTaken> = {
   size: 32,
@@ -572,7 +584,7 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     udp: view.getUint8(at + 27),
     mss: view.getUint16(at + 28, true),
     keyed: view.getUint8(at + 30),
-    unused2: view.getUint8(at + 31),
+    counted: view.getUint8(at + 31),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.outerSource);
@@ -583,7 +595,7 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     view.setUint8(at + 27, value.udp);
     view.setUint16(at + 28, value.mss, true);
     view.setUint8(at + 30, value.keyed);
-    view.setUint8(at + 31, value.unused2);
+    view.setUint8(at + 31, value.counted);
   },
 };
 
@@ -674,61 +686,72 @@ export const TpotReason = {
   PASS_HOPS: 5,
   PASS_BYPASS: 6,
   PASS_POLICY: 7,
-  PASS_UNKEYED: 8,
-  PASS_DRAINING: 9,
-  PASS_LIMIT: 10,
-  PASS_TIME_WAIT: 11,
-  PASS_NO_LISTENER: 12,
-  PASS_LOOP: 13,
-  PASS_MP_JOIN: 14,
-  PASS_LOCAL: 15,
-  PASS_PLAIN_OF_TUNNELLED: 16,
-  DECAP_OK: 17,
-  DECAP_UDP_OK: 18,
-  DROP_DECAP_UNKNOWN: 19,
-  DROP_DECAP_SOURCE: 20,
-  DROP_DECAP_MALFORMED: 21,
-  DROP_DECAP_OPTIONS: 22,
-  DROP_DECAP_NOT_TCP: 23,
-  SYNACK_REPLY: 24,
-  ESTABLISHED: 25,
-  TABLE_FULL: 26,
-  REQUEST_SENT: 27,
-  REQUEST_OMITTED_BLACK_HOLE: 28,
-  REQUEST_OMITTED_RETRIES: 29,
-  REQUEST_OMITTED_LOCAL: 30,
-  REQUEST_OMITTED_LIMIT: 31,
-  REQUEST_OMITTED_UNTRUSTED: 32,
-  REQUEST_OMITTED_KEYED: 33,
-  REQUEST_NO_SPACE: 34,
-  REPLY_ACCEPTED: 35,
-  REPLY_NONE: 36,
-  DROP_REPLY_UNTRUSTED: 37,
-  DROP_REPLY_NOT_UNICAST: 38,
-  DROP_REPLY_OWN: 39,
-  DROP_REPLY_UNKEYED: 40,
-  BLACK_HOLE_LEARNED: 41,
-  ENCAP_OK: 42,
-  ENCAP_UDP_OK: 43,
-  ENCAP_FAILED: 44,
-  SPLICE_FORWARDED: 45,
-  SPLICE_CUT: 46,
-  SPLICE_FORGOTTEN: 47,
-  DROP_SPLICE_HOLD: 48,
-  DROP_SPLICE_TTL: 49,
-  DROP_SPLICE_CONGESTION: 50,
-  DROP_SPLICE_TOO_BIG: 51,
-  SPLICE_TOLD: 52,
-  SPLICE_RESIZED: 53,
-  DROP_ICMP_SPLICED: 54,
-  DROP_SPLICE_NO_ROUTE: 55,
-  DROP_SPLICE_FAILED: 56,
-  TUNNEL_BLOCKED: 57,
-  TUNNEL_UDP: 58,
-  TUNNEL_UDP_REMEMBERED: 59,
-  ICMP_TRANSLATED: 60,
-  ICMP_DELIVERED: 61,
-  COUNT: 62,
+  PASS_TRANSFORMS: 8,
+  PASS_UNKEYED: 9,
+  PASS_DRAINING: 10,
+  PASS_LIMIT: 11,
+  PASS_CLIENT_LIMIT: 12,
+  PASS_TIME_WAIT: 13,
+  PASS_NO_LISTENER: 14,
+  PASS_LOOP: 15,
+  PASS_MP_JOIN: 16,
+  PASS_LOCAL: 17,
+  PASS_PLAIN_OF_TUNNELLED: 18,
+  DECAP_OK: 19,
+  DECAP_UDP_OK: 20,
+  DROP_DECAP_UNKNOWN: 21,
+  DROP_DECAP_SOURCE: 22,
+  DROP_DECAP_MALFORMED: 23,
+  DROP_DECAP_OPTIONS: 24,
+  DROP_DECAP_NOT_TCP: 25,
+  SYNACK_REPLY: 26,
+  ESTABLISHED: 27,
+  TABLE_FULL: 28,
+  REQUEST_SENT: 29,
+  REQUEST_OMITTED_BLACK_HOLE: 30,
+  REQUEST_OMITTED_RETRIES: 31,
+  REQUEST_OMITTED_LOCAL: 32,
+  REQUEST_OMITTED_LIMIT: 33,
+  REQUEST_OMITTED_UNTRUSTED: 34,
+  REQUEST_OMITTED_KEYED: 35,
+  REQUEST_NO_SPACE: 36,
+  REPLY_ACCEPTED: 37,
+  REPLY_NONE: 38,
+  DROP_REPLY_UNTRUSTED: 39,
+  DROP_REPLY_NOT_UNICAST: 40,
+  DROP_REPLY_OWN: 41,
+  DROP_REPLY_UNKEYED: 42,
+  BLACK_HOLE_LEARNED: 43,
+  ENCAP_OK: 44,
+  ENCAP_UDP_OK: 45,
+  ENCAP_FAILED: 46,
+  SPLICE_FORWARDED: 47,
+  SPLICE_CUT: 48,
+  SPLICE_FORGOTTEN: 49,
+  DROP_SPLICE_HOLD: 50,
+  DROP_SPLICE_TTL: 51,
+  DROP_SPLICE_CONGESTION: 52,
+  DROP_SPLICE_TOO_BIG: 53,
+  SPLICE_TOLD: 54,
+  SPLICE_RESIZED: 55,
+  DROP_ICMP_SPLICED: 56,
+  DROP_SPLICE_NO_ROUTE: 57,
+  DROP_SPLICE_FAILED: 58,
+  TAP_COPIED: 59,
+  TAP_LOST: 60,
+  TUNNEL_BLOCKED: 61,
+  TUNNEL_UDP: 62,
+  TUNNEL_UDP_REMEMBERED: 63,
+  ICMP_TRANSLATED: 64,
+  ICMP_DELIVERED: 65,
+  COUNT: 66,
+} as const;
+
+/** `enum tpot_row`. */
+export const TpotRow = {
+  PASSES: 0,
+  TAKES: 1,
+  YIELDS: 2,
 } as const;
 
 /** `enum tpot_splice_flag`. */
@@ -743,6 +766,7 @@ export const TpotSpliceFlag = {
   PEER_DONE: 128,
   RESET: 256,
   UDP: 512,
+  TAPPED: 1024,
 } as const;
 
 /** `enum tpot_state`. */
@@ -752,6 +776,7 @@ export const TpotState = {
   TUNNELLED: 3,
   PLAIN: 4,
   EDGE: 5,
+  SILENT: 6,
 } as const;
 
 /** `enum tpot_unused`. */
@@ -763,14 +788,15 @@ export const TpotUnused = {
 export const maps = {
   tpotBlackHoles: { name: 'tpot_black_holes', key: TpotAddressCodec, value: TpotBlackHoleCodec, maxEntries: 4096, type: 9 },
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
+  tpotClients: { name: 'tpot_clients', key: TpotAddressCodec, value: u32Codec, maxEntries: 262144, type: 1 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 62, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 66, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
   tpotKeys: { name: 'tpot_keys', key: u32Codec, value: TpotKeyCodec, maxEntries: 8, type: 2 },
   tpotMacScratch: { name: 'tpot_mac_scratch', key: u32Codec, value: TpotMacInputCodec, maxEntries: 1, type: 6 },
-  tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 1024, type: 1 },
+  tpotOwn: { name: 'tpot_own', key: TpotAddressCodec, value: u32Codec, maxEntries: 16384, type: 1 },
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
   tpotQuoted: { name: 'tpot_quoted', key: u32Codec, value: TpotQuotedCodec, maxEntries: 1, type: 6 },
@@ -779,6 +805,7 @@ export const maps = {
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
   tpotSplices: { name: 'tpot_splices', key: TpotFlowCodec, value: TpotSpliceCodec, maxEntries: 262144, type: 1 },
   tpotTaken: { name: 'tpot_taken', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 131072, type: 1 },
+  tpotTaps: { name: 'tpot_taps', key: noneCodec, value: noneCodec, maxEntries: 65536, type: 27 },
   tpotTransient: { name: 'tpot_transient', key: TpotFlowCodec, value: TpotTakenCodec, maxEntries: 65536, type: 9 },
   tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 2048, type: 11 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },

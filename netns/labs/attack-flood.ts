@@ -1,7 +1,7 @@
 /** A SYN flood with requests, at full speed, while connections stand and new ones come. */
 import { readFileSync } from 'node:fs';
-import type { Attacker } from '../attacker.js';
-import { allWhole, attempt } from '../cases.js';
+import type { Attacker, Flood } from '../attacker.js';
+import { allWhole, attempt, type Attempt } from '../cases.js';
 import { contentHash } from '../content.js';
 import type { LabRun } from '../lab.js';
 import { grown, HOPS, statusOf, urlTo } from './path.js';
@@ -14,28 +14,56 @@ const MEMORY_KIB = 32 * 1024;
 const residentKib = (pid: number): number =>
   Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? 0);
 
-async function cookies(run: LabRun): Promise<number> {
-  const said = await run.topology.host('p1').must('nstat', ['-asz', 'TcpExtSyncookiesSent']);
+async function cookies(run: LabRun, host: string): Promise<number> {
+  const said = await run.topology.host(host).must('nstat', ['-asz', 'TcpExtSyncookiesSent']);
   return Number(/TcpExtSyncookiesSent\s+(\d+)/.exec(said)?.[1] ?? 0);
+}
+
+/** Fetches for as long as the flood lasts. */
+async function fetchesIn(
+  run: LabRun,
+  attacker: Attacker,
+  hops: number | undefined,
+): Promise<{ readonly fetched: readonly Attempt[]; readonly flood: Flood }> {
+  const { topology } = run;
+  const state = { flooding: true };
+  const flooding = attacker.flood('192.0.2.80', 80, FLOOD).finally(() => (state.flooding = false));
+  const fetched: Attempt[] = [];
+  do fetched.push(...(await attempt(topology, topology.host('c1'), urlTo(4, PATH), { hops, count: 3 })));
+  while (state.flooding);
+  return { fetched, flood: await flooding };
+}
+
+/** The same with no node on the path: what the destination does by itself. */
+export async function floodOrigin(run: LabRun, attacker: Attacker): Promise<void> {
+  const { topology, check, step } = run;
+  await topology.node('p1').stop();
+  const before = await cookies(run, 'origin');
+  const { fetched, flood } = await fetchesIn(run, attacker, undefined);
+  const sent = (await cookies(run, 'origin')) - before;
+  step(`${flood.sent} SYNs to the origin, no node running: ${sent} answered with cookies`);
+  check(
+    allWhole('SYN flood, without TPOT: every fetch meanwhile arrives', fetched, contentHash(PATH, 65_536)),
+  );
+  check({
+    name: 'SYN flood, without TPOT: the destination answers with SYN cookies',
+    ok: sent > 0,
+    detail: `${sent}`,
+  });
 }
 
 export async function floodNode(run: LabRun, attacker: Attacker): Promise<void> {
   const { topology, check, step, outcome } = run;
-  const client = topology.host('c1');
   const { pid } = await statusOf(topology, 'p1');
   const memory = residentKib(pid);
-  const before = await cookies(run);
-  const state = { flooding: true };
-  const flooding = attacker.flood('192.0.2.80', 80, FLOOD).finally(() => (state.flooding = false));
-  const { value: fetched, counters } = await grown(topology, 'p1', async () => {
-    const all = [];
-    do all.push(...(await attempt(topology, client, urlTo(4, PATH), { hops: HOPS, count: 3 })));
-    while (state.flooding);
-    return all;
-  });
-  const { sent, milliseconds } = await flooding;
+  const before = await cookies(run, 'p1');
+  const { value, counters } = await grown(topology, 'p1', () => fetchesIn(run, attacker, HOPS));
+  const {
+    fetched,
+    flood: { sent, milliseconds },
+  } = value;
   const used = residentKib(pid) - memory;
-  const sentCookies = (await cookies(run)) - before;
+  const sentCookies = (await cookies(run, 'p1')) - before;
   const times = fetched.map((one) => one.milliseconds).sort((a, b) => a - b);
   step(
     `${sent} SYNs in ${milliseconds} ms, ${sentCookies} answered with cookies; ` +

@@ -7,7 +7,7 @@
  * ```
  *
  * A download of c1, tunnelled to p1 and stopped half-way, is the victim; the attacker knows its addresses and ports, and
- * not its sequence numbers.
+ * not its sequence numbers. Beside it stands one without TPOT, which gets what such an attacker can send there.
  */
 import { randomInt } from 'node:crypto';
 import { statSync } from 'node:fs';
@@ -23,12 +23,12 @@ import { startFetch, type RunningFetch } from '../fetch.js';
 import { tpotNodeCommand } from '../host.js';
 import type { Lab, LabRun } from '../lab.js';
 import { setMiddlebox, SYN_ACK } from '../middlebox.js';
-import { seenOn } from '../seen.js';
+import { seenOn, type Seen } from '../seen.js';
 import type { TopologySpec } from '../spec.js';
 import { waitFor } from '../wait.js';
 import { captureOf } from './common.js';
 import { icmpError } from './attack-packets.js';
-import { floodNode } from './attack-flood.js';
+import { floodNode, floodOrigin } from './attack-flood.js';
 import { grown, HOPS, pathSpec, urlTo } from './path.js';
 
 const CLIENT = '198.18.1.2';
@@ -60,6 +60,8 @@ interface Attack {
   readonly id: string;
   readonly title: string;
   readonly packets: (port: number) => readonly Uint8Array[];
+  /** What the same attacker sends to a connection without TPOT. */
+  readonly plain: (port: number) => readonly Uint8Array[];
   /** The counter of the node that tells what became of them; none: they concern c1. */
   readonly counter?: string;
   readonly without: string;
@@ -92,11 +94,16 @@ const tunnel = (source: string, destination = NODE): NonNullable<TcpPacketSpec['
 const strange = (destination: string): Uint8Array =>
   fromClient(4444, { tunnel: tunnel(STRANGER, destination), flags: ['syn'] });
 
+const resetOrData = (): Partial<TcpPacketSpec> => ({ flags: randomInt(2) === 0 ? ['rst'] : ['ack', 'psh'] });
+const aboutSegment = (about: Uint8Array): Uint8Array =>
+  icmpError(randomInt(2) === 0 ? 'unreachable' : 'too-big', { from: STRANGER, to: CLIENT, about });
+
 const ATTACKS: readonly Attack[] = [
   {
     id: 'strangers',
     title: "a stranger's packets in protocol 4",
     packets: () => [strange(NODE)],
+    plain: () => [strange(ORIGIN)],
     counter: 'drop-decap-unknown',
     without: 'no tunnel to send into',
     outcome: 'dropped and counted, nothing is forwarded',
@@ -106,6 +113,7 @@ const ATTACKS: readonly Attack[] = [
     id: 'outer-source',
     title: "segments of a connection in a stranger's tunnel",
     packets: (port) => many(() => fromClient(port, { tunnel: tunnel(STRANGER) })),
+    plain: (port) => many(() => fromClient(port, {})),
     counter: 'drop-decap-source',
     without: 'TCP ignores what is not in its window',
     outcome: 'dropped and counted',
@@ -113,10 +121,8 @@ const ATTACKS: readonly Attack[] = [
   {
     id: 'spoofed',
     title: 'resets and data in the tunnel, under the source of the client',
-    packets: (port) =>
-      many(() =>
-        fromClient(port, { tunnel: tunnel(CLIENT), flags: randomInt(2) === 0 ? ['rst'] : ['ack', 'psh'] }),
-      ),
+    packets: (port) => many(() => fromClient(port, { tunnel: tunnel(CLIENT), ...resetOrData() })),
+    plain: (port) => many(() => fromClient(port, resetOrData())),
     counter: 'decap-ok',
     without: 'TCP ignores what is not in its window',
     outcome: 'TCP ignores what is not in its window',
@@ -124,37 +130,41 @@ const ATTACKS: readonly Attack[] = [
   {
     id: 'resets',
     title: 'resets and data to the client, under the source of the destination',
-    packets: (port) => many(() => fromOrigin(port, { flags: randomInt(2) === 0 ? ['rst'] : ['ack', 'psh'] })),
+    packets: (port) => many(() => fromOrigin(port, resetOrData())),
+    plain: (port) => many(() => fromOrigin(port, resetOrData())),
     without: 'TCP ignores what is not in its window',
     outcome: 'TCP ignores what is not in its window',
   },
   {
     id: 'icmp',
     title: 'ICMP "unreachable" and "too big" about the tunnel',
-    packets: (port) =>
-      many(() =>
-        icmpError(randomInt(2) === 0 ? 'unreachable' : 'too-big', {
-          from: STRANGER,
-          to: CLIENT,
-          about: fromClient(port, { tunnel: tunnel(CLIENT) }),
-        }),
-      ),
+    packets: (port) => many(() => aboutSegment(fromClient(port, { tunnel: tunnel(CLIENT) }))),
+    plain: (port) => many(() => aboutSegment(fromClient(port, {}))),
     without: 'TCP ignores errors about segments it has not sent',
     outcome: 'the same: an error counts only for a segment on the way',
   },
 ];
 
-async function victim({ topology }: LabRun): Promise<{ running: RunningFetch; port: number }> {
-  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), {
-    hops: HOPS,
-    timeoutMs: 120_000,
-  });
+interface Victim {
+  readonly running: RunningFetch;
+  /** Of c1. */
+  readonly port: number;
+}
+
+/** c1's ports of the connections that stand. */
+async function portsOf({ topology }: LabRun): Promise<number[]> {
+  const shown = await topology.host('c1').must('ss', ['-Htn', 'state', 'established', 'dst', ORIGIN]);
+  return [...shown.matchAll(/:(\d+)\s+\S+:80\b/g)].map(([, port]) => Number(port));
+}
+
+async function victim(run: LabRun, hops: number | undefined): Promise<Victim> {
+  const { topology } = run;
+  const others = await portsOf(run);
+  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), { hops, timeoutMs: 120_000 });
   const received = (): boolean => (statSync(running.bodyFile, { throwIfNoEntry: false })?.size ?? 0) >= HALF;
   await waitFor(received, { what: 'half of a download' });
-  const [node, launcher] = tpotNodeCommand;
-  const args = [launcher, 'conns', '--name', topology.nodeName('p1'), '--json'];
-  const [row] = JSON.parse(await topology.host('p1').must(node, args)) as { readonly client: string }[];
-  return { running, port: Number(row?.client.split(':').at(-1)) };
+  const own = (await portsOf(run)).filter((port) => !others.includes(port));
+  return { running, port: own[0] ?? 0 };
 }
 
 /** Whether the marker, or anything of the stranger's own, crossed a link. */
@@ -164,15 +174,21 @@ const injected = (capture: LinkCapture): number =>
       dissection.kind === 'tcp' && Buffer.from(dissection.payload).toString('latin1').includes(MARKER),
   ).length;
 
-async function runAttack(run: LabRun, attacker: Attacker, one: Attack, port: number): Promise<void> {
+interface Victims {
+  readonly tunnelled: Victim;
+  readonly plain: Victim;
+}
+
+async function runAttack(run: LabRun, attacker: Attacker, one: Attack, victims: Victims): Promise<void> {
   const { topology, check, step, outcome } = run;
-  const packets = one.packets(port);
+  const packets = one.packets(victims.tunnelled.port);
   await run.recapture(one.id);
   const counter = one.counter;
   const action = async (): Promise<void> => attacker.inject(packets);
   const { counters } = await grown(topology, 'p1', action);
   const captures = await run.captured();
-  step(`${one.title}: ${packets.length} packets`);
+  await attacker.inject(one.plain(victims.plain.port));
+  step(`${one.title}: ${packets.length} packets, and as many to the connection without TPOT`);
   if (counter !== undefined) {
     const seen = counters[counter] ?? 0;
     check({
@@ -183,6 +199,14 @@ async function runAttack(run: LabRun, attacker: Attacker, one: Attack, port: num
   }
   const crossed = injected(captureOf(captures, 'p1-origin'));
   check(checkEqual(`${one.title}: nothing of it went on to the origin`, crossed, 0, ' packets'));
+  const standing = await portsOf(run);
+  for (const [how, { port }] of Object.entries({ with: victims.tunnelled, without: victims.plain })) {
+    check({
+      name: `${one.title}: the download ${how} TPOT stands`,
+      ok: standing.includes(port),
+      detail: `port ${port}`,
+    });
+  }
   outcome({
     id: `attack/${one.id}`,
     title: one.title,
@@ -205,49 +229,61 @@ async function control(run: LabRun, attacker: Attacker): Promise<void> {
   check(checkEqual('control: an open decapsulator forwards what the node dropped', crossed, 1, ' packet'));
 }
 
-/**
- * Forged SYN-ACKs with a reply that names the attacker, for the very port from which c1 connects. m holds the node's
- * own answer back meanwhile, so that they come while c1 waits for one.
- */
-async function forgedReplies(run: LabRun, attacker: Attacker): Promise<void> {
-  const { topology, check, step, outcome } = run;
+interface Answered {
+  readonly exit: number | undefined;
+  readonly link: LinkCapture;
+  readonly seen: Seen;
+}
+
+/** A fetch while which forged SYN-ACKs come, with a reply that names the attacker where it asked for one. */
+async function answeredFalsely(run: LabRun, attacker: Attacker, hops: number | undefined): Promise<Answered> {
+  const { topology } = run;
   const reply = encodeOption({ type: 'reply', address: ip(STRANGER), flags: 0, capabilities: 0 });
-  const port = 45_000;
-  const forged = many(() =>
-    fromOrigin(port, { flags: ['syn', 'ack'], payload: new Uint8Array(), options: [reply] }),
-  );
+  const port = hops === undefined ? 44_000 : 45_000;
+  const options = hops === undefined ? [] : [reply];
+  const forged = many(() => fromOrigin(port, { flags: ['syn', 'ack'], payload: new Uint8Array(), options }));
   const client = topology.host('c1');
-  await run.recapture('replies');
+  await run.recapture(hops === undefined ? 'syn-acks' : 'replies');
   await setMiddlebox(topology, 'm', [`iifname "to-p1" ${SYN_ACK} drop`]);
-  const [node, launcher] = tpotNodeCommand;
   const url = urlTo(4, SMALL_PATH);
   const curl = ['curl', '-sSf', '-m', '20', '--local-port', String(port), '-o', '/dev/null', url];
-  const fetching = client.run(node, [launcher, 'run', '--hops', String(HOPS), '--', ...curl]);
+  const shim = hops === undefined ? [] : [...tpotNodeCommand, 'run', '--hops', String(hops), '--'];
+  const [program = '', ...args] = [...shim, ...curl];
+  const fetching = client.run(program, args);
   const waiting = async (): Promise<boolean> =>
     (await client.must('ss', ['-Htn', 'state', 'syn-sent'])).includes(`:${port}`);
   await waitFor(waiting, { what: 'c1 to wait for an answer' });
   await attacker.inject(forged);
   await setMiddlebox(topology, 'm', []);
   const { code } = await fetching;
-  const captures = await run.captured();
-  const ofClient = captureOf(captures, 'c1-m');
-  const refused = seenOn(ofClient, ORIGIN);
-  const misled = ofClient.packets.filter(
+  const link = captureOf(await run.captured(), 'c1-m');
+  return { exit: code, link, seen: seenOn(link, ORIGIN) };
+}
+
+/**
+ * Forged SYN-ACKs with a reply that names the attacker, for the very port from which c1 connects. m holds the node's
+ * own answer back meanwhile, so that they come while c1 waits for one.
+ */
+async function forgedReplies(run: LabRun, attacker: Attacker): Promise<void> {
+  const { check, step, outcome } = run;
+  const plain = await answeredFalsely(run, attacker, undefined);
+  check(checkEqual('forged SYN-ACKs, without TPOT: c1 refused every one', plain.seen.resets, BLIND));
+  check(checkEqual('forged SYN-ACKs, without TPOT: the fetch arrived', plain.exit ?? 'by signal', 0));
+  const { exit, seen, link } = await answeredFalsely(run, attacker, HOPS);
+  const misled = link.packets.filter(
     ({ dissection: { kind, ...rest } }) =>
       kind === 'tcp' &&
       'outer' in rest &&
       rest.outer !== undefined &&
       formatIp(rest.outer.destination) !== NODE,
   ).length;
-  step(
-    `${forged.length} forged replies while c1 waited for an answer: ${refused.resets} refused with a reset`,
-  );
-  check(checkEqual('forged replies: c1 refused every one', refused.resets, forged.length));
-  check(checkEqual('forged replies: the fetch arrived', code ?? 'by signal', 0));
+  step(`${BLIND} forged replies while c1 waited for an answer: ${seen.resets} refused with a reset`);
+  check(checkEqual('forged replies: c1 refused every one', seen.resets, BLIND));
+  check(checkEqual('forged replies: the fetch arrived', exit ?? 'by signal', 0));
   check({
     name: 'forged replies: and went into the tunnel to the node, nowhere else',
-    ok: refused.tunnelled > 0 && misled === 0,
-    detail: `${refused.tunnelled} packets tunnelled, ${misled} of them elsewhere`,
+    ok: seen.tunnelled > 0 && misled === 0,
+    detail: `${seen.tunnelled} packets tunnelled, ${misled} of them elsewhere`,
   });
   outcome({
     id: 'attack/replies',
@@ -262,8 +298,9 @@ async function run(run: LabRun): Promise<void> {
   const { topology, check } = run;
   await run.captured(); // each attack has captures of its own
   const attacker = await Attacker.at(topology, 'x', 'm');
-  const { running, port } = await victim(run);
-  for (const one of ATTACKS) await runAttack(run, attacker, one, port);
+  const plain = await victim(run, undefined);
+  const tunnelled = await victim(run, HOPS);
+  for (const one of ATTACKS) await runAttack(run, attacker, one, { tunnelled, plain });
   const mtu = await topology.host('c1').must('ip', ['route', 'get', ORIGIN]);
   check({
     name: 'no path MTU was learnt from a forged error',
@@ -274,14 +311,17 @@ async function run(run: LabRun): Promise<void> {
   await forgedReplies(run, attacker);
   await floodNode(run, attacker);
   await topology.host('origin').must('curl', ['-sS', 'http://127.0.0.1/gate/open']);
-  const result = await running.result;
-  check({
-    name: 'after all of it the download under way arrives whole',
-    ok: result.exit === 0 && result.sha256 === contentHash(PATH, SIZE),
-    detail: result.exit === 0 ? `${result.bytes} bytes` : result.complaint,
-  });
+  for (const [how, { running }] of Object.entries({ with: tunnelled, without: plain })) {
+    const result = await running.result;
+    check({
+      name: `after all of it the download ${how} TPOT that was under way arrives whole`,
+      ok: result.exit === 0 && result.sha256 === contentHash(PATH, SIZE),
+      detail: result.exit === 0 ? `${result.bytes} bytes` : result.complaint,
+    });
+  }
   const small = await attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops: HOPS });
   check(allWhole('and a new connection is served', small, contentHash(SMALL_PATH, 65_536)));
+  await floodOrigin(run, attacker);
 }
 
 export const attack: Lab = {

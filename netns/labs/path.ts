@@ -67,6 +67,7 @@ interface Status {
   readonly counters: Readonly<Record<string, number>>;
   readonly connections: number;
   readonly pid: number;
+  readonly transforms: { readonly saturated: boolean };
 }
 
 export async function statusOf(topology: Topology, host: string): Promise<Status> {

@@ -1,6 +1,7 @@
 /**
  * A node that ends: stopped in order, killed, started again, gone for good. New connections are plain from that instant
  * on; what happens to those under way depends on where their bytes go: through the process, or past it in the kernel.
+ * Beside each download with TPOT one without it is under way on the same path, and each new connection has its like.
  */
 import { statSync } from 'node:fs';
 import { checkEqual, type CheckResult } from '../checks.js';
@@ -9,7 +10,7 @@ import { startFetch, type FetchResult, type RunningFetch } from '../fetch.js';
 import { tpotNodeCommand } from '../host.js';
 import type { Lab, LabRun } from '../lab.js';
 import { waitFor } from '../wait.js';
-import { allWhole, attempt, type Attempt } from '../cases.js';
+import { allWhole, attempt, beyond, type Attempt } from '../cases.js';
 import { RELAY_RULES } from './common.js';
 import { HOPS, pathSpec, statusOf, urlTo } from './path.js';
 
@@ -74,11 +75,18 @@ const nodeSpec = (rules: readonly unknown[]): { host: string; config: Record<str
   config: { address: ['198.18.2.1', '2001:db8:2::1'], rules, drainTimeout: DRAIN },
 });
 
-/** A download through the node that has come half-way, and is spliced where that is what the rules say. */
-async function halfWay({ topology }: LabRun, spliced: boolean): Promise<RunningFetch> {
-  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), { hops: HOPS });
+/** A download that has come half-way, without TPOT if `hops` is undefined. */
+async function started({ topology }: LabRun, hops: number | undefined): Promise<RunningFetch> {
+  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), { hops });
   const received = (): boolean => (statSync(running.bodyFile, { throwIfNoEntry: false })?.size ?? 0) >= HALF;
   await waitFor(received, { what: 'half of a download' });
+  return running;
+}
+
+/** The same through the node, and spliced where that is what the rules say. */
+async function halfWay(run: LabRun, spliced: boolean): Promise<RunningFetch> {
+  const { topology } = run;
+  const running = await started(run, HOPS);
   if (spliced) {
     const [node, launcher] = tpotNodeCommand;
     const args = [launcher, 'conns', '--name', topology.nodeName('p1'), '--json'];
@@ -104,7 +112,7 @@ const openGate = ({ topology }: LabRun): Promise<unknown> =>
   topology.host('origin').must('curl', ['-sS', 'http://127.0.0.1/gate/open']);
 
 function judge(one: Case, result: FetchResult): CheckResult {
-  const whole = result.exit === 0 && result.sha256 === contentHash(PATH, SIZE);
+  const whole = isWhole(result);
   const detail = whole ? `${result.bytes} bytes` : `${result.complaint} after ${result.bytes} bytes`;
   if (one.survives) return { name: `${one.title}: the download arrives whole`, ok: whole, detail };
   return {
@@ -114,26 +122,36 @@ function judge(one: Case, result: FetchResult): CheckResult {
   };
 }
 
-const small = ({ topology }: LabRun): Promise<Attempt[]> =>
-  attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops: HOPS, timeoutMs: 5000 });
+const small = ({ topology }: LabRun, hops: number | undefined = HOPS): Promise<Attempt[]> =>
+  attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops, timeoutMs: 5000 });
+
+const isWhole = ({ exit, sha256 }: FetchResult): boolean => exit === 0 && sha256 === contentHash(PATH, SIZE);
 
 async function runCase(run: LabRun, one: Case): Promise<void> {
   const { topology, check, step, outcome } = run;
   const hash = contentHash(SMALL_PATH, SMALL);
   await topology.startNode(nodeSpec(one.rules));
+  const without = await started(run, undefined);
   const running = await halfWay(run, one.rules === SPLICE_RULES);
   await endNode(run, one.end);
+  const unasked = await small(run, undefined);
   const plain = await small(run);
   // What was reset is reset now; what goes on waits at the gate.
   if (!one.survives) await running.result;
   await openGate(run);
-  const result = await running.result;
+  const [result, beside] = [await running.result, await without.result];
   await topology.node('p1').exited;
   await topology.startNode(nodeSpec(one.rules));
   const again = await small(run);
   const { counters } = await statusOf(topology, 'p1');
   step(`${one.title}: download ${result.exit === 0 ? 'whole' : result.complaint}; a new connection at once`);
   check(judge(one, result));
+  const arrived = isWhole(beside);
+  check({
+    name: `${one.title}: a download without TPOT arrives whole`,
+    ok: arrived,
+    detail: arrived ? `${beside.bytes} bytes` : `${beside.complaint} after ${beside.bytes} bytes`,
+  });
   check(allWhole(`${one.title}: a new connection is served at once`, plain, hash));
   check(allWhole(`${one.title}: one after the restart is served`, again, hash));
   check(
@@ -144,7 +162,14 @@ async function runCase(run: LabRun, one: Case): Promise<void> {
     ),
   );
   await topology.node('p1').stop();
-  outcome({ id: `restart/${one.id}`, title: one.title, without: 'not affected', with: one.outcome });
+  outcome({
+    id: `restart/${one.id}`,
+    title: one.title,
+    without: arrived ? 'not affected' : 'the download ends',
+    with: one.outcome,
+    fallbackMs: beyond(plain[0], unasked[0]),
+    laterMs: beyond(again[0], unasked[0]),
+  });
 }
 
 /** Killed for good, under a stream of connections: nobody waits, nobody fails. */
@@ -162,6 +187,7 @@ async function goneForGood(run: LabRun): Promise<void> {
   const slowest = Math.max(...attempts.map(({ milliseconds }) => milliseconds));
   step(`the node is killed for good: ten connections, the slowest in ${slowest} ms`);
   check(allWhole('killed for good: every new connection is served', attempts, hash));
+  check(allWhole('killed for good: as is every one without TPOT', plain, hash));
   const worst = (all: readonly Attempt[]): number => Math.max(...all.map(({ milliseconds }) => milliseconds));
   outcome({
     id: 'restart/gone',

@@ -6,6 +6,7 @@ import type { AdmissionChoice } from '../../cache/policy.js';
 import { formatEndpoint } from '../connections.js';
 import type { HttpContext } from '../session.js';
 import type { LegSource } from './leg-pool.js';
+import type { Lesson } from './memo.js';
 
 /** Schemes that authenticate the connection instead of the request (RFC 4559 section 5 and its relatives). */
 const CONNECTION_SCHEMES = /^(?:negotiate|ntlm|nego2|kerberos)(?: |$)/i;
@@ -26,6 +27,10 @@ export class ClientConnection {
   refuse: (code: string) => boolean = () => false;
   /** Requests begun. */
   requests = 0;
+  /** Set while the parser is given one request that the front may learn the answer to. */
+  learning = false;
+  /** What that request has shown about others like it. */
+  lesson: Lesson | undefined;
   readonly #shared: LegSource;
   readonly #own: LegSource;
   readonly #waiting: (() => void)[] = [];
@@ -33,6 +38,10 @@ export class ClientConnection {
   /** See {@link HttpContext}. */
   readonly leave: HttpContext['leave'];
   readonly stays: HttpContext['stays'];
+  /** Takes away what stands before the parser. */
+  unfront: () => void = () => undefined;
+  /** See {@link HttpContext}. */
+  readonly content: HttpContext['content'];
   #busy = false;
   #stopped = false;
   #eager: Socket | undefined;
@@ -43,6 +52,7 @@ export class ClientConnection {
     this.authority = formatEndpoint(context.destination);
     this.admission = context.admission;
     this.#eager = context.leg;
+    this.content = context.content;
     this.#join = (leg, fromClient) => context.join(leg, fromClient);
     this.leave = (leg, conditions) => context.leave(leg, conditions);
     this.stays = (reason) => context.stays(reason);
@@ -59,6 +69,11 @@ export class ClientConnection {
   /** Whether a request is being answered. */
   get busy(): boolean {
     return this.#busy;
+  }
+
+  /** Whether nothing more is read. */
+  get stopped(): boolean {
+    return this.#stopped;
   }
 
   /** Requests that wait for the one that is being answered. */
@@ -106,6 +121,7 @@ export class ClientConnection {
 
   /** Goes on with a protocol other than HTTP, over a leg that is never used for anything else. */
   leaveHttp(fromClient: Buffer): void {
+    this.unfront();
     void this.#join(this.#own.open(), fromClient);
   }
 

@@ -9,7 +9,7 @@ import { reply, storedHeaders, writeHead, type Delivery } from './deliver.js';
 import { lengthLast } from './headers.js';
 
 /** Fields a 304 repeats for a client (RFC 9110 section 15.4.5), plus those that say how it came. */
-const IN_304 = new Set([
+export const IN_304: ReadonlySet<string> = new Set([
   'age',
   'cache-control',
   'cdn-cache-control',
@@ -23,48 +23,61 @@ const IN_304 = new Set([
   'cache-status',
 ]);
 
-const PARTIAL = { status: 206, statusMessage: 'Partial Content' };
+export const PARTIAL = { status: 206, statusMessage: 'Partial Content' };
 const UNSATISFIABLE = { status: 416, statusMessage: 'Range Not Satisfiable' };
-const NOT_MODIFIED = { status: 304, statusMessage: 'Not Modified' };
+export const NOT_MODIFIED = { status: 304, statusMessage: 'Not Modified' };
+
+/** What the node says of a stored response; the age in seconds. */
+export interface Told {
+  readonly age: number;
+  readonly status: CacheStatus;
+}
 
 let boundaries = 0;
 
-/** Answers with a stored response as `answer` says; `age` in seconds. */
+/** Answers with a stored response as `answer` says; `age` in seconds. Returns whether it went out like this. */
 export function sendReply(
   delivery: Delivery,
   entry: StoredResponse,
   answer: Reply,
-  { age, status }: { readonly age: number; readonly status: CacheStatus },
-): void {
+  { age, status }: Told,
+): boolean {
   const headers = storedHeaders(delivery.node, entry, age, status);
   switch (answer.kind) {
     case 'not-modified': {
       // A cache before this one renews what it has stored with the rest, too: the same section allows it for that.
       const forCache = delivery.request.headers.via !== undefined;
       const kept = without(headers, (name) => (forCache ? OF_THE_BODY.has(name) : !IN_304.has(name)));
-      if (writeHead(delivery, NOT_MODIFIED, kept)) delivery.response.end();
-      return;
+      if (!writeHead(delivery, NOT_MODIFIED, kept)) return false;
+      delivery.response.end();
+      return true;
     }
     case 'unsatisfiable': {
       const total = entry.pieces?.total ?? entry.bodyLength;
       const kept = without(headers, (name) => name.startsWith('content-'));
       kept.push('Content-Range', `bytes */${total}`, 'Content-Length', '0');
-      if (writeHead(delivery, UNSATISFIABLE, kept)) delivery.response.end();
-      return;
+      if (!writeHead(delivery, UNSATISFIABLE, kept)) return false;
+      delivery.response.end();
+      return true;
     }
     case 'ranges':
-      sendRanges(delivery, entry, headers, answer);
-      return;
+      return sendRanges(delivery, entry, headers, answer);
     case 'full':
-      sendFull(delivery, entry, headers);
+      return sendFull(delivery, entry, headers);
   }
 }
 
-function sendFull(delivery: Delivery, entry: StoredResponse, headers: string[]): void {
+/** The header section of all of a stored response, out of {@link storedHeaders}; changes `headers`. */
+export function fullHeaders(entry: StoredResponse, headers: string[]): string[] {
   const bodiless = entry.status === 204 || entry.fields.has('content-length');
   if (!bodiless) headers.push('Content-Length', String(entry.pieces?.total ?? entry.bodyLength));
-  if (!writeHead(delivery, entry, lengthLast(headers))) return;
+  return lengthLast(headers);
+}
+
+function sendFull(delivery: Delivery, entry: StoredResponse, headers: string[]): boolean {
+  if (!writeHead(delivery, entry, fullHeaders(entry, headers))) return false;
   sendBlocks(delivery, delivery.request.method === 'HEAD' ? [] : entry.body);
+  return true;
 }
 
 function sendRanges(
@@ -72,20 +85,22 @@ function sendRanges(
   entry: StoredResponse,
   headers: readonly string[],
   { ranges, total }: Extract<Reply, { kind: 'ranges' }>,
-): void {
+): boolean {
   const kept = without(headers, (name) => name === 'content-length' || name === 'content-range');
   const parts = ranges.map((range) => blocksOf(entry, range));
   const [first] = ranges;
   if (first === undefined || parts.includes(undefined)) {
     reply(delivery, 502, 'a stored part is gone'); // decided otherwise in the same turn of the event loop
-    return;
+    return false;
   }
   const whole = ranges.length === 1 ? (parts[0] ?? []) : multipart(entry, kept, ranges, parts, total);
   if (ranges.length === 1) kept.push('Content-Range', formatContentRange(first, total));
   let length = 0;
   for (const block of whole) length += block.length;
   kept.push('Content-Length', String(length));
-  if (writeHead(delivery, PARTIAL, lengthLast(kept))) sendBlocks(delivery, whole);
+  if (!writeHead(delivery, PARTIAL, lengthLast(kept))) return false;
+  sendBlocks(delivery, whole);
+  return true;
 }
 
 function blocksOf(entry: StoredResponse, range: ByteRange): Buffer[] | undefined {

@@ -90,19 +90,34 @@ export function takesChunks({ request }: Delivery, head: ResponseHead): boolean 
   return head.framing === 'chunked' && request.httpVersion === '1.1';
 }
 
+/** Who looks on while a chunked body passes as it comes. */
+export interface Onlooker {
+  see(bytes: Buffer): void;
+  /** Whether the message may go on, as far as this one is concerned. */
+  ready(): boolean;
+}
+
 /** Passes a chunked body on as it comes; `false` when that cannot be. The head is written, and the client takes chunks. */
-function passChunks(response: ServerResponse, message: IncomingMessage, raw: RawBody): boolean {
+function passChunks(
+  response: ServerResponse,
+  message: IncomingMessage,
+  raw: RawBody,
+  onlooker: Onlooker | undefined,
+): boolean {
   response.flushHeaders();
   const before = response.chunkedEncoding;
   response.chunkedEncoding = false; // it is chunked already
   const begun = raw.begin((bytes) => {
+    onlooker?.see(bytes);
     if (!response.write(bytes)) message.pause();
   });
   if (!begun) {
     response.chunkedEncoding = before;
     return false;
   }
-  response.on('drain', () => message.resume());
+  response.on('drain', () => {
+    if (onlooker?.ready() !== false) message.resume();
+  });
   if (!response.writableNeedDrain) message.resume(); // what Node makes of it is not needed, but its end
   return true;
 }
@@ -117,6 +132,7 @@ export function passOn(
   head: ResponseHead,
   status: CacheStatus,
   raw?: RawBody,
+  onlooker?: Onlooker,
 ): boolean {
   const { request, response } = delivery;
   if (!beginForwarded(delivery, head, status)) {
@@ -128,7 +144,7 @@ export function passOn(
     response.end();
     return false;
   }
-  const asItComes = raw !== undefined && passChunks(response, message, raw);
+  const asItComes = raw !== undefined && passChunks(response, message, raw, onlooker);
   if (!asItComes) message.pipe(response, { end: false });
   message.once('end', () => {
     if (message.complete) end(response, message.rawTrailers, !asItComes && carriesTrailers(request, head));

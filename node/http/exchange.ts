@@ -10,8 +10,9 @@
  * ```
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ForwardReason } from '../../cache/cache-status.js';
+import type { CacheStatus, ForwardReason } from '../../cache/cache-status.js';
 import { replyFrom, type Asker, type Decision, type Reply } from '../../cache/decision.js';
+import type { Fill } from '../../cache/fill.js';
 import type { Flight, Outcome } from '../../cache/flight.js';
 import type { ExchangeTimes } from '../../cache/freshness.js';
 import { isSafe } from '../../cache/invalidation.js';
@@ -19,14 +20,17 @@ import { resourceKey, type Destination, type RequestHead } from '../../cache/key
 import { requestUse, type RequestUse } from '../../cache/request-directives.js';
 import type { AdmissionChoice } from '../../cache/policy.js';
 import type { ResponseHead } from '../../cache/storable.js';
-import type { StoredResponse } from '../../cache/stored.js';
+import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { validators } from '../../cache/validation.js';
 import { reset } from '../relay.js';
 import type { ClientConnection } from './connection.js';
+import { ContentCopy } from './content-copy.js';
 import * as deliver from './deliver.js';
+import { sendFromFile, streams } from './deliver-file.js';
 import { sendReply } from './deliver-stored.js';
+import { deliverTapped } from './deliver-tapped.js';
+import { Distiller } from './distil.js';
 import {
-  copyInto,
   Fetch,
   forward,
   type ExchangePorts,
@@ -37,6 +41,7 @@ import {
 import { requestHead, responseHead, transferCodingKnown } from './headers.js';
 import { leaveWhenLong, mayBeLong } from './long-body.js';
 import { refuse } from './refusals.js';
+import type { FillSource } from './tapped-body.js';
 import type { Upstream, UpstreamFailure } from './upstream.js';
 
 type Usable = Extract<RequestUse, { kind: 'usable' }>;
@@ -49,6 +54,10 @@ export class Exchange {
   readonly #received: Received;
   readonly #delivery: deliver.Delivery;
   readonly #client: FetchClient;
+  /** Undefined: responses go as they are. */
+  readonly #distiller: Distiller | undefined;
+  /** What the disk had; `null` when it had nothing, or is not to be asked again. */
+  #recalled: StoredResponse | null | undefined;
 
   constructor(
     ports: ExchangePorts,
@@ -62,6 +71,11 @@ export class Exchange {
     this.#received = { connection, head: this.#head, httpVersion: request.httpVersion, message: request };
     this.#delivery = { request, response, node: ports.node, stallTimeout: ports.stallTimeout };
     this.#client = this.#fetchClient();
+    const { content: pipeline, authority } = connection;
+    this.#distiller =
+      ports.content &&
+      pipeline &&
+      new Distiller(ports.content, pipeline, this.#head, authority, this.#delivery);
   }
 
   run(): void {
@@ -104,9 +118,12 @@ export class Exchange {
       return;
     }
     const asker: Asker = { request, directives: use.directives };
-    const decision = cache.decide(key, asker);
+    if (this.#recalled === undefined && this.#recalls(key)) return;
+    const decision = cache.decide(key, asker, this.#recalled ?? undefined);
     if (decision.kind === 'serve') {
-      this.#answer(decision.entry, decision.reply);
+      const { entry, reply } = decision;
+      const sent = this.#answer(entry, reply);
+      if (sent && reply.kind === 'full') this.#teach(use, key, asker, entry);
       if (decision.renew) this.#renew(key, asker, decision.entry);
       return;
     }
@@ -115,18 +132,57 @@ export class Exchange {
       // RFC 9111 section 5.2.1.7.
       deliver.reply(this.#delivery, 504, 'not cached (only-if-cached)', { hit: false, fwd });
     } else if (request.method === 'HEAD') {
-      this.#forward({ fwd, renews: { key, asker } });
+      this.#forward({ fwd, renews: { key, asker, recalled: this.#recalled ?? undefined } });
     } else {
       this.#fetch(key, asker, use, decision, fwd);
     }
   }
 
-  #answer(entry: StoredResponse, reply: Reply): void {
-    const { cache } = this.#ports;
-    sendReply(this.#delivery, entry, reply, {
-      age: cache.age(entry),
-      status: { hit: true, ttl: cache.ttl(entry) },
+  /** Whether the disk is asked first; then it goes on when that has answered. */
+  #recalls(key: string): boolean {
+    const recall = this.#ports.cache.recall(key, this.#head);
+    void recall?.then((found) => {
+      this.#recalled = found ?? null;
+      if (!this.#gone) this.#useCache();
     });
+    return recall !== undefined;
+  }
+
+  #answer(entry: StoredResponse, reply: Reply): boolean {
+    const { cache } = this.#ports;
+    return this.#sendEntry(entry, reply, { hit: true, ttl: cache.ttl(entry) });
+  }
+
+  /** Answers with a stored response, all of which may go as a pipeline makes it; returns whether it has gone as it is. */
+  #sendEntry(entry: StoredResponse, reply: Reply, status: CacheStatus): boolean {
+    const { cache } = this.#ports;
+    if (streams(this.#delivery, entry, reply)) return this.#stream(entry, reply, status);
+    const original = (): boolean =>
+      !this.#gone && sendReply(this.#delivery, entry, reply, { age: cache.age(entry), status });
+    const asItIs = reply.kind !== 'full' || entry.file !== undefined;
+    if (this.#distiller === undefined || asItIs) return original();
+    void this.#distiller.stored(entry, { age: () => cache.age(entry), status }, original);
+    return false;
+  }
+
+  /** Answers out of a file; what is gone or damaged there is fetched like something that was never here. */
+  #stream(entry: StoredResponse, reply: Reply, status: CacheStatus): false {
+    const age = this.#ports.cache.age(entry);
+    void sendFromFile(this.#delivery, entry, reply, { age, status }).then((sent) => {
+      if (sent || this.#gone) return;
+      this.#recalled = null;
+      this.#useCache();
+    });
+    return false;
+  }
+
+  /** Notes for the front what the same bytes would be answered with, where that depends on nothing else. */
+  #teach({ conditional, ranged }: Usable, key: string, asker: Asker, entry: StoredResponse): void {
+    const { request, response } = this.#delivery;
+    const plain = !conditional && !ranged && entry.status !== 204;
+    if (!this.#connection.learning || !plain || request.httpVersion !== '1.1' || !response.shouldKeepAlive)
+      return;
+    this.#connection.lesson = { asker, key, destination: this.#destination, entry };
   }
 
   /** Renews a stale response behind the answer, unless that is being done already (RFC 5861 section 3). */
@@ -172,7 +228,7 @@ export class Exchange {
         this.#sendStored(outcome.entry, status);
       } else {
         const { head, fill } = outcome;
-        deliver.shareFill(this.#delivery, head, fill, cache.age(head), { ...status, status: head.status });
+        this.#sendFill(fill, head, head, { ...status, status: head.status });
       }
     };
     const timer = setTimeout(() => {
@@ -196,10 +252,8 @@ export class Exchange {
   #fetchClient(): FetchClient {
     return {
       information: (info) => deliver.sendInformation(this.#delivery, info),
-      fill: (fill, response, stored, status) => {
-        if (this.#gone) return;
-        if (stored === undefined) deliver.passOnFill(this.#delivery, response, fill, status);
-        else deliver.shareFill(this.#delivery, stored, fill, this.#ports.cache.age(stored), status);
+      fill: (fill, response, stored, status, source) => {
+        if (!this.#gone) this.#sendFill(fill, response, stored, status, source);
       },
       stored: (entry, status) => {
         if (!this.#gone) this.#sendStored(entry, status);
@@ -209,19 +263,42 @@ export class Exchange {
     };
   }
 
+  /** Answers with a content that is arriving: with `response`'s head, or, where there is one, with that to be stored. */
+  #sendFill(
+    fill: Fill,
+    response: ResponseHead | StoredHead,
+    stored: StoredHead | undefined,
+    status: Forwarded,
+    source?: FillSource,
+  ): void {
+    const { cache } = this.#ports;
+    const original = (): void => {
+      if (this.#gone) return;
+      if (stored !== undefined) deliver.shareFill(this.#delivery, stored, fill, cache.age(stored), status);
+      else if ('framing' in response)
+        this.#passOnFill(fill, response, status, this.#distiller ? undefined : source);
+    };
+    const age = (): number | undefined => (stored === undefined ? undefined : cache.age(stored));
+    if (this.#distiller === undefined) original();
+    else this.#distiller.arriving(stored ?? response, fill, { age, status }, original);
+  }
+
   /** Answers with a stored response that has just been validated, or stands in for an error. */
   #sendStored(entry: StoredResponse, status: Forwarded): void {
-    const { cache, clock } = this.#ports;
-    const reply = replyFrom(entry, this.#head, clock.now());
+    const reply = replyFrom(entry, this.#head, this.#ports.clock.now());
     if (reply === undefined) deliver.reply(this.#delivery, 502, 'only a part is stored', status);
-    else sendReply(this.#delivery, entry, reply, { age: cache.age(entry), status });
+    else this.#sendEntry(entry, reply, status);
   }
 
   /** Passes the request on with nothing looked up; what comes back may change or renew what is stored. */
   #forward(why: {
     readonly fwd: ForwardReason;
     readonly detail?: string;
-    readonly renews?: { readonly key: string; readonly asker: Asker };
+    readonly renews?: {
+      readonly key: string;
+      readonly asker: Asker;
+      readonly recalled: StoredResponse | undefined;
+    };
   }): void {
     const { cache, clock } = this.#ports;
     const { fwd, detail, renews } = why;
@@ -245,7 +322,7 @@ export class Exchange {
         const head = responseHead(message, this.#head.method);
         const times = { requestedAt, receivedAt: clock.now(), receivedMonotonic: clock.monotonic() };
         changed(head);
-        if (renews !== undefined) cache.renewByHead(renews.key, renews.asker, head, times);
+        if (renews !== undefined) cache.renewByHead(renews.key, renews.asker, head, times, renews.recalled);
         const answered = { ...status, status: head.status };
         if (!this.#storePost(message, head, times, answered)) this.#passOn(upstream, message, answered);
       },
@@ -270,7 +347,7 @@ export class Exchange {
     const offer = flight.offer(head, times);
     if (offer.kind !== 'fill') return false;
     deliver.passOnFill(this.#delivery, head, offer.fill, { ...status, stored: offer.kept });
-    copyInto(offer.fill, message, () => flight.fail());
+    new ContentCopy(offer.fill, message, () => flight.fail());
     return true;
   }
 
@@ -283,8 +360,23 @@ export class Exchange {
       deliver.reply(this.#delivery, 502, 'the next hop used an unknown transfer coding', status);
     } else {
       this.#abortWithClient(upstream);
-      this.#passBodyOn(upstream, message, head, status);
+      if (head.framing === 'none') this.#passBodyOn(upstream, message, this.#ofHead(head), status);
+      else if (!this.#distil(message, head, status)) this.#passBodyOn(upstream, message, head, status);
     }
+  }
+
+  /** An answer to HEAD says nothing of bytes that GET might not give. */
+  #ofHead(head: ResponseHead): ResponseHead {
+    return this.#head.method === 'HEAD' ? (this.#distiller?.withoutContent(head) ?? head) : head;
+  }
+
+  /** Whether what is not for the cache goes as a pipeline makes it. */
+  #distil(message: IncomingMessage, head: ResponseHead, status: Forwarded): boolean {
+    const told = { age: () => undefined, status };
+    const original = (fill: Fill): void => {
+      if (!this.#gone) deliver.passOnFill(this.#delivery, head, fill, status);
+    };
+    return this.#distiller?.passedOn(head, message, told, original) ?? false;
   }
 
   /** As it comes; a body that may be long, in a way in which it can leave for the kernel. */
@@ -299,6 +391,14 @@ export class Exchange {
     const sent = (): boolean => upstream.sent;
     const connection = this.#connection;
     leaveWhenLong({ connection, delivery: this.#delivery, head, message, leg, sent, raw, least });
+  }
+
+  /** A response in the form in which it came; `source` where all of it is to be stored. */
+  #passOnFill(fill: Fill, head: ResponseHead, status: Forwarded, source: FillSource | undefined): void {
+    const delivery = this.#delivery;
+    const to = { connection: this.#connection, delivery, least: this.#ports.tapAbove };
+    if (source !== undefined && deliverTapped(to, { fill, head, status }, source)) return;
+    deliver.passOnFill(delivery, head, fill, status);
   }
 
   /** A response cut off by its client stops the fetch; one that was sent lets an upload go on to its end. */

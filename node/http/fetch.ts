@@ -13,12 +13,15 @@ import { formatGap } from '../../cache/partial.js';
 import type { ResponseHead } from '../../cache/storable.js';
 import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { strongTag, validators } from '../../cache/validation.js';
+import type { ContentService } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
 import type { ClientConnection } from './connection.js';
+import { ContentCopy } from './content-copy.js';
 import type { HostVerifier } from './host-verifier.js';
 import { requestHeaders, responseHead, transferCodingKnown, type NodeIdentity } from './headers.js';
 import type { LegPool } from './leg-pool.js';
+import type { FillSource } from './tapped-body.js';
 import { Upstream, type UpstreamFailure, type UpstreamHandlers } from './upstream.js';
 
 /** What every exchange of a service uses. */
@@ -36,8 +39,12 @@ export interface ExchangePorts {
   readonly collapseWait: number;
   /** Bytes from which on a response that is not stored may leave for the kernel (long-body.ts); 0: none does. */
   readonly spliceAbove: number;
+  /** Bytes from which on one that is stored may, while a copy is made of it (tapped-body.ts); 0: none does. */
+  readonly tapAbove: number;
   /** Milliseconds a client may hold up others with whom it shares a fetch. */
   readonly stallTimeout: number;
+  /** For connections that have a pipeline. */
+  readonly content: ContentService | undefined;
 }
 
 export type Forwarded = Extract<CacheStatus, { hit: false }>;
@@ -65,7 +72,7 @@ const CONDITIONS_AND_RANGE = new Set([...CONDITIONS, 'range', 'if-range']);
 
 /** Sends a request to the next hop towards its destination. */
 export function forward(
-  { node, pool, responseTimeout, spliceAbove }: ExchangePorts,
+  { node, pool, responseTimeout, spliceAbove, tapAbove }: ExchangePorts,
   { connection, head, httpVersion, message }: Received,
   handlers: UpstreamHandlers,
   { headers: own, without }: Replacement = NOTHING_REPLACED,
@@ -82,7 +89,7 @@ export function forward(
       headers: [...headers, ...own],
       content,
       responseTimeout,
-      raw: spliceAbove > 0,
+      raw: spliceAbove > 0 || tapAbove > 0,
       ...leg,
     },
     handlers,
@@ -92,8 +99,17 @@ export function forward(
 /** The client who waits for a {@link Fetch}; a renewal behind an answer has none. */
 export interface FetchClient {
   information(info: InformationEvent): void;
-  /** The content comes in `fill`: with `response`'s head, or, where that is only the missing part, with `stored`. */
-  fill(fill: Fill, response: ResponseHead, stored: StoredHead | undefined, status: Forwarded): void;
+  /**
+   * The content comes in `fill`: with `response`'s head, or, where that is only the missing part, with `stored`. From
+   * where it comes is told where all of it is to be stored.
+   */
+  fill(
+    fill: Fill,
+    response: ResponseHead,
+    stored: StoredHead | undefined,
+    status: Forwarded,
+    source: FillSource | undefined,
+  ): void;
   stored(entry: StoredResponse, status: Forwarded): void;
   /** Not for the cache: the message is the client's. */
   pass(upstream: Upstream, message: IncomingMessage, status: Forwarded): void;
@@ -192,9 +208,11 @@ export class Fetch {
       if (this.#client === undefined) upstream.abort();
       else this.#client.pass(upstream, message, { ...status, detail: offer.reason });
     } else {
-      const stored = offer.completes ? offer.head : undefined;
-      this.#client?.fill(offer.fill, head, stored, { ...status, stored: offer.kept });
-      copyInto(offer.fill, message, () => this.#flight.fail());
+      const flight = this.#flight;
+      const { fill, kept, completes } = offer;
+      const content = new ContentCopy(fill, message, () => flight.fail());
+      const source = kept && !completes ? { upstream, message, flight, content } : undefined;
+      this.#client?.fill(fill, head, completes ? offer.head : undefined, { ...status, stored: kept }, source);
     }
   }
 
@@ -216,17 +234,4 @@ export class Fetch {
     this.#flight.fail();
     this.#client?.failed(failure, status);
   }
-}
-
-/** Copies a response's content into a fill, at the pace of its readers. */
-export function copyInto(fill: Fill, message: IncomingMessage, broken: () => void): void {
-  message.on('data', (chunk: Buffer) => {
-    if (!fill.push(chunk, () => message.resume())) message.pause();
-  });
-  message.once('end', () => {
-    if (message.complete) fill.finish(message.rawTrailers);
-  });
-  message.once('close', () => {
-    if (!message.readableEnded || !message.complete) broken();
-  });
 }

@@ -2,8 +2,10 @@
 import { createServer as createHttpServer, request as httpRequest, type RequestListener } from 'node:http';
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, Server as HttpServer } from 'node:http';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { DiskStore } from '../../cache/disk/store.js';
 import type { AdmissionChoice, CachePolicy } from '../../cache/policy.js';
 import { ip } from '../../core/address.js';
+import type { ContentLimits } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
 import { silentLogger } from '../../core/log.js';
 import { relay } from '../relay.js';
@@ -55,8 +57,11 @@ export async function until(condition: () => boolean): Promise<void> {
 
 /** What a service may be given besides its limits; clocks are shared by those that form a chain. */
 export interface HarnessOptions extends Partial<CachePolicy> {
+  readonly tapAbove?: number;
   readonly name?: string;
   readonly clock?: ShiftedClock;
+  readonly content?: ContentLimits;
+  readonly disk?: DiskStore;
 }
 
 /** Everything a test opens; `close` ends it all. */
@@ -68,6 +73,8 @@ export class Harness {
 
   /** What a connection is told that wants to leave. */
   leave: HttpContext['leave'] = () => Promise.resolve({ spliced: false, reason: 'relayed-unsupported' });
+  /** How responses go to clients that connect from now on. */
+  pipeline: HttpContext['content'];
   /** Why connections stay. */
   readonly stays: string[] = [];
 
@@ -75,14 +82,24 @@ export class Harness {
     limits: Partial<HttpLimits> = {},
     cacheBytes = 64 * 2 ** 20,
     spliceAbove = 0,
-    { name = 'p1', clock = new ShiftedClock(), ...cachePolicy }: HarnessOptions = {},
+    {
+      name = 'p1',
+      clock = new ShiftedClock(),
+      content,
+      disk,
+      tapAbove = 0,
+      ...cachePolicy
+    }: HarnessOptions = {},
   ) {
     this.clock = clock;
     this.service = new HttpService({
       name,
       cacheBytes,
       spliceAbove,
+      tapAbove,
       cachePolicy,
+      content,
+      disk,
       logger: silentLogger,
       clock: this.clock,
       limits,
@@ -144,6 +161,7 @@ export class Harness {
           destination: { address: ip(address), port: 80 },
           clientLegs: false,
           admission,
+          content: this.pipeline,
           leg: undefined,
           openLeg: () => this.#track(connect(origin, LOOPBACK)),
           join: (leg, fromA) => relay(client, leg, { fromA }),

@@ -35,3 +35,20 @@ it('lets the addresses of a name share, once it is known that they are', async (
   await settled();
   expect(asked).toHaveLength(3);
 });
+
+it('asks for so many names at a time, and for the others when they come again', async () => {
+  const answers: (() => void)[] = [];
+  const asked: string[] = [];
+  const verifier = new HostVerifier((name) => {
+    asked.push(name);
+    return new Promise((resolve) => answers.push(() => resolve(['192.0.2.1'])));
+  }, new ShiftedClock());
+  const names = Array.from({ length: 100 }, (_, index) => `n${index}.example`);
+  for (const name of names) expect(verifier.shared(at('192.0.2.1'), from(name))).toBeUndefined();
+  expect(asked).toEqual(names.slice(0, 64));
+  for (const answer of answers.splice(0)) answer();
+  await settled();
+  for (const name of names) verifier.shared(at('192.0.2.1'), from(name));
+  expect(asked).toEqual(names);
+  for (const answer of answers) answer();
+});

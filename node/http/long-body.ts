@@ -17,11 +17,15 @@ import type { ResponseHead } from '../../cache/storable.js';
 import { tokenList } from '../../cache/fields.js';
 import type { ClientConnection } from './connection.js';
 import type { Delivery } from './deliver.js';
+import { betweenRequests } from './parser-state.js';
+import type { TappedBody } from './tapped-body.js';
 
 /** Why a long body stays here, beside what keeps any connection from being spliced. */
 export const LONG_BODY_REASONS = {
   'long-body': 'a response body that is one long stream went on in the kernel',
+  tapped: 'a response body that is stored went on in the kernel while a copy of it is collected',
   'relayed-framing': 'the body of a long response is framed differently on the two sides',
+  'relayed-shared': 'others read the response that would be copied while it passes in the kernel',
   'relayed-persistence': 'behind a long response one side goes on and the other ends',
 } as const;
 
@@ -37,19 +41,8 @@ export interface LongResponse {
   readonly raw: boolean;
   /** Bytes that must be to come, or, where nobody knows, must have come. */
   readonly least: number;
-}
-
-/** Not documented, so it is looked for. */
-interface Parser {
-  /** Milliseconds since an unfinished message began; 0 when there is none. */
-  duration?(): number;
-}
-
-/** Whether the parser of a client's requests is between two of them; undefined where this Node.js does not tell. */
-function betweenRequests(client: Socket): boolean | undefined {
-  const { parser } = client as Socket & { readonly parser?: Parser | null };
-  const milliseconds = parser?.duration?.();
-  return milliseconds === undefined ? undefined : milliseconds === 0;
+  /** What collects the rest of a response that is stored. */
+  readonly copy?: TappedBody | undefined;
 }
 
 function isEventStream({ fields }: ResponseHead): boolean {
@@ -93,7 +86,7 @@ class LongBody {
   };
 
   async #leave(passed: number): Promise<void> {
-    const { connection, leg, least } = this.#what;
+    const { connection, leg, least, copy } = this.#what;
     const obstacle = this.#obstacle();
     if (obstacle !== undefined) {
       connection.stays(obstacle);
@@ -102,14 +95,16 @@ class LongBody {
     const outcome = await connection.leave(leg, {
       over: () => this.#over,
       idle: () => this.#idle(),
+      copy,
     });
     if (!outcome.spliced && outcome.reason === 'relayed-busy') this.#next = passed + least;
   }
 
   #obstacle(): string | undefined {
-    const { delivery, head, raw, connection } = this.#what;
+    const { delivery, head, raw, connection, copy } = this.#what;
     if (betweenRequests(connection.socket) === undefined) return 'relayed-unsupported';
     if (head.framing === 'chunked' && !raw) return 'relayed-framing';
+    if (copy?.alone === false) return 'relayed-shared';
     if (head.framing === 'close') return undefined; // said so to the client, too
     const { request, response } = delivery;
     const options = tokenList(head.fields.get('connection') ?? []);
@@ -119,7 +114,7 @@ class LongBody {
   }
 
   #idle(): boolean {
-    const { delivery, message, connection, sent } = this.#what;
+    const { delivery, message, connection, sent, copy } = this.#what;
     const { request, response } = delivery;
     return (
       request.complete &&
@@ -128,7 +123,9 @@ class LongBody {
       betweenRequests(connection.socket) === true &&
       response.headersSent &&
       response.writableLength === 0 &&
-      message.readableLength === 0
+      message.readableLength === 0 &&
+      copy?.sent !== false &&
+      copy?.alone !== false
     );
   }
 }

@@ -10,7 +10,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { HttpCache } from '../../cache/cache.js';
+import type { DiskStore } from '../../cache/disk/store.js';
 import type { CachePolicy } from '../../cache/policy.js';
+import { ContentService, type ContentLimits, type ContentReport } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
 import { reset } from '../relay.js';
@@ -19,9 +21,12 @@ import { classify } from './classify.js';
 import { ClientConnection } from './connection.js';
 import { Exchange } from './exchange.js';
 import type { ExchangePorts } from './fetch.js';
+import { Front, FrontDesk } from './front.js';
 import { nodeIdentity } from './headers.js';
 import { HostVerifier, type Lookup } from './host-verifier.js';
 import { LegPool } from './leg-pool.js';
+import { RequestMemo } from './memo.js';
+import { persistence } from './prepared.js';
 
 /** Times in milliseconds. */
 export interface HttpLimits {
@@ -64,10 +69,16 @@ export interface HttpServiceOptions {
   readonly cacheBytes: number;
   /** Bytes; see {@link ExchangePorts}. Default: 0. */
   readonly spliceAbove?: number;
+  /** Bytes; see {@link ExchangePorts}. Default: 0. */
+  readonly tapAbove?: number;
   /** See {@link CachePolicy}; what is left out has its default. */
   readonly cachePolicy?: Partial<CachePolicy>;
+  /** Keeps responses beyond memory and beyond this process. */
+  readonly disk?: DiskStore | undefined;
   /** Looks names up whose addresses may then share what is stored; without it none do. */
   readonly lookup?: Lookup | undefined;
+  /** Of content transforms; without it nothing is transformed, whatever a connection's pipeline says. */
+  readonly content?: ContentLimits | undefined;
   readonly logger: Logger;
   readonly clock: Clock;
   readonly limits?: Partial<HttpLimits>;
@@ -85,26 +96,29 @@ export class HttpService implements HttpServer {
   readonly #limits: HttpLimits;
   readonly #ports: ExchangePorts;
   readonly #server: Server;
+  readonly #desk: FrontDesk;
   readonly #connections = new Map<Duplex, ClientConnection>();
   #nextId = 1;
   #requests = 0;
   /** Requests that were refused, by the parser's code, and connections that were cut for silence. */
   readonly #rejected: Record<string, number> = {};
-  #draining = false;
 
   constructor({
     name,
     cacheBytes,
     spliceAbove = 0,
+    tapAbove = 0,
     cachePolicy = {},
+    disk,
     lookup,
+    content,
     logger,
     clock,
     limits,
   }: HttpServiceOptions) {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#ports = {
-      cache: new HttpCache({ maxBytes: cacheBytes, clock, policy: cachePolicy }),
+      cache: new HttpCache({ maxBytes: cacheBytes, clock, policy: cachePolicy, disk }),
       pool: new LegPool({
         idlePerName: this.#limits.idleLegsPerName,
         idle: this.#limits.idleLegs,
@@ -117,9 +131,14 @@ export class HttpService implements HttpServer {
       responseTimeout: this.#limits.responseTimeout,
       collapseWait: this.#limits.collapseWait,
       spliceAbove,
+      tapAbove,
       stallTimeout: this.#limits.stallTimeout,
+      content: content && new ContentService(content, logger),
     };
     this.#server = this.#createServer();
+    const { keepAliveTimeout, idleTimeout } = this.#limits;
+    const memo = new RequestMemo(this.#ports, persistence(keepAliveTimeout));
+    this.#desk = new FrontDesk(memo, clock, idleTimeout);
   }
 
   /**
@@ -142,14 +161,25 @@ export class HttpService implements HttpServer {
     if (client.destroyed) return closed;
     client.allowHalfOpen = true; // a client may end its direction behind its last request
     if (first.length > 0) client.unshift(first);
-    this.#server.emit('connection', client);
+    const listen = (): boolean => this.#server.emit('connection', client);
+    connection.unfront = Front.place(client, connection, this.#desk, listen);
     client.resume();
     return closed;
   }
 
+  /** What is stored, for its administrator. */
+  get cache(): HttpCache {
+    return this.#ports.cache;
+  }
+
+  /** The node's identifier in Cache-Status. */
+  get identifier(): string {
+    return this.#ports.node.cacheStatus;
+  }
+
   /** From now on, connections end after the response under way. */
   drain(): void {
-    this.#draining = true;
+    this.#desk.draining = true;
     for (const { busy, requests, socket } of this.#connections.values()) {
       // One that has not asked anything yet is about to: its first bytes are here already.
       if (!busy && requests > 0) socket.end();
@@ -161,13 +191,26 @@ export class HttpService implements HttpServer {
     const { cache, pool } = this.#ports;
     const { opened, reused } = pool.counts;
     const legs = { opened, reused, idle: pool.idle };
-    const counts = { requests: this.#requests, connections: this.#connections.size };
-    return { ...cache.stats(), ...counts, rejected: { ...this.#rejected }, legs };
+    const { requests, memo } = this.#desk;
+    const front = { answered: requests, remembered: memo.size };
+    const counts = { requests: this.#requests + requests, connections: this.#connections.size };
+    return { ...cache.stats(), ...counts, front, rejected: { ...this.#rejected }, legs };
+  }
+
+  /** What content transforms have done; undefined where there are none. */
+  content(): ContentReport | undefined {
+    return this.#ports.content?.report();
+  }
+
+  /** Commands and modules of pipelines may have changed. */
+  renewContent(): void {
+    this.#ports.content?.renew();
   }
 
   /** Cuts every connection and closes every leg. */
   close(): void {
     this.#server.close();
+    this.#ports.content?.close();
     for (const client of this.#connections.values()) reset(client.socket);
     this.#ports.pool.destroy();
   }
@@ -216,9 +259,9 @@ export class HttpService implements HttpServer {
       response.once('close', () => {
         done();
         // Its head went out before the drain began and promised to go on.
-        if (this.#draining && !connection.busy) connection.socket.end();
+        if (this.#desk.draining && !connection.busy) connection.socket.end();
       });
-      if (this.#draining) response.shouldKeepAlive = false;
+      if (this.#desk.draining) response.shouldKeepAlive = false;
       const exchange = new Exchange(this.#ports, connection, request, response);
       connection.refuse = (code) => exchange.refuse(code);
       exchange.run();
@@ -271,7 +314,7 @@ export class HttpService implements HttpServer {
   /** Closes a connection; with RST when a response is under way, whose end a FIN could be taken for. */
   #cut(client: Duplex): void {
     const connection = this.#connections.get(client);
-    if (connection?.busy === true) reset(connection.socket);
+    if (connection !== undefined && (connection.busy || client.writableLength > 0)) reset(connection.socket);
     else client.destroy();
   }
 }
