@@ -82,9 +82,9 @@ export class Estimates {
     this.#second = second;
     if (this.#spent + bytes.length > MOST_PER_SECOND) return;
     this.#spent += bytes.length;
-    const [{ levels, compressor }] = CODECS as [(typeof CODECS)[number]];
-    const level = levels[0] ?? 1;
-    this.#compressor ??= compressor(level);
+    const [codec] = CODECS as [(typeof CODECS)[number]];
+    const level = codec.levels[0] ?? 1;
+    this.#compressor ??= codec.compressor(level);
     this.#compressor.restart(level);
     sums.sampled += bytes.length;
     sums.sampledTo += Math.min(bytes.length, this.#compressor.compress(bytes).length);

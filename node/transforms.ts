@@ -137,7 +137,7 @@ export class Transforms {
     const certain = taken.via === 'tunnel';
     const subject = `to ${formatEndpoint(destination)}`;
     const leg: TransformedLeg = new TransformedLeg(socket, () => {
-      return { agreement, shared: this.#shared, certain, subject };
+      return { agreement, shared: this.#shared, certain, subject, unsent: () => unsentOf(socket) };
     });
     this.#enter('from', formatIp(client.address), bits, leg);
     return leg;
@@ -159,6 +159,7 @@ export class Transforms {
         shared: this.#shared,
         certain: true,
         subject: `from ${formatEndpoint(destination)}`,
+        unsent: () => unsentOf(raw),
       };
     });
     return leg;
@@ -218,6 +219,12 @@ export class Transforms {
     this.#open += by;
     if (this.bits !== before) this.#changed(this.bits);
   }
+}
+
+/** Bytes that the kernel has and has not sent yet. */
+function unsentOf(socket: Socket): number {
+  const fd = descriptorOf(socket);
+  return fd === undefined ? 0 : unsentBytes(fd);
 }
 
 /** Resolves when the leg is connected, or gone. */

@@ -105,6 +105,13 @@ function asksInVain(request: RequestOption | undefined, row: PolicyRow, node: No
   return (accepted(request, row, node) & TRANSFORM_CAPABILITIES) === 0;
 }
 
+/** Why the policy lets a SYN pass. */
+function policyReason(syn: Syn, request: RequestOption | undefined, node: NodeView): ReasonCode | undefined {
+  const row = matchingRow(node.policy, syn);
+  if (row?.take !== true) return 'pass-policy';
+  return row.yields === true && asksInVain(request, row, node) ? 'pass-transforms' : undefined;
+}
+
 function judge(
   syn: Syn,
   request: RequestOption | undefined,
@@ -119,9 +126,8 @@ function judge(
   if (isMpJoin(syn.options)) return 'pass-mp-join';
   if (node.draining) return 'pass-draining';
   if (bypasses(node.bypass ?? [], syn)) return 'pass-bypass';
-  const row = matchingRow(node.policy, syn);
-  if (row?.take !== true) return 'pass-policy';
-  if (row.yields === true && asksInVain(request, row, node)) return 'pass-transforms';
+  const policy = policyReason(syn, request, node);
+  if (policy !== undefined) return policy;
   if (request !== undefined && !isAdmitted(request, syn, node, numbers)) return 'pass-unkeyed';
   const limit = limitReached(syn, node);
   if (limit !== undefined) return limit;

@@ -7,6 +7,8 @@
  * ```
  */
 import type { Clock } from '../../core/clock.js';
+import { messageOf } from '../../core/errors.js';
+import type { Logger } from '../../core/log.js';
 
 export const RETRY_MS = 10_000;
 
@@ -54,4 +56,21 @@ export class DiskHealth {
     this.#until = undefined;
     this.#events.recovered();
   }
+}
+
+/** One that says in the log when what is done on the disk fails, and when it works again. */
+export function loggedHealth(
+  clock: Clock,
+  logger: Logger,
+  subject: { readonly path: string; readonly what: string },
+  recovered: () => void = () => undefined,
+): DiskHealth {
+  const effect = 'the cache goes on in memory; the disk is tried again from time to time';
+  return new DiskHealth(clock, {
+    failed: (error) => logger.warn('cache-disk-failed', { ...subject, error: messageOf(error), effect }),
+    recovered: () => {
+      logger.info('cache-disk-works-again', subject);
+      recovered();
+    },
+  });
 }

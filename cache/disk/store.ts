@@ -12,20 +12,20 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../core/clock.js';
-import { messageOf } from '../../core/errors.js';
 import { silentLogger, type Logger } from '../../core/log.js';
 import type { Fields } from '../fields.js';
 import { originOf } from '../key.js';
 import { meansKey } from '../selection.js';
-import type { Selected, Selection, Store, StoreStats } from '../store-contract.js';
+import type { Selected, Selection, Store } from '../store-contract.js';
 import type { StoredHead, StoredResponse } from '../stored.js';
 import { CorruptError } from './body.js';
 import { Catalogue, groupHash, unitsOf, unitsOfObject } from './catalogue.js';
 import { ContentWriter } from './content-writer.js';
+import type { DiskStats } from './disk-stats.js';
 import { DiskDirectory, isMissing, systemIo, type DiskIo } from './directory.js';
 import { bodyFileBytes, type DiskObject, type Moment } from './format.js';
 import { Dropped } from './dropped.js';
-import { DiskHealth } from './health.js';
+import { loggedHealth, type DiskHealth } from './health.js';
 import type { Row } from './index-table.js';
 import {
   bodySuffix,
@@ -40,6 +40,7 @@ import {
 import { DiskFile, lengthOf, ObjectFiles, type Content, type Write } from './object-files.js';
 import { Loads } from './loads.js';
 import { FileQueue } from './queue.js';
+import { Remover } from './remover.js';
 import { scanDirectory } from './scan.js';
 import { selectObjects } from './select.js';
 import { Writes } from './writes.js';
@@ -54,21 +55,6 @@ export interface DiskStoreOptions {
   readonly io?: DiskIo;
 }
 
-export interface DiskStats extends StoreStats {
-  /** `ok`; `suspended` for a while after an error; `starting` while the files are being looked at. */
-  readonly state: 'ok' | 'suspended' | 'starting';
-  /** Responses found and given. */
-  readonly hits: number;
-  /** Damaged files that were found and removed. */
-  readonly corrupt: number;
-  /** Errors of the disk. */
-  readonly errors: number;
-  /** Responses that were not written: too large, too many at once, or while the disk was left alone. */
-  readonly skipped: number;
-  /** Memory of the index. */
-  readonly indexBytes: number;
-}
-
 /** The largest share of the store that one response may take, and the most there can be. */
 const MOST_OF_STORE = 1 / 8;
 const MOST_OBJECT = 32 * 2 ** 30;
@@ -77,8 +63,6 @@ const MOST_WAITING = 4096;
 const MOST_WAITING_BYTES = 64 * 2 ** 20;
 /** Responses whose content is being written as it comes. */
 const MOST_STREAMS = 32;
-/** A disk that takes this long for a small file is left alone. */
-const LOAD_MS = 5000;
 /** A use is noted on the disk when the one noted before is so many seconds ago. */
 const USE_SECONDS = 600;
 const READ_WHOLE = 2 ** 20;
@@ -97,6 +81,7 @@ export class DiskStore implements Store {
   readonly #writing: DiskHealth;
   readonly #catalogue: Catalogue;
   readonly #files: ObjectFiles;
+  readonly #remover: Remover;
   readonly #queue = new FileQueue();
   readonly #process = randomBytes(8).toString('hex');
   readonly #writes = new Writes();
@@ -104,8 +89,6 @@ export class DiskStore implements Store {
   #waitingBytes = 0;
   #state: 'unprepared' | 'preparing' | 'scanning' | 'ready' | 'closed' = 'unprepared';
   #scanned: Promise<void> = Promise.resolve();
-  /** Files that could not be removed. */
-  readonly #leftOver = new Set<string>();
   #dropped = new Dropped();
   readonly #counts = { hits: 0, corrupt: 0, skipped: 0, stores: 0 };
 
@@ -119,14 +102,9 @@ export class DiskStore implements Store {
     const moment = (): Moment => this.#moment();
     this.#files = new ObjectFiles(this.#io, this.#directory, moment, readWhole ?? READ_WHOLE, failed);
     this.maxObject = Math.min(Math.floor(maxBytes * MOST_OF_STORE), MOST_OBJECT);
-    this.#reading = new DiskHealth(clock, {
-      failed: (error) => this.#suspended('reading', error),
-      recovered: () => this.#recovered('reading'),
-    });
-    this.#writing = new DiskHealth(clock, {
-      failed: (error) => this.#suspended('writing', error),
-      recovered: () => this.#recovered('writing'),
-    });
+    this.#reading = loggedHealth(clock, this.#logger, { path, what: 'reading' });
+    this.#writing = loggedHealth(clock, this.#logger, { path, what: 'writing' }, () => this.#retryRemovals());
+    this.#remover = new Remover(this.#io, this.#directory, (error) => this.#writing.failed(error));
   }
 
   /**
@@ -362,8 +340,8 @@ export class DiskStore implements Store {
   }
 
   async #load(key: string, place: Place): Promise<StoredResponse | undefined> {
-    const late = (): void => this.#reading.failed(slowError());
-    const found = await this.#loads.load(place.name, () => this.#files.read(place), LOAD_MS, late);
+    const late = (error: Error): void => this.#reading.failed(error);
+    const found = await this.#loads.load(place.name, () => this.#files.read(place), late);
     if (found?.key !== key) return undefined;
     this.#reading.worked();
     this.#counts.hits++;
@@ -418,10 +396,11 @@ export class DiskStore implements Store {
         this.#writeFailed(error);
       }
       if (row === undefined) {
-        if (before !== undefined) await this.#removeFiles(name, before);
-        for (const path of write.made) await this.#unlink(path);
+        if (before !== undefined) await this.#remover.remove(name, before);
+        // The last first: an object file must not be left without its body file.
+        for (const path of write.made.toReversed()) await this.#remover.unlink(path);
       } else if (before !== undefined && before !== 0 && before !== row.suffix) {
-        await this.#unlink(this.#directory.file(name, bodySuffix(before)));
+        await this.#remover.unlink(this.#directory.file(name, bodySuffix(before)));
       }
       this.#writes.done(write);
       return row !== undefined;
@@ -479,13 +458,7 @@ export class DiskStore implements Store {
   }
 
   #discard({ name }: Place, suffix: number): void {
-    void this.#queue.add(name, () => this.#removeFiles(name, suffix));
-  }
-
-  /** The object file first: a body file that is left alone means nothing. */
-  async #removeFiles(name: string, suffix: number): Promise<void> {
-    await this.#unlink(this.#directory.file(name));
-    if (suffix !== 0) await this.#unlink(this.#directory.file(name, bodySuffix(suffix)));
+    void this.#queue.add(name, () => this.#remover.remove(name, suffix));
   }
 
   /** Files of a resource that the look at the start has not come to. */
@@ -498,20 +471,10 @@ export class DiskStore implements Store {
       for (const file of files) {
         const { name } = readName(file) ?? {};
         if (name?.startsWith(prefix) !== true || this.#writes.has(name)) continue;
-        if (this.#catalogue.slotOf(placeNamed(name)) === undefined) await this.#unlink(`${folder}/${file}`);
+        if (this.#catalogue.slotOf(placeNamed(name)) === undefined)
+          await this.#remover.unlink(`${folder}/${file}`);
       }
     });
-  }
-
-  /** What cannot be removed now is when the disk works again. */
-  async #unlink(path: string): Promise<void> {
-    try {
-      await this.#io.unlink(path);
-    } catch (error) {
-      if (isMissing(error)) return;
-      if (this.#leftOver.size < MOST_WAITING) this.#leftOver.add(path);
-      this.#writing.failed(error as NodeJS.ErrnoException);
-    }
   }
 
   #writeFailed(thrown: unknown): void {
@@ -520,23 +483,7 @@ export class DiskStore implements Store {
     if (FULL.has(error.code ?? '')) this.#catalogue.diskFull();
   }
 
-  #suspended(what: string, error: NodeJS.ErrnoException): void {
-    this.#logger.warn('cache-disk-failed', {
-      path: this.#directory.path,
-      what,
-      error: messageOf(error),
-      effect: 'the cache goes on in memory; the disk is tried again from time to time',
-    });
+  #retryRemovals(): void {
+    for (const path of this.#remover.leftOver()) void this.#queue.add(path, () => this.#remover.unlink(path));
   }
-
-  #recovered(what: string): void {
-    this.#logger.info('cache-disk-works-again', { path: this.#directory.path, what });
-    const paths = [...this.#leftOver];
-    this.#leftOver.clear();
-    for (const path of paths) void this.#queue.add(path, () => this.#unlink(path));
-  }
-}
-
-function slowError(): NodeJS.ErrnoException {
-  return Object.assign(new Error(`a small file took more than ${LOAD_MS} ms`), { code: 'ETIMEDOUT' });
 }
