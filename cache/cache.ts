@@ -27,16 +27,15 @@ import { invalidatedKey, originOf, type Destination, type RequestHead } from './
 import { readContentRange, type ContentRange } from './partial.js';
 import { DEFAULT_POLICY, type AdmissionChoice, type CachePolicy } from './policy.js';
 import { renewed, renewedByHead, withPart, completed, completedHead } from './renewal.js';
-import { SearchIndex } from './search-index.js';
 import { sinkFill } from './content-sink.js';
 import { meansKey } from './selection.js';
 import { standsInForError } from './stale.js';
 import { judgeResponse, type ResponseHead } from './storable.js';
-import type { DiskStats } from './disk/disk-stats.js';
 import type { DiskStore } from './disk/store.js';
-import type { Selected, Selection, StoreStats } from './store-contract.js';
+import type { Selection } from './store-contract.js';
 import { MemoryStore } from './store.js';
 import { answers, storedHead, type StoredHead, type StoredResponse } from './stored.js';
+import { Tiers, type Listed, type TierStats } from './tiers.js';
 import { variantKey } from './vary.js';
 
 export interface CacheOptions {
@@ -51,12 +50,7 @@ export interface CacheOptions {
   readonly disk?: DiskStore | undefined;
 }
 
-/** One stored response in a list. */
-export interface Listed extends Selected {
-  readonly where: 'memory' | 'disk' | 'both';
-}
-
-export interface CacheStats extends StoreStats {
+export interface CacheStats extends TierStats {
   /** Answered from the store without asking the next hop. */
   readonly hits: number;
   readonly misses: number;
@@ -73,7 +67,6 @@ export interface CacheStats extends StoreStats {
   readonly notAdmitted: number;
   /** Fetches under way. */
   readonly inFlight: number;
-  readonly disk?: DiskStats;
 }
 
 /** The largest share of the cache one response may take. */
@@ -92,11 +85,10 @@ export class HttpCache {
   readonly #clock: Clock;
   readonly #policy: CachePolicy;
   readonly #store: MemoryStore;
-  readonly #disk: DiskStore | undefined;
+  readonly #tiers: Tiers;
   readonly #maxObject: number;
   readonly #budget: FillBudget;
   #admission: Admission | undefined;
-  readonly #searches: SearchIndex | undefined;
   /** Flights that others may follow, by primary key and the variant they ask for. */
   readonly #shared = new Map<string, Flight>();
   /** Every flight that may still store something, by primary key. */
@@ -120,12 +112,11 @@ export class HttpCache {
 
   constructor({ maxBytes, clock, policy, disk }: CacheOptions) {
     this.#clock = clock;
-    this.#disk = disk;
     this.#policy = { ...DEFAULT_POLICY, ...policy };
     this.#maxObject = Math.floor(maxBytes * MOST_OF_CACHE);
     this.#store = new MemoryStore(maxBytes, this.#maxObject);
     this.#budget = new FillBudget(Math.floor(maxBytes / 2));
-    this.#searches = this.#policy.noVarySearch ? new SearchIndex() : undefined;
+    this.#tiers = new Tiers(this.#store, disk, this.#policy.noVarySearch);
     this.#port = {
       monotonic: () => clock.monotonic(),
       judge: (flight, response, times) => this.#judge(flight, response, times),
@@ -141,13 +132,7 @@ export class HttpCache {
    * unless it is to be streamed; what is given goes to {@link HttpCache.decide}.
    */
   recall(key: string, { fields }: RequestHead): Promise<StoredResponse | undefined> | undefined {
-    if (this.#disk === undefined || this.#store.get(key, fields) !== undefined) return undefined;
-    return this.#disk.get(key, fields)?.then((entry) => {
-      const newer = this.#store.get(key, fields);
-      if (newer !== undefined || entry === undefined) return newer;
-      if (entry.file === undefined) this.#remember(key, entry);
-      return entry;
-    });
+    return this.#tiers.recall(key, fields);
   }
 
   /** Looks a GET or HEAD up; `recalled` is what {@link HttpCache.recall} gave. */
@@ -166,10 +151,8 @@ export class HttpCache {
 
   /** `own`, or what can be done with a response that is stored under another query (No-Vary-Search). */
   #elsewhere(key: string, asker: Asker, instant: Instant, own: Decision): Decision {
-    const other = this.#searches?.find(key);
-    const entry = other && this.#store.get(other.key, asker.request.fields);
-    if (other === undefined || entry === undefined || entry.pieces !== undefined) return own;
-    if (!other.holds(entry.fields) || !answers(entry, asker.request)) return own;
+    const entry = this.#tiers.elsewhere(key, asker.request);
+    if (entry === undefined) return own;
     const decision = decide(entry, asker, instant, 'uri-miss');
     if (decision.kind === 'serve') return decision;
     return own.kind === 'fetch' && decision.kind === 'validate' ? decision : own;
@@ -253,7 +236,7 @@ export class HttpCache {
     if (groups.length === 0) return;
     for (const group of groups) {
       for (const member of this.#store.grouped(origin, group)) this.#invalidate(member);
-      this.#disk?.deleteGroup(origin, group);
+      this.#tiers.disk?.deleteGroup(origin, group);
     }
     for (const [key, flights] of this.#flights) {
       if (originOf(key) !== origin) continue;
@@ -272,8 +255,8 @@ export class HttpCache {
     const stored = this.#store.get(key, request.fields) ?? recalled;
     if (stored?.status !== 200 || response.status !== 200 || !answers(stored, request)) return;
     const entry = renewedByHead(stored, request, response, times, this.#policy.targets);
-    if (entry === undefined) this.#drop(key, stored);
-    else this.#put(key, entry);
+    if (entry === undefined) this.#tiers.drop(key, stored);
+    else this.#tiers.put(key, entry);
   }
 
   /** Seconds since a response was generated or validated at the origin. */
@@ -289,21 +272,12 @@ export class HttpCache {
   stats(): CacheStats {
     let inFlight = 0;
     for (const flights of this.#flights.values()) inFlight += flights.size;
-    const disk = this.#disk && { disk: this.#disk.stats() };
-    return { ...this.#store.stats(), ...this.#counts, inFlight, ...disk };
+    return { ...this.#tiers.stats(), ...this.#counts, inFlight };
   }
 
   /** What a selection means, wherever it is stored; entries may come without their content. */
-  async *list(selection: Selection): AsyncGenerator<Listed> {
-    const inMemory = new Set<string>();
-    for (const { key, entry, bytes } of [...this.#store.select(selection)]) {
-      inMemory.add(`${key}\n${entry.variant}`);
-      yield { key, entry, bytes, where: this.#disk?.has(key, entry) === true ? 'both' : 'memory' };
-    }
-    for await (const selected of this.#disk?.select(selection) ?? []) {
-      const { key, entry } = selected;
-      if (!inMemory.has(`${key}\n${entry.variant}`)) yield { ...selected, where: 'disk' };
-    }
+  list(selection: Selection): AsyncGenerator<Listed> {
+    return this.#tiers.list(selection);
   }
 
   /**
@@ -313,8 +287,9 @@ export class HttpCache {
   async *purge(selection: Selection): AsyncGenerator<string> {
     // What is under way has no tags yet: it may be meant.
     for (const [key, flights] of this.#flights) if (meansKey(selection, key)) this.#outdate(flights);
-    this.#disk?.overtake(selection);
-    await this.#disk?.caughtUp();
+    const { disk } = this.#tiers;
+    disk?.overtake(selection);
+    await disk?.caughtUp();
     const gone = new Set<string>();
     for await (const { key } of this.list(selection)) {
       if (gone.has(key)) continue;
@@ -322,19 +297,13 @@ export class HttpCache {
       this.#invalidate(key);
       yield key;
     }
-    await this.#disk?.caughtUp();
+    await disk?.caughtUp();
   }
 
   /** Forgets a resource; what is being fetched right now may show the state before, so it is not stored either. */
   #invalidate(key: string): void {
     this.#counts.invalidations++;
-    this.#store.delete(key);
-    this.#disk?.delete(key);
-    const other = this.#searches?.find(key);
-    if (other !== undefined) {
-      this.#store.delete(other.key);
-      this.#disk?.delete(other.key);
-    }
+    this.#tiers.delete(key);
     this.#outdate(this.#flights.get(key) ?? new Set());
   }
 
@@ -345,29 +314,13 @@ export class HttpCache {
     }
   }
 
-  #drop(key: string, entry: StoredResponse): void {
-    this.#store.drop(key, entry);
-    this.#disk?.drop(key, entry);
-  }
-
-  /** Stores a response; one whose content is in a file stays out of memory, where all is ready to be sent. */
-  #put(key: string, entry: StoredResponse): void {
-    if (entry.file === undefined) this.#remember(key, entry);
-    else this.#store.drop(key, entry);
-    void this.#disk?.put(key, entry);
-  }
-
-  #remember(key: string, entry: StoredResponse): void {
-    if (this.#store.put(key, entry)) this.#searches?.note(key, entry.fields);
-  }
-
   #flightKey(key: string, request: RequestHead): string {
     const variant = variantKey(this.#store.vary(key) ?? [], request.fields);
     return `${key}\n${request.fields.has('cookie') ? 'cookie' : ''}\n${variant}`;
   }
 
   #judge(flight: Flight, response: ResponseHead, times: ExchangeTimes): Offer {
-    const { completion, asker, key, sharedAs } = flight.plan;
+    const { completion, asker, sharedAs } = flight.plan;
     if (completion !== undefined && response.status === 206) {
       return this.#complete(flight, completion, response, times);
     }
@@ -378,7 +331,7 @@ export class HttpCache {
     const length = Number(response.fields.get('content-length')?.[0] ?? 0);
     const large = length > this.#maxObject;
     const range = response.status === 206 ? readContentRange(response.fields) : undefined;
-    const room = range === undefined && this.#disk?.writable === true ? this.#disk.maxObject : 0;
+    const room = range === undefined ? this.#tiers.room : 0;
     if (large && length > room) return this.#pass(flight, response.status, 'too-large');
     const refused = this.#notAdmitted(flight, response);
     if (refused !== undefined) this.#counts.notAdmitted++;
@@ -410,7 +363,7 @@ export class HttpCache {
     const { head, before, after, kept } =
       completedHead(completion, asker.request, response, times, this.#policy.targets) ?? {};
     if (head === undefined || before === undefined || after === undefined) {
-      this.#drop(key, completion.entry);
+      this.#tiers.drop(key, completion.entry);
       return { kind: 'mismatch' };
     }
     flight.belongsTo(head.groups);
@@ -418,7 +371,8 @@ export class HttpCache {
     const fill = this.#fill(flight, {
       tail: after,
       keep: (content) => {
-        if (kept === true && content.length === total) this.#put(key, completed(head, content.blocks()));
+        if (kept === true && content.length === total)
+          this.#tiers.put(key, completed(head, content.blocks()));
       },
     });
     for (const block of before) fill.push(block, () => undefined);
@@ -432,11 +386,7 @@ export class HttpCache {
     if (OF_THE_REQUEST.has(reason)) return { kind: 'pass', reason };
     this.#passed.set(sharedAs, this.#clock.monotonic() + PASS_MS);
     // Something that must not be stored has superseded what is; unless this was an error.
-    if (status < 500) {
-      const superseded = this.#store.get(key, asker.request.fields);
-      if (superseded !== undefined) this.#store.drop(key, superseded);
-      this.#disk?.dropChosen(key, asker.request.fields);
-    }
+    if (status < 500) this.#tiers.dropChosen(key, asker.request.fields);
     return { kind: 'pass', reason };
   }
 
@@ -477,7 +427,7 @@ export class HttpCache {
 
   /** Stores what is too large for memory while it comes; `false` when nothing does. */
   #stream(flight: Flight, fill: Fill, head: StoredHead, storable: () => boolean): boolean {
-    const writer = flight.outdated ? undefined : this.#disk?.begin(flight.plan.key, head);
+    const writer = flight.outdated ? undefined : this.#tiers.disk?.begin(flight.plan.key, head);
     if (writer === undefined) return false;
     sinkFill(fill, writer, storable);
     return true;
@@ -486,7 +436,7 @@ export class HttpCache {
   #keep(flight: Flight, head: StoredHead, fill: Fill, range: ContentRange | undefined): void {
     const { key, asker } = flight.plan;
     if (range === undefined) {
-      this.#put(key, completed(head, fill.blocks()));
+      this.#tiers.put(key, completed(head, fill.blocks()));
       return;
     }
     if (fill.length !== range.last - range.first + 1) return; // not what Content-Range promised
@@ -497,7 +447,7 @@ export class HttpCache {
       { first: range.first, last: range.last, blocks: fill.blocks() },
       range.total,
     );
-    if (entry !== undefined) this.#put(key, entry);
+    if (entry !== undefined) this.#tiers.put(key, entry);
   }
 
   #update(flight: Flight, response: ResponseHead, times: ExchangeTimes): Update {
@@ -505,21 +455,21 @@ export class HttpCache {
     if (stale === undefined) return { kind: 'mismatch' };
     const update = renewed(stale, asker.request, response, times, this.#policy.targets);
     if (update === undefined) {
-      this.#drop(key, stale);
+      this.#tiers.drop(key, stale);
       return { kind: 'mismatch' };
     }
     flight.belongsTo(update.entry.groups);
     const kept = update.storable && !flight.outdated;
     if (kept) this.#keepRenewed(key, update.entry);
-    else this.#drop(key, stale);
+    else this.#tiers.drop(key, stale);
     this.#counts.revalidations++;
     return { kind: 'stored', entry: update.entry, kept };
   }
 
   /** What is fresh for a moment only is not written again: after a restart it would be validated anyway. */
   #keepRenewed(key: string, entry: StoredResponse): void {
-    if (this.ttl(entry) >= WORTH_WRITING_SECONDS) this.#put(key, entry);
-    else if (entry.file === undefined) this.#remember(key, entry);
+    if (this.ttl(entry) >= WORTH_WRITING_SECONDS) this.#tiers.put(key, entry);
+    else if (entry.file === undefined) this.#tiers.remember(key, entry);
   }
 
   #standsIn(stale: StoredResponse, { directives }: Asker, status: number | undefined): boolean {

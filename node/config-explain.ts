@@ -1,7 +1,7 @@
 /** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
 import { createHash } from 'node:crypto';
 import { namesOf } from '../transcode/capabilities.js';
-import type { AdmissionChoice, CachePolicy } from '../cache/policy.js';
+import type { AdmissionChoice } from '../cache/policy.js';
 import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
 import type { PortRange } from '../tpot/policy.js';
 import { addressesOfOthers } from './addresses.js';

@@ -201,11 +201,7 @@ async function watch(connection: Connection): Promise<void> {
  * What to do with a connection whose first bytes are known. One that would pass by what they say has been taken: it is
  * spliced, which is next to passing.
  */
-function decide(
-  connection: Connection,
-  candidates: readonly NodeRule[],
-  found: SniffOutcome,
-): Decided {
+function decide(connection: Connection, candidates: readonly NodeRule[], found: SniffOutcome): Decided {
   const rule = decideRule(candidates, found.hello?.serverName);
   connection.capabilities = rule?.capabilities;
   const { action = 'pass', content, admission } = rule ?? {};
