@@ -47,9 +47,9 @@ async function listen(server: Server | HttpServer): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Waits until a condition holds; fails after five seconds. */
+/** Waits until a condition holds; fails after twenty seconds, as no machine is that busy. */
 export async function until(condition: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 5000; !condition();) {
+  for (const deadline = Date.now() + 20_000; !condition();) {
     if (Date.now() > deadline) throw new Error(`never true: ${condition.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

@@ -219,7 +219,7 @@ export class HttpService implements HttpServer {
     const { headersTimeout, keepAliveTimeout, idleTimeout } = this.#limits;
     const server = createServer({
       insecureHTTPParser: false,
-      requireHostHeader: true,
+      requireHostHeader: false, // refusals.ts asks for it, and nothing behind such a request is read
       maxHeaderSize: MOST_HEADER_BYTES,
       headersTimeout,
       keepAliveTimeout,
@@ -274,6 +274,7 @@ export class HttpService implements HttpServer {
    */
   #tunnel(request: IncomingMessage, client: Duplex, rest: Buffer): void {
     const connection = this.#connections.get(client);
+    if (connection?.stopped === true) return; // ends with the answer to the request that was refused
     if (connection === undefined || connection.busy) {
       // Behind requests that are not answered yet; a server may close instead (RFC 9112 section 9.3.2).
       this.#cut(client);

@@ -1,5 +1,6 @@
 /** The way to the next hop: framing and trailers both ways, HTTP/1.0 at either end, limits, and what breaks off. */
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Harness, until } from './harness.props.js';
@@ -55,6 +56,46 @@ describe('requests', () => {
     await until(() => Buffer.concat(heard).includes('413'));
     client.destroy();
     await until(() => leg?.closed === true);
+  });
+
+  describe.each([
+    ['without Host', 'GET /first HTTP/1.1\r\n\r\n'],
+    ['with two', 'GET /first HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n'],
+  ])('%s are refused, and nothing behind them is read:', (_, refused) => {
+    it.each([
+      ['a request', 'GET /second HTTP/1.1\r\nHost: a\r\n\r\n'],
+      ['an upgrade', 'GET /second HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'],
+      ['CONNECT', 'CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n'],
+    ])('%s', async (_kind, behind) => {
+      const { port, seen } = await h.scripted('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+      const { text, cut } = await h.raw(await h.front(port), refused + behind);
+      expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 400']);
+      expect([text.includes('\r\nConnection: close\r\n'), cut]).toEqual([true, false]);
+      await until(() => h.stat('connections') === 0);
+      expect(seen()).toBe('');
+    });
+  });
+
+  it('behind a refused one are not answered from what is stored either', async () => {
+    const origin = await h.origin((_request, response) =>
+      response.setHeader('Cache-Control', 'max-age=60').end('stored'),
+    );
+    const front = await h.front(origin);
+    const stored = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+    const client = h.connect(front, stored);
+    let heard = '';
+    client.on('data', (chunk: Buffer) => (heard += chunk.toString('latin1')));
+    const answers = (): number => heard.split('HTTP/1.1 200 OK').length - 1;
+    for (let count = 1; count <= 4; count++) {
+      await until(() => answers() === count);
+      if (count < 4) client.write(stored);
+    }
+    expect(h.service.status()['front']).toMatchObject({ answered: 2 });
+    client.write(`GET / HTTP/1.1\r\n\r\n${stored}${stored}`);
+    client.on('end', () => client.end());
+    await once(client, 'close');
+    expect(answers()).toBe(4);
+    expect(heard.match(/HTTP\/1\.1 400/g)).toHaveLength(1);
   });
 
   it('whose content is malformed are refused, and break off at the next hop', async () => {
