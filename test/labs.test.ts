@@ -89,9 +89,16 @@ function expectAllHold(lab: string, { code, stdout, stderr }: Ended): void {
   for (const check of report.checks) expect(Object.keys(check)).toEqual(['name', 'ok', 'detail']);
 }
 
-test.each(['hello', 'chain'])('lab %s holds', async (lab) => {
-  expectAllHold(lab, await startLab(lab, '--json').ended);
-});
+// A lab has dozens of steps, and shares the machine with another file's.
+const LAB_TIMEOUT = 300_000;
+
+test.each(['hello', 'chain'])(
+  'lab %s holds',
+  async (lab) => {
+    expectAllHold(lab, await startLab(lab, '--json').ended);
+  },
+  LAB_TIMEOUT,
+);
 
 test('two labs at once do not disturb each other, and leave nothing', async () => {
   const both = [startLab('hello', '--json'), startLab('hello', '--json')];
