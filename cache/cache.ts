@@ -18,24 +18,24 @@ import type { Clock } from '../core/clock.js';
 import { Admission } from './admission.js';
 import type { RequestDirectives } from './cache-control.js';
 import { nextHopHit } from './cache-status.js';
-import { decide, freshFor, type Asker, type Decision } from './decision.js';
+import { decide, freshFor, type Asker, type Decision, type Instant } from './decision.js';
 import { Fill, FillBudget } from './fill.js';
 import { Flight, type Completion, type FlightPort, type Offer, type Update } from './flight.js';
 import { currentAge, freshnessLeft, type ExchangeTimes } from './freshness.js';
-import { changesState, invalidatedGroups, namedKeys } from './invalidation.js';
+import { cacheGroups, changesState, invalidatedGroups, namedKeys } from './invalidation.js';
 import { invalidatedKey, originOf, type Destination, type RequestHead } from './key.js';
 import { readContentRange, type ContentRange } from './partial.js';
-import { DEFAULT_POLICY, type CachePolicy } from './policy.js';
+import { DEFAULT_POLICY, type AdmissionChoice, type CachePolicy } from './policy.js';
 import { renewed, renewedByHead, withPart, completed, completedHead } from './renewal.js';
 import { sinkFill } from './content-sink.js';
 import { meansKey } from './selection.js';
 import { standsInForError } from './stale.js';
 import { judgeResponse, type ResponseHead } from './storable.js';
-import type { DiskStats } from './disk/disk-stats.js';
 import type { DiskStore } from './disk/store.js';
-import type { Selected, Selection, StoreStats } from './store-contract.js';
+import type { Selection } from './store-contract.js';
 import { MemoryStore } from './store.js';
 import { answers, storedHead, type StoredHead, type StoredResponse } from './stored.js';
+import { Tiers, type Listed, type TierStats } from './tiers.js';
 import { variantKey } from './vary.js';
 
 export interface CacheOptions {
@@ -50,12 +50,7 @@ export interface CacheOptions {
   readonly disk?: DiskStore | undefined;
 }
 
-/** One stored response in a list. */
-export interface Listed extends Selected {
-  readonly where: 'memory' | 'disk' | 'both';
-}
-
-export interface CacheStats extends StoreStats {
+export interface CacheStats extends TierStats {
   /** Answered from the store without asking the next hop. */
   readonly hits: number;
   readonly misses: number;
@@ -72,7 +67,6 @@ export interface CacheStats extends StoreStats {
   readonly notAdmitted: number;
   /** Fetches under way. */
   readonly inFlight: number;
-  readonly disk?: DiskStats;
 }
 
 /** The largest share of the cache one response may take. */
@@ -91,10 +85,10 @@ export class HttpCache {
   readonly #clock: Clock;
   readonly #policy: CachePolicy;
   readonly #store: MemoryStore;
-  readonly #disk: DiskStore | undefined;
+  readonly #tiers: Tiers;
   readonly #maxObject: number;
   readonly #budget: FillBudget;
-  readonly #admission: Admission | undefined;
+  #admission: Admission | undefined;
   /** Flights that others may follow, by primary key and the variant they ask for. */
   readonly #shared = new Map<string, Flight>();
   /** Every flight that may still store something, by primary key. */
@@ -118,12 +112,11 @@ export class HttpCache {
 
   constructor({ maxBytes, clock, policy, disk }: CacheOptions) {
     this.#clock = clock;
-    this.#disk = disk;
     this.#policy = { ...DEFAULT_POLICY, ...policy };
     this.#maxObject = Math.floor(maxBytes * MOST_OF_CACHE);
     this.#store = new MemoryStore(maxBytes, this.#maxObject);
     this.#budget = new FillBudget(Math.floor(maxBytes / 2));
-    this.#admission = this.#policy.secondRequest ? new Admission() : undefined;
+    this.#tiers = new Tiers(this.#store, disk, this.#policy.noVarySearch);
     this.#port = {
       monotonic: () => clock.monotonic(),
       judge: (flight, response, times) => this.#judge(flight, response, times),
@@ -139,13 +132,7 @@ export class HttpCache {
    * unless it is to be streamed; what is given goes to {@link HttpCache.decide}.
    */
   recall(key: string, { fields }: RequestHead): Promise<StoredResponse | undefined> | undefined {
-    if (this.#disk === undefined || this.#store.get(key, fields) !== undefined) return undefined;
-    return this.#disk.get(key, fields)?.then((entry) => {
-      const newer = this.#store.get(key, fields);
-      if (newer !== undefined || entry === undefined) return newer;
-      if (entry.file === undefined) this.#store.put(key, entry);
-      return entry;
-    });
+    return this.#tiers.recall(key, fields);
   }
 
   /** Looks a GET or HEAD up; `recalled` is what {@link HttpCache.recall} gave. */
@@ -155,10 +142,20 @@ export class HttpCache {
     const missing =
       stored !== undefined ? 'miss' : this.#store.vary(key) === undefined ? 'uri-miss' : 'vary-miss';
     const instant = { now: this.#clock.now(), monotonic: this.#clock.monotonic() };
-    const decision = decide(entry, asker, instant, missing);
+    const own = decide(entry, asker, instant, missing);
+    const decision = own.kind === 'serve' ? own : this.#elsewhere(key, asker, instant, own);
     if (decision.kind === 'serve') this.#counts.hits++;
     else this.#counts.misses++;
     return decision;
+  }
+
+  /** `own`, or what can be done with a response that is stored under another query (No-Vary-Search). */
+  #elsewhere(key: string, asker: Asker, instant: Instant, own: Decision): Decision {
+    const entry = this.#tiers.elsewhere(key, asker.request);
+    if (entry === undefined) return own;
+    const decision = decide(entry, asker, instant, 'uri-miss');
+    if (decision.kind === 'serve') return decision;
+    return own.kind === 'fetch' && decision.kind === 'validate' ? decision : own;
   }
 
   /**
@@ -167,7 +164,10 @@ export class HttpCache {
    */
   placeOf(key: string, entry: StoredResponse, { request, directives }: Asker): string | undefined {
     const fresh = freshFor(entry, directives, this.#clock.monotonic());
-    return fresh && entry.pieces === undefined ? this.#store.placeOf(key, entry, request.fields) : undefined;
+    if (!fresh || entry.pieces !== undefined) return undefined;
+    const place = this.#store.placeOf(key, entry, request.fields);
+    // What stands in for it under another query (No-Vary-Search) has its place there.
+    return place !== undefined && this.#store.at(place) === entry ? place : undefined;
   }
 
   /** What stands at a place of {@link HttpCache.placeOf} while it is fresh for such a request. Counts as a use. */
@@ -195,11 +195,14 @@ export class HttpCache {
       readonly stale?: StoredResponse | undefined;
       readonly completion?: Completion | undefined;
       readonly background?: boolean;
+      /** What the rule of the connection says; the policy counts where it says nothing. */
+      readonly admission?: AdmissionChoice | undefined;
     },
   ): Flight {
     const sharedAs = this.#flightKey(key, asker.request);
     const { stale, completion, background = false } = options;
-    const flight = new Flight(this.#port, { key, sharedAs, asker, stale, completion, background });
+    const admission = options.admission ? { ...this.#policy, ...options.admission } : this.#policy;
+    const flight = new Flight(this.#port, { key, sharedAs, asker, stale, completion, background, admission });
     if (background) this.#counts.renewals++;
     const flights = this.#flights.get(key);
     if (flights === undefined) this.#flights.set(key, new Set([flight]));
@@ -225,10 +228,19 @@ export class HttpCache {
     if (key !== undefined) this.#invalidate(key);
     if (response === undefined) return;
     for (const named of namedKeys(destination, request, response.fields)) this.#invalidate(named);
-    if (key === undefined) return;
-    for (const group of invalidatedGroups(response.fields)) {
-      for (const member of this.#store.grouped(originOf(key), group)) this.#invalidate(member);
-      this.#disk?.deleteGroup(originOf(key), group);
+    if (key !== undefined) this.#invalidateGroups(originOf(key), invalidatedGroups(response.fields));
+  }
+
+  /** RFC 9875 section 3; also what is on its way here and may belong to one of them. */
+  #invalidateGroups(origin: string, groups: readonly string[]): void {
+    if (groups.length === 0) return;
+    for (const group of groups) {
+      for (const member of this.#store.grouped(origin, group)) this.#invalidate(member);
+      this.#tiers.disk?.deleteGroup(origin, group);
+    }
+    for (const [key, flights] of this.#flights) {
+      if (originOf(key) !== origin) continue;
+      for (const flight of flights) if (flight.outdate(groups)) this.#unshare(flight);
     }
   }
 
@@ -243,8 +255,8 @@ export class HttpCache {
     const stored = this.#store.get(key, request.fields) ?? recalled;
     if (stored?.status !== 200 || response.status !== 200 || !answers(stored, request)) return;
     const entry = renewedByHead(stored, request, response, times, this.#policy.targets);
-    if (entry === undefined) this.#drop(key, stored);
-    else this.#keepBoth(key, entry);
+    if (entry === undefined) this.#tiers.drop(key, stored);
+    else this.#tiers.put(key, entry);
   }
 
   /** Seconds since a response was generated or validated at the origin. */
@@ -260,21 +272,12 @@ export class HttpCache {
   stats(): CacheStats {
     let inFlight = 0;
     for (const flights of this.#flights.values()) inFlight += flights.size;
-    const disk = this.#disk && { disk: this.#disk.stats() };
-    return { ...this.#store.stats(), ...this.#counts, inFlight, ...disk };
+    return { ...this.#tiers.stats(), ...this.#counts, inFlight };
   }
 
   /** What a selection means, wherever it is stored; entries may come without their content. */
-  async *list(selection: Selection): AsyncGenerator<Listed> {
-    const inMemory = new Set<string>();
-    for (const { key, entry, bytes } of [...this.#store.select(selection)]) {
-      inMemory.add(`${key}\n${entry.variant}`);
-      yield { key, entry, bytes, where: this.#disk?.has(key, entry) === true ? 'both' : 'memory' };
-    }
-    for await (const selected of this.#disk?.select(selection) ?? []) {
-      const { key, entry } = selected;
-      if (!inMemory.has(`${key}\n${entry.variant}`)) yield { ...selected, where: 'disk' };
-    }
+  list(selection: Selection): AsyncGenerator<Listed> {
+    return this.#tiers.list(selection);
   }
 
   /**
@@ -284,8 +287,9 @@ export class HttpCache {
   async *purge(selection: Selection): AsyncGenerator<string> {
     // What is under way has no tags yet: it may be meant.
     for (const [key, flights] of this.#flights) if (meansKey(selection, key)) this.#outdate(flights);
-    this.#disk?.overtake(selection);
-    await this.#disk?.caughtUp();
+    const { disk } = this.#tiers;
+    disk?.overtake(selection);
+    await disk?.caughtUp();
     const gone = new Set<string>();
     for await (const { key } of this.list(selection)) {
       if (gone.has(key)) continue;
@@ -293,14 +297,13 @@ export class HttpCache {
       this.#invalidate(key);
       yield key;
     }
-    await this.#disk?.caughtUp();
+    await disk?.caughtUp();
   }
 
   /** Forgets a resource; what is being fetched right now may show the state before, so it is not stored either. */
   #invalidate(key: string): void {
     this.#counts.invalidations++;
-    this.#store.delete(key);
-    this.#disk?.delete(key);
+    this.#tiers.delete(key);
     this.#outdate(this.#flights.get(key) ?? new Set());
   }
 
@@ -311,37 +314,26 @@ export class HttpCache {
     }
   }
 
-  #drop(key: string, entry: StoredResponse): void {
-    this.#store.drop(key, entry);
-    this.#disk?.drop(key, entry);
-  }
-
-  /** Stores a response; one whose content is in a file stays out of memory, where all is ready to be sent. */
-  #keepBoth(key: string, entry: StoredResponse): void {
-    if (entry.file === undefined) this.#store.put(key, entry);
-    else this.#store.drop(key, entry);
-    void this.#disk?.put(key, entry);
-  }
-
   #flightKey(key: string, request: RequestHead): string {
     const variant = variantKey(this.#store.vary(key) ?? [], request.fields);
     return `${key}\n${request.fields.has('cookie') ? 'cookie' : ''}\n${variant}`;
   }
 
   #judge(flight: Flight, response: ResponseHead, times: ExchangeTimes): Offer {
-    const { completion, asker, key, sharedAs } = flight.plan;
+    const { completion, asker, sharedAs } = flight.plan;
     if (completion !== undefined && response.status === 206) {
       return this.#complete(flight, completion, response, times);
     }
     const verdict = judgeResponse(asker.request, response, times, this.#policy.targets);
     if (!verdict.storable) return this.#pass(flight, response.status, verdict.reason);
+    flight.belongsTo(cacheGroups(response.fields));
     if (flight.outdated) return { kind: 'pass', reason: 'invalidated' };
     const length = Number(response.fields.get('content-length')?.[0] ?? 0);
     const large = length > this.#maxObject;
     const range = response.status === 206 ? readContentRange(response.fields) : undefined;
-    const room = range === undefined && this.#disk?.writable === true ? this.#disk.maxObject : 0;
+    const room = range === undefined ? this.#tiers.room : 0;
     if (large && length > room) return this.#pass(flight, response.status, 'too-large');
-    const refused = this.#notAdmitted(key, response);
+    const refused = this.#notAdmitted(flight, response);
     if (refused !== undefined) this.#counts.notAdmitted++;
     if (refused !== undefined && !flight.followed) return { kind: 'pass', reason: refused };
     this.#passed.delete(sharedAs);
@@ -358,9 +350,11 @@ export class HttpCache {
   }
 
   /** Why a storable response is not stored here. */
-  #notAdmitted(key: string, response: ResponseHead): string | undefined {
-    if (!this.#policy.keepHits && nextHopHit(response.fields)) return 'kept-by-next-hop';
-    return this.#admission === undefined || this.#admission.again(key) ? undefined : 'first-request';
+  #notAdmitted({ plan: { key, admission } }: Flight, response: ResponseHead): string | undefined {
+    if (!admission.keepHits && nextHopHit(response.fields)) return 'kept-by-next-hop';
+    if (!admission.secondRequest) return undefined;
+    this.#admission ??= new Admission();
+    return this.#admission.again(key) ? undefined : 'first-request';
   }
 
   /** The missing part of an incomplete response (RFC 9111 section 3.4). */
@@ -369,14 +363,16 @@ export class HttpCache {
     const { head, before, after, kept } =
       completedHead(completion, asker.request, response, times, this.#policy.targets) ?? {};
     if (head === undefined || before === undefined || after === undefined) {
-      this.#drop(key, completion.entry);
+      this.#tiers.drop(key, completion.entry);
       return { kind: 'mismatch' };
     }
+    flight.belongsTo(head.groups);
     const total = completion.entry.pieces?.total ?? 0;
     const fill = this.#fill(flight, {
       tail: after,
       keep: (content) => {
-        if (kept === true && content.length === total) this.#put(flight, completed(head, content.blocks()));
+        if (kept === true && content.length === total)
+          this.#tiers.put(key, completed(head, content.blocks()));
       },
     });
     for (const block of before) fill.push(block, () => undefined);
@@ -390,11 +386,7 @@ export class HttpCache {
     if (OF_THE_REQUEST.has(reason)) return { kind: 'pass', reason };
     this.#passed.set(sharedAs, this.#clock.monotonic() + PASS_MS);
     // Something that must not be stored has superseded what is; unless this was an error.
-    if (status < 500) {
-      const superseded = this.#store.get(key, asker.request.fields);
-      if (superseded !== undefined) this.#store.drop(key, superseded);
-      this.#disk?.dropChosen(key, asker.request.fields);
-    }
+    if (status < 500) this.#tiers.dropChosen(key, asker.request.fields);
     return { kind: 'pass', reason };
   }
 
@@ -435,7 +427,7 @@ export class HttpCache {
 
   /** Stores what is too large for memory while it comes; `false` when nothing does. */
   #stream(flight: Flight, fill: Fill, head: StoredHead, storable: () => boolean): boolean {
-    const writer = flight.outdated ? undefined : this.#disk?.begin(flight.plan.key, head);
+    const writer = flight.outdated ? undefined : this.#tiers.disk?.begin(flight.plan.key, head);
     if (writer === undefined) return false;
     sinkFill(fill, writer, storable);
     return true;
@@ -444,7 +436,7 @@ export class HttpCache {
   #keep(flight: Flight, head: StoredHead, fill: Fill, range: ContentRange | undefined): void {
     const { key, asker } = flight.plan;
     if (range === undefined) {
-      this.#put(flight, completed(head, fill.blocks()));
+      this.#tiers.put(key, completed(head, fill.blocks()));
       return;
     }
     if (fill.length !== range.last - range.first + 1) return; // not what Content-Range promised
@@ -455,11 +447,7 @@ export class HttpCache {
       { first: range.first, last: range.last, blocks: fill.blocks() },
       range.total,
     );
-    if (entry !== undefined) this.#put(flight, entry);
-  }
-
-  #put(flight: Flight, entry: StoredResponse): void {
-    this.#keepBoth(flight.plan.key, entry);
+    if (entry !== undefined) this.#tiers.put(key, entry);
   }
 
   #update(flight: Flight, response: ResponseHead, times: ExchangeTimes): Update {
@@ -467,20 +455,21 @@ export class HttpCache {
     if (stale === undefined) return { kind: 'mismatch' };
     const update = renewed(stale, asker.request, response, times, this.#policy.targets);
     if (update === undefined) {
-      this.#drop(key, stale);
+      this.#tiers.drop(key, stale);
       return { kind: 'mismatch' };
     }
+    flight.belongsTo(update.entry.groups);
     const kept = update.storable && !flight.outdated;
     if (kept) this.#keepRenewed(key, update.entry);
-    else this.#drop(key, stale);
+    else this.#tiers.drop(key, stale);
     this.#counts.revalidations++;
     return { kind: 'stored', entry: update.entry, kept };
   }
 
   /** What is fresh for a moment only is not written again: after a restart it would be validated anyway. */
   #keepRenewed(key: string, entry: StoredResponse): void {
-    if (this.ttl(entry) >= WORTH_WRITING_SECONDS) this.#keepBoth(key, entry);
-    else if (entry.file === undefined) this.#store.put(key, entry);
+    if (this.ttl(entry) >= WORTH_WRITING_SECONDS) this.#tiers.put(key, entry);
+    else if (entry.file === undefined) this.#tiers.remember(key, entry);
   }
 
   #standsIn(stale: StoredResponse, { directives }: Asker, status: number | undefined): boolean {

@@ -16,6 +16,7 @@ import { freshFor, type Asker } from './decision.js';
 import type { Fill } from './fill.js';
 import type { ExchangeTimes } from './freshness.js';
 import type { ByteRange } from './partial.js';
+import type { AdmissionPolicy } from './policy.js';
 import type { ResponseHead } from './storable.js';
 import { answersAlso, type StoredHead, type StoredResponse } from './stored.js';
 
@@ -80,7 +81,11 @@ export interface FlightPlan {
   readonly completion: Completion | undefined;
   /** Nobody waits for it: it goes on to its end on its own. */
   readonly background: boolean;
+  readonly admission: AdmissionPolicy;
 }
+
+/** Groups that are remembered of a flight; beyond them it is taken to be of one that was invalidated. */
+const MOST_GROUPS = 256;
 
 const ALONE: Outcome = { kind: 'alone' };
 
@@ -91,6 +96,9 @@ export class Flight {
   #leading = true;
   #current: Extract<Offer, { kind: 'fill' }> | undefined;
   #landed = false;
+  #groups: readonly string[] = [];
+  /** Groups that were invalidated since it began. */
+  readonly #invalidated = new Set<string>();
   #goesOn = false;
   /** Stops the fetch; set by the leader. Called at most once, when nobody wants the answer any more. */
   abandoned: () => void = () => undefined;
@@ -119,6 +127,21 @@ export class Flight {
     return () => {
       if (this.#followers.delete(follower)) this.#check();
     };
+  }
+
+  /** The response belongs to these groups (RFC 9875). */
+  belongsTo(groups: readonly string[]): void {
+    this.#groups = groups;
+    if (groups.some((group) => this.#invalidated.has(group))) this.outdated = true;
+  }
+
+  /** Notes that groups of its origin are invalid now; whether that makes it outdated already. */
+  outdate(groups: readonly string[]): boolean {
+    for (const group of groups) this.#invalidated.add(group);
+    if (this.#invalidated.size > MOST_GROUPS || groups.some((group) => this.#groups.includes(group))) {
+      this.outdated = true;
+    }
+    return this.outdated;
   }
 
   /** The leader's client is gone or has been served. The fetch goes on for whoever is left. */

@@ -1,9 +1,11 @@
 /** `tpot-node lab list | NAME [--json] [--keep] | exec HOST -- CMD | down` */
 import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { constants } from 'node:os';
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { TpotError } from '../core/errors.js';
-import { runLab, type Lab } from '../netns/lab.js';
+import { runLab, type Lab, type LabReport, type Plot } from '../netns/lab.js';
 import { labs } from '../netns/labs/all.js';
 import { isAlive, requireRoot, signalProcess } from '../netns/processes.js';
 import { formatReport, reportJson } from '../netns/report.js';
@@ -31,16 +33,43 @@ function delayedProgress(lab: Lab): { tell: (text: string) => void; end: () => v
   return { tell, end: () => clearTimeout(timer) };
 }
 
-async function labAction(
-  lab: Lab,
-  flags: { readonly json?: boolean; readonly keep?: boolean },
-): Promise<void> {
+async function draw({ name, title, subtitle, x, y, lines }: Plot): Promise<string> {
+  // Only now: reading the plotting library takes longer than most commands.
+  const { drawFigure } = await import('../bench/draw/chart.js');
+  const series = lines.map((line) => ({
+    name: line.name,
+    points: line.points.map(([at, value]) => ({ x: at, y: value })),
+  }));
+  const axis = (label: string): { label: string; scale: 'linear' } => ({ label, scale: 'linear' });
+  return drawFigure({ name, title, subtitle, kind: 'lines', x: axis(x), y: axis(y), series });
+}
+
+/** Draws the plots of a report beside its captures; the files' names. */
+async function drawAll({ plots, topology }: LabReport): Promise<string[]> {
+  const files: string[] = [];
+  for (const plot of plots) {
+    const file = join(topology.directory, `${plot.name}.svg`);
+    writeFileSync(file, await draw(plot));
+    files.push(file);
+  }
+  return files;
+}
+
+interface LabFlags {
+  readonly json?: boolean;
+  readonly keep?: boolean;
+  readonly requests?: number;
+}
+
+async function labAction(lab: Lab, flags: LabFlags): Promise<void> {
   exitOnSignals();
   const progress = delayedProgress(lab);
   try {
-    const report = await runLab(lab, { keep: flags.keep ?? false, progress: progress.tell });
+    const { keep = false, requests } = flags;
+    const report = await runLab(lab, { keep, requests, progress: progress.tell });
+    const drawings = await drawAll(report);
     if (flags.json === true) printJson(reportJson(report));
-    else print(formatReport(report));
+    else print(formatReport(report, drawings));
     process.exitCode = report.ok ? EXIT.ok : EXIT.failed;
   } finally {
     progress.end();
@@ -136,6 +165,14 @@ async function downAction(flags: { readonly id?: string; readonly all?: boolean 
   if (chosen.length === 0) print('nothing to remove');
 }
 
+const MOST_REQUESTS = 100_000;
+
+function parseRequests(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count > 0 && count <= MOST_REQUESTS) return count;
+  throw new InvalidArgumentError(`It must be a whole number from 1 to ${MOST_REQUESTS}.`);
+}
+
 const LAB_HELP = `
 A lab makes hosts (network namespaces), links and nodes, runs real traffic through them, captures every link and checks
 what it sees. Exit status 0 means that every check holds. Labs need root; any number may run side by side.
@@ -152,12 +189,15 @@ export function registerLab(program: Command): void {
     .description('Runs a laboratory of network namespaces.')
     .addHelpText('after', LAB_HELP);
   for (const one of labs) {
-    lab
+    const command = lab
       .command(one.name)
       .description(one.summary)
       .option('--json', 'print only { lab, ok, checks }')
       .option('--keep', 'leave hosts and nodes running')
-      .action((flags: { json?: boolean; keep?: boolean }) => labAction(one, flags));
+      .action((flags: LabFlags) => labAction(one, flags));
+    if (one.requests !== undefined) {
+      command.option('--requests <n>', `of its load (default: ${one.requests})`, parseRequests);
+    }
   }
   lab
     .command('list')

@@ -7,21 +7,26 @@
  */
 interface Member {
   readonly cache: string;
-  readonly parameters: ReadonlySet<string>;
+  /** Values as text; a parameter without one has the empty text. */
+  readonly parameters: ReadonlyMap<string, string>;
 }
 
 /** Members of the list, in order; what does not look like one is left out. */
-function parseMembers(field: string): Member[] {
+export function readMembers(field: string): Member[] {
   const members = field.match(/(?:"(?:[^"\\]|\\.)*"|[^,"])+/g) ?? [];
   return members.flatMap((text) => {
     const [name = '', ...parameters] = text.split(';').map((part) => part.trim());
     const cache = /^"(.*)"$/.exec(name)?.[1] ?? name;
     if (cache === '') return [];
-    return [{ cache, parameters: new Set(parameters.map((parameter) => parameter.split('=')[0] ?? '')) }];
+    const pairs = parameters.map((parameter): [string, string] => {
+      const [key = '', value = ''] = parameter.split('=');
+      return [key, value];
+    });
+    return [{ cache, parameters: new Map(pairs) }];
   });
 }
 
 /** The cache that answered; `undefined` when every cache went forward, or there was none. */
 export function answeredBy(cacheStatus: string): string | undefined {
-  return parseMembers(cacheStatus).findLast(({ parameters }) => parameters.has('hit'))?.cache;
+  return readMembers(cacheStatus).findLast(({ parameters }) => parameters.has('hit'))?.cache;
 }

@@ -249,6 +249,20 @@ export function checkRequestsOn(
   return { name, ok, detail: ok ? list(got) : `expected ${list([...expected].sort())}; saw ${list(got)}` };
 }
 
+/** Bytes of content, and of its heads, that went over a link from one address to another; what was sent again counts once. */
+export function bytesFrom(capture: LinkCapture, source: string, to?: string): number {
+  const seen = new Set<string>();
+  let bytes = 0;
+  for (const { packet, from, to: destination } of segmentsOf(capture)) {
+    const { length } = packet.payload;
+    if (length === 0 || from !== source || (to !== undefined && to !== destination)) continue;
+    const key = `${destination} ${packet.tcp.destinationPort} ${packet.tcp.seq}`;
+    if (!seen.has(key)) bytes += length;
+    seen.add(key);
+  }
+  return bytes;
+}
+
 /** How many packets from one address to another came plain, and how many in a tunnel. The SYNs do not count. */
 export function countForward(
   capture: LinkCapture,

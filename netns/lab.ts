@@ -14,12 +14,31 @@ export interface Table {
   readonly rows: readonly (readonly string[])[];
 }
 
+/** A line for each name over time, to be drawn. */
+export interface Plot {
+  /** Part of the file's name. */
+  readonly name: string;
+  readonly title: string;
+  readonly subtitle: string;
+  readonly x: string;
+  readonly y: string;
+  readonly lines: readonly {
+    readonly name: string;
+    readonly points: readonly (readonly [number, number])[];
+  }[];
+}
+
 /** What a lab's script works with. */
 export interface LabRun {
   readonly topology: Topology;
   /** Writes a step into the report. */
   readonly step: (text: string) => void;
   readonly table: (table: Table) => void;
+  readonly plot: (plot: Plot) => void;
+  /** Figures for programs, under this name in `--json`. */
+  readonly figures: (name: string, figures: object) => void;
+  /** How many requests are wanted, where that can be chosen. */
+  readonly requests: number | undefined;
   /** Puts a case into the report: a row of its table, and in `--json` an object. */
   readonly outcome: (outcome: CaseOutcome) => void;
   readonly check: (results: CheckResult | readonly CheckResult[]) => void;
@@ -35,6 +54,8 @@ export interface Lab {
   readonly name: string;
   /** One line. */
   readonly summary: string;
+  /** Its number of requests can be chosen; this is what it is otherwise. */
+  readonly requests?: number;
   readonly spec: TopologySpec;
   /** Runs with nodes, origin and captures up. What it throws becomes a check that does not hold. */
   run(run: LabRun): Promise<void>;
@@ -48,6 +69,8 @@ export interface LabReport {
   readonly steps: readonly string[];
   readonly tables: readonly Table[];
   readonly cases: readonly CaseOutcome[];
+  readonly plots: readonly Plot[];
+  readonly figures: Readonly<Record<string, object>>;
   readonly captures: readonly LinkCapture[];
   readonly topology: Topology;
   readonly kept: boolean;
@@ -57,6 +80,8 @@ export interface LabReport {
 export interface RunLabOptions {
   /** Leave hosts and nodes running. */
   readonly keep?: boolean;
+  /** See {@link Lab.requests}. */
+  readonly requests?: number | undefined;
   /** Told what is being done. */
   readonly progress?: (text: string) => void;
 }
@@ -67,13 +92,17 @@ class Running implements LabRun {
   readonly steps: string[] = [];
   readonly tables: Table[] = [];
   readonly cases: CaseOutcome[] = [];
+  readonly plots: Plot[] = [];
+  readonly numbers: Record<string, object> = {};
   readonly captures: LinkCapture[] = [];
+  readonly requests: number | undefined;
   readonly #progress: (text: string) => void;
   #capture: Capture | undefined;
   #origin: Program | undefined;
 
-  constructor(topology: Topology, progress: (text: string) => void) {
+  constructor(topology: Topology, requests: number | undefined, progress: (text: string) => void) {
     this.topology = topology;
+    this.requests = requests;
     this.#progress = progress;
   }
 
@@ -85,6 +114,14 @@ class Running implements LabRun {
 
   readonly table = (table: Table): void => {
     this.tables.push(table);
+  };
+
+  readonly plot = (plot: Plot): void => {
+    this.plots.push(plot);
+  };
+
+  readonly figures = (name: string, figures: object): void => {
+    this.numbers[name] = figures;
   };
 
   readonly outcome = (outcome: CaseOutcome): void => {
@@ -140,18 +177,18 @@ async function runScript(lab: Lab, running: Running): Promise<void> {
  * @throws TpotError when not even the topology could be made.
  */
 export async function runLab(lab: Lab, options: RunLabOptions = {}): Promise<LabReport> {
-  const { keep = false, progress = () => undefined } = options;
+  const { keep = false, requests = lab.requests, progress = () => undefined } = options;
   const started = performance.now();
   progress('making namespaces and links');
   const topology = await createTopology(lab.spec, { title: lab.name, keepFiles: true });
   try {
-    const running = new Running(topology, progress);
+    const running = new Running(topology, requests, progress);
     await runScript(lab, running);
-    const { checks, steps, tables, cases, captures } = running;
+    const { checks, steps, tables, cases, plots, numbers: figures, captures } = running;
     const ok = checks.length > 0 && checks.every((check) => check.ok);
     if (keep) topology.keep();
     const milliseconds = Math.round(performance.now() - started);
-    const found = { checks, steps, tables, cases, captures };
+    const found = { checks, steps, tables, cases, plots, figures, captures };
     return { lab, id: topology.id, ok, ...found, topology, kept: keep, milliseconds };
   } finally {
     progress('cleaning up');

@@ -3,6 +3,7 @@
  *
  *   /hello           a short text, cacheable for 60 s
  *   /bytes/N         N deterministic bytes (content.ts, the seed is the path), cacheable for 60 s
+ *   /aged/L/A/N      as /bytes/N, cacheable for L s of which A have passed elsewhere, with an ETag; 304 where that is right
  *   /private/NAME    a short text that must not be stored
  *   /echo            the request's body
  *   /upload          SHA-256 and length of the request's body, as `HEX LENGTH`
@@ -12,7 +13,7 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { content } from './content.js';
 import type { OriginEvent } from './origin-events.js';
 
@@ -73,6 +74,25 @@ async function answerBytes(
   await pipeline(Readable.from(body, { objectMode: false }), response);
 }
 
+/** As a server behind a cache answers: what it sends has an age. */
+async function answerAged(
+  request: IncomingMessage,
+  response: ServerResponse,
+  path: string,
+  [lifetime, age, size]: readonly number[],
+): Promise<void> {
+  const tag = `"${size ?? 0}"`;
+  response.setHeader('ETag', tag).setHeader('Age', age ?? 0);
+  const cacheControl = `max-age=${lifetime ?? 0}`;
+  if (request.headers['if-none-match'] !== tag) {
+    return answerBytes(response, size ?? 0, content(path, size ?? 0), cacheControl);
+  }
+  response.statusCode = 304;
+  response.setHeader('Cache-Control', cacheControl);
+  response.end();
+  await finished(response);
+}
+
 async function answerUpload(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const hash = createHash('sha256');
   let length = 0;
@@ -94,6 +114,8 @@ async function answer(request: IncomingMessage, response: ServerResponse, gate: 
   request.resume();
   if (path === '/hello') return answerText(response, HELLO, CACHEABLE);
   if (path.startsWith('/private')) return answerText(response, `private: ${path}\n`, 'no-store');
+  const aged = /^\/aged\/(\d{1,9})\/(\d{1,9})\/(\d{1,9})$/.exec(path);
+  if (aged !== null) return answerAged(request, response, path, aged.slice(1).map(Number));
   if (path.startsWith('/bytes/') && size >= 0)
     return answerBytes(response, size, content(path, size), CACHEABLE);
   if (path.startsWith('/gated/') && size >= 0) {

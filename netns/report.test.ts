@@ -30,6 +30,8 @@ function report(change: Partial<LabReport>): LabReport {
     ok: true,
     checks: [{ name: 'it works', ok: true, detail: 'yes' }],
     steps: ['looked at it'],
+    plots: [],
+    figures: {},
     cases: [],
     tables: [{ head: ['a', 'long head'], rows: [['long cell', 'b']] }],
     captures: [

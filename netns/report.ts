@@ -74,8 +74,8 @@ function formatCheck({ name, ok, detail }: CheckResult): string {
   return `  ${ok ? '✓' : '✗'} ${name} (${detail.replaceAll('\n', '\n      ')})`;
 }
 
-/** The whole report: picture, steps, tables, checks, captures. */
-export function formatReport(report: LabReport): string {
+/** The whole report: picture, steps, tables, checks, captures; `drawings` are the files of its plots. */
+export function formatReport(report: LabReport, drawings: readonly string[] = []): string {
   const { lab, topology, steps, tables, cases, checks, captures, ok, milliseconds } = report;
   const failed = checks.filter((check) => !check.ok).length;
   const seconds = (milliseconds / 1000).toFixed(1);
@@ -87,6 +87,7 @@ export function formatReport(report: LabReport): string {
     ...tables.map((table) => indent(formatTable(table))),
     ...(cases.length > 0 ? [indent(formatTable(caseTable(cases)))] : []),
     ['checks', ...checks.map(formatCheck)].join('\n'),
+    ...(drawings.length > 0 ? [['drawings', ...drawings.map((file) => `  ${file}`)].join('\n')] : []),
     ...(captures.length > 0 ? [describeCaptures(captures)] : []),
     ...(report.kept ? [describeKept(report)] : []),
     ok
@@ -97,6 +98,6 @@ export function formatReport(report: LabReport): string {
 }
 
 /** The report for programs. */
-export function reportJson({ lab, ok, checks, cases }: LabReport): object {
-  return { lab: lab.name, ok, checks, ...(cases.length > 0 ? { cases } : {}) };
+export function reportJson({ lab, ok, checks, cases, figures }: LabReport): object {
+  return { lab: lab.name, ok, checks, ...(cases.length > 0 ? { cases } : {}), ...figures };
 }

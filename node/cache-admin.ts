@@ -12,7 +12,8 @@
  */
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { HttpCache, Listed } from '../cache/cache.js';
+import type { HttpCache } from '../cache/cache.js';
+import type { Listed } from '../cache/tiers.js';
 import { keyParts } from '../cache/selection.js';
 import type { Selection } from '../cache/store-contract.js';
 import { tagsOf } from '../cache/tags.js';

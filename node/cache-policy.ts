@@ -1,6 +1,6 @@
 /** The keys of the configuration under `cache`. */
-import { DEFAULT_POLICY, type CachePolicy } from '../cache/policy.js';
-import type { RawCache } from './config-schema.js';
+import { DEFAULT_POLICY, type AdmissionChoice, type CachePolicy } from '../cache/policy.js';
+import type { RawAdmission, RawCache } from './config-schema.js';
 import { parseDuration, parseSize } from './units.js';
 
 const DEFAULT_MEMORY = '256MiB';
@@ -8,13 +8,25 @@ const DEFAULT_SPLICE_ABOVE = '16MiB';
 const DEFAULT_STALL_TIMEOUT = '30s';
 const DEFAULT_TAP_ABOVE = '0';
 
-function toPolicy({ targeted, staleIfDown, admit, keepHits }: RawCache): CachePolicy {
+/** What a rule says about what is stored; `undefined` when it says nothing. */
+export function toAdmission({ admit, keepHits }: RawAdmission): AdmissionChoice | undefined {
+  if (admit === undefined && keepHits === undefined) return undefined;
+  return {
+    ...(admit === undefined ? {} : { secondRequest: admit === 'second-request' }),
+    ...(keepHits === undefined ? {} : { keepHits }),
+  };
+}
+
+function toPolicy(raw: RawCache): CachePolicy {
+  const { targeted, staleIfDown, noVarySearch } = raw;
   const down = staleIfDown === undefined ? undefined : parseDuration(staleIfDown);
   return {
     targets: targeted?.map((name) => name.toLowerCase()) ?? DEFAULT_POLICY.targets,
     disconnectedSeconds: down === undefined ? DEFAULT_POLICY.disconnectedSeconds : Math.floor(down / 1000),
-    secondRequest: admit === undefined ? DEFAULT_POLICY.secondRequest : admit === 'second-request',
-    keepHits: keepHits ?? DEFAULT_POLICY.keepHits,
+    secondRequest: DEFAULT_POLICY.secondRequest,
+    keepHits: DEFAULT_POLICY.keepHits,
+    ...toAdmission(raw),
+    noVarySearch: noVarySearch ?? DEFAULT_POLICY.noVarySearch,
   };
 }
 

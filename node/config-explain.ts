@@ -1,8 +1,9 @@
 /** What `up --check` prints: every resolved value, each rule as a sentence, and what looks unintended. */
 import { createHash } from 'node:crypto';
 import { namesOf } from '../transcode/capabilities.js';
+import type { AdmissionChoice } from '../cache/policy.js';
 import { formatIp, formatPrefix, type IpAddress } from '../core/address.js';
-import type { PortRange, Rule } from '../tpot/policy.js';
+import type { PortRange } from '../tpot/policy.js';
 import { addressesOfOthers } from './addresses.js';
 import type { Action, NodeConfig, NodeRule } from './config.js';
 import { describePipeline } from './content-settings.js';
@@ -24,11 +25,22 @@ function ports(ranges: readonly PortRange[]): string {
   return `port${several ? 's' : ''} ${either(ranges.map(formatPortRange))}`;
 }
 
-function matchesAll({ sources, destinations, ports: ranges, serverNames }: Rule): boolean {
+/** What a rule stores otherwise than the node does. */
+function stores({ secondRequest, keepHits }: AdmissionChoice = {}): string {
+  const words: string[] = [];
+  if (secondRequest !== undefined) {
+    words.push(secondRequest ? 'only what is asked for twice is stored' : 'all that may be is stored');
+  }
+  if (keepHits !== undefined)
+    words.push(`what the next node has is ${keepHits ? 'stored, too' : 'not stored'}`);
+  return words.map((text) => `; ${text}`).join('');
+}
+
+function matchesAll({ sources, destinations, ports: ranges, serverNames }: NodeRule): boolean {
   return sources.length + destinations.length + ranges.length === 0 && serverNames === undefined;
 }
 
-function streamsOf({ capabilities }: Rule): string {
+function streamsOf({ capabilities }: NodeRule): string {
   if (capabilities === undefined) return '';
   return `, its transforms: ${namesOf(capabilities).join(', ') || 'none'}`;
 }
@@ -40,18 +52,19 @@ export function describeRule(rule: NodeRule): string {
   return `${describeMatch(rule)}${content}`;
 }
 
-function describeMatch(rule: Rule<Action>): string {
-  if (matchesAll(rule)) return `Every other connection ${DOES[rule.action]}${streamsOf(rule)}.`;
+function describeMatch(rule: NodeRule): string {
+  const does = `${DOES[rule.action]}${streamsOf(rule)}${stores(rule.admission)}.`;
+  if (matchesAll(rule)) return `Every other connection ${does}`;
   const words = ['A connection'];
   if (rule.sources.length > 0) words.push(`from ${either(rule.sources.map(formatPrefix))}`);
   if (rule.destinations.length > 0) words.push(`to ${either(rule.destinations.map(formatPrefix))}`);
   if (rule.ports.length > 0) words.push(`${rule.destinations.length > 0 ? 'on' : 'to'} ${ports(rule.ports)}`);
   if (rule.serverNames !== undefined) words.push(`with the TLS server name ${either([...rule.serverNames])}`);
-  return `${words.join(' ')} ${DOES[rule.action]}${streamsOf(rule)}.`;
+  return `${words.join(' ')} ${does}`;
 }
 
 /** What to know of rules with server names, and what looks unintended in them. */
-function aboutNames(rules: readonly Rule<Action>[]): string[] {
+function aboutNames(rules: readonly NodeRule[]): string[] {
   if (rules.every(({ serverNames }) => serverNames === undefined)) return [];
   const portless = rules.flatMap(({ serverNames, ports: ranges }, index) =>
     serverNames !== undefined && ranges.length === 0 ? [index + 1] : [],
@@ -218,6 +231,7 @@ function cacheValues(config: NodeConfig): [string, string][] {
       'cache.admit',
       policy.secondRequest ? 'second-request: only what is asked for twice is stored' : 'always',
     ],
+    ['cache.noVarySearch', policy.noVarySearch ? 'true' : 'false: every query is another resource'],
     ['cache.keepHits', policy.keepHits ? 'true' : 'false: what the next node has is not stored here'],
     ['cache.stallTimeout', formatDuration(config.stallTimeoutMs)],
     ['cache.verifyHost', config.verifyHost ? 'true: addresses of one name share what is stored' : 'false'],

@@ -40,15 +40,19 @@ export interface RawConfig {
   readonly drainTimeout?: string;
 }
 
-export interface RawCache {
+export interface RawAdmission {
+  readonly admit?: 'always' | 'second-request';
+  readonly keepHits?: boolean;
+}
+
+export interface RawCache extends RawAdmission {
   readonly memory?: string | number;
   readonly disk?: { readonly path: string; readonly size: string | number };
   readonly spliceAbove?: string | number;
   readonly tapAbove?: string | number;
   readonly targeted?: readonly string[];
   readonly staleIfDown?: string;
-  readonly admit?: 'always' | 'second-request';
-  readonly keepHits?: boolean;
+  readonly noVarySearch?: boolean;
   readonly verifyHost?: boolean;
   readonly stallTimeout?: string;
 }
@@ -86,7 +90,7 @@ export type RawContentStep =
       readonly options?: Readonly<Record<string, unknown>>;
     };
 
-export interface RawRule {
+export interface RawRule extends RawAdmission {
   readonly match?: {
     readonly src?: string | readonly string[];
     readonly dst?: string | readonly string[];

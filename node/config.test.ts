@@ -118,6 +118,7 @@ describe('a valid file', () => {
         disconnectedSeconds: 86_400,
         secondRequest: false,
         keepHits: true,
+        noVarySearch: true,
       },
       verifyHost: false,
       maxConnections: 100_000,
@@ -141,12 +142,13 @@ describe('a valid file', () => {
 
   it('has the cache do what it says', () => {
     const cache =
-      '{ targeted: [X-CC, CDN-Cache-Control], staleIfDown: 5m, admit: second-request, keepHits: false }';
+      '{ targeted: [X-CC, CDN-Cache-Control], staleIfDown: 5m, admit: second-request, keepHits: false, noVarySearch: true }';
     expect(load(`address: 198.18.1.1\ncache: ${cache}`).cachePolicy).toEqual({
       targets: ['x-cc', 'cdn-cache-control'],
       disconnectedSeconds: 300,
       secondRequest: true,
       keepHits: false,
+      noVarySearch: true,
     });
   });
 
@@ -286,6 +288,27 @@ describe('explanation', () => {
       'A connection from 198.18.0.0/16 to 2001:db8::/32 or 192.0.2.0/24 on ports 8000-8999 passes untouched.',
       'Every other connection is taken and relayed.',
     ]);
+  });
+
+  it('says what a rule stores otherwise', () => {
+    const { rules } = load(`address: 198.18.1.1
+rules:
+  - { match: { dport: 80 }, action: cache, admit: second-request, keepHits: false }
+  - { action: cache, admit: always }`);
+    expect(rules.map(({ admission }) => admission)).toEqual([
+      { secondRequest: true, keepHits: false },
+      { secondRequest: false },
+    ]);
+    expect(rules.map(describeRule)).toEqual([
+      'A connection to port 80 is taken: HTTP is answered from the cache, anything else is spliced; only what is asked for twice is stored; what the next node has is not stored.',
+      'Every other connection is taken: HTTP is answered from the cache, anything else is spliced; all that may be is stored.',
+    ]);
+  });
+
+  it('refuses a rule that says what is stored and stores nothing', () => {
+    const [found] = problems('address: 198.18.1.1\nrules: [{ action: relay, keepHits: false }]');
+    expect(found?.message).toContain('rules[0]');
+    expect(found?.hint).toContain('action: cache');
   });
 
   it('shows resolved values and rules that can never be reached', () => {

@@ -10,6 +10,7 @@ import type { ContentLimits } from '../content/service.js';
 import type { Pipeline } from '../content/steps.js';
 import { TpotError } from '../core/errors.js';
 import { readTrusted } from '../host/trusted-file.js';
+import type { AdmissionChoice } from '../cache/policy.js';
 import type { BypassEntry } from '../tpot/bypass.js';
 import type { Key } from '../tpot/key.js';
 import { bitsOf } from '../transcode/capabilities.js';
@@ -18,7 +19,7 @@ import { parseServerName } from '../tpot/server-names.js';
 import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { globalAddresses } from './addresses.js';
 import { resolveBypass } from './bypass-list.js';
-import { toCacheSettings, type CacheSettings } from './cache-policy.js';
+import { toAdmission, toCacheSettings, type CacheSettings } from './cache-policy.js';
 import { parseConfigText, type ConfigProblem, type ConfigSource } from './config-file.js';
 import { checkShape, type ConfigPath, type RawConfig, type RawRule } from './config-schema.js';
 import { toContentLimits, toPipeline } from './content-settings.js';
@@ -32,8 +33,10 @@ import { parseDuration, parsePortRange } from './units.js';
  */
 export type Action = 'cache' | 'splice' | 'relay' | 'pass';
 
-/** A rule, and how the responses that come under it go to their clients. */
+/** A rule, what of the responses that come under it is stored, and how they go to their clients. */
 export interface NodeRule extends Rule<Action> {
+  /** Absent: what the node stores in general. */
+  readonly admission?: AdmissionChoice;
   readonly content?: Pipeline;
 }
 
@@ -156,7 +159,9 @@ function toServerNames(written: string | readonly string[]): ReadonlySet<string>
   return new Set(list(written).flatMap((text) => parseServerName(text) ?? []));
 }
 
-function toRule({ match = {}, action, transforms }: RawRule, passOn: boolean, content?: Pipeline): NodeRule {
+function toRule(rule: RawRule, passOn: boolean, content?: Pipeline): NodeRule {
+  const { match = {}, action, transforms } = rule;
+  const admission = toAdmission(rule);
   // Who has a name to look at, or a cache to serve from, has more to do than to carry bytes.
   const yields = passOn && (action === 'relay' || action === 'splice') && match.sni === undefined;
   return {
@@ -165,6 +170,7 @@ function toRule({ match = {}, action, transforms }: RawRule, passOn: boolean, co
     ports: toPorts(match.dport),
     ...(match.sni === undefined ? {} : { serverNames: toServerNames(match.sni) }),
     action,
+    ...(admission === undefined ? {} : { admission }),
     ...(content === undefined ? {} : { content }),
     ...(transforms === undefined ? {} : { capabilities: bitsOf(transforms) }),
     ...(yields ? { yields } : {}),
@@ -221,10 +227,19 @@ function passByName(index: number, locate: ConfigSource['locate']): ConfigProble
   };
 }
 
+/** Only what is answered from the cache can be stored. */
+function admitsNothing(index: number, action: Action, locate: ConfigSource['locate']): ConfigProblem {
+  return {
+    where: locate(['rules', index, 'action']),
+    message: `\`rules[${index}]\` says what is stored, but its action is ${action}, which stores nothing`,
+    hint: 'Write `action: cache`, or leave `admit` and `keepHits` out.',
+  };
+}
+
 /** What a schema cannot say. */
 function contradictions(
   raw: RawConfig,
-  rules: readonly Rule[],
+  rules: readonly NodeRule[],
   locate: ConfigSource['locate'],
 ): ConfigProblem[] {
   const found: ConfigProblem[] = [];
@@ -235,6 +250,9 @@ function contradictions(
   }
   for (const [index, rule] of rules.entries()) {
     if (rule.serverNames !== undefined && rule.action === 'pass') found.push(passByName(index, locate));
+    if (rule.admission !== undefined && rule.action !== 'cache') {
+      found.push(admitsNothing(index, rule.action, locate));
+    }
     if (flattenRules([rule]).length > 0) continue;
     const message = `\`rules[${index}]\` can never match: src and dst are of different families`;
     found.push({

@@ -5,6 +5,7 @@ import type { Pipeline } from '../content/steps.js';
 import { SystemCallError } from '../host/libc.js';
 import { CAPABILITY } from '../tpot/option.js';
 import { decideRule } from '../tpot/policy.js';
+import type { AdmissionChoice } from '../cache/policy.js';
 import type { Action, NodeRule } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
@@ -17,6 +18,12 @@ import { TransformedLeg } from '../transcode/leg.js';
 
 type Taking = Exclude<Action, 'pass'>;
 
+/** What its rule says about a connection that has been taken. */
+interface Decided extends Pick<HttpContext, 'admission'> {
+  readonly action: Taking;
+  readonly content?: Pipeline | undefined;
+}
+
 /** What an HTTP connection may use of the node. */
 export interface HttpContext {
   readonly client: Endpoint;
@@ -26,6 +33,8 @@ export interface HttpContext {
   readonly content: Pipeline | undefined;
   /** The original destination: where misses are fetched from. */
   readonly destination: Endpoint;
+  /** What of its responses is stored, where its rule says so. */
+  readonly admission?: AdmissionChoice | undefined;
   /** A leg to the destination that is open or being opened, paused and unused; the service owns it. */
   readonly leg: Socket | undefined;
   /** Opens a (further) leg to the destination; it is connecting, and has an `error` listener. */
@@ -192,15 +201,11 @@ async function watch(connection: Connection): Promise<void> {
  * What to do with a connection whose first bytes are known. One that would pass by what they say has been taken: it is
  * spliced, which is next to passing.
  */
-function decide(
-  connection: Connection,
-  candidates: readonly NodeRule[],
-  found: SniffOutcome,
-): { readonly action: Taking; readonly content?: Pipeline } {
+function decide(connection: Connection, candidates: readonly NodeRule[], found: SniffOutcome): Decided {
   const rule = decideRule(candidates, found.hello?.serverName);
   connection.capabilities = rule?.capabilities;
-  const { action = 'pass', content } = rule ?? {};
-  if (action !== 'pass') return { action, ...(content === undefined ? {} : { content }) };
+  const { action = 'pass', content, admission } = rule ?? {};
+  if (action !== 'pass') return { action, content, admission };
   connection.because('late-pass');
   return { action: 'splice' };
 }
@@ -225,7 +230,7 @@ async function leaveHttp(
 async function serve(
   connection: Connection,
   { first, leg }: SniffOutcome,
-  content: Pipeline | undefined,
+  { content, admission }: Decided,
   ports: SessionPorts,
 ): Promise<void> {
   const { destination, client: from, socket } = connection;
@@ -240,6 +245,7 @@ async function serve(
     clientLegs,
     content,
     destination,
+    admission,
     leg,
     openLeg: open,
     join,
@@ -265,8 +271,9 @@ async function sniffThenRun(
     if (leg !== undefined) reset(leg);
     return;
   }
-  const { action, content } = decide(connection, candidates, found);
-  if (action === 'cache' && verdict === 'serve') return serve(connection, found, content, ports);
+  const decided = decide(connection, candidates, found);
+  const { action } = decided;
+  if (action === 'cache' && verdict === 'serve') return serve(connection, found, decided, ports);
   connection.relaying();
   const read = { fromA: first, fromB: early };
   if (action === 'relay') return relayOnly(connection, leg ?? open(), read);

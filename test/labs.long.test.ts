@@ -35,3 +35,17 @@ test.each(['ecmp', 'transcode'])('lab %s holds', async (name) => {
   ).toEqual([]);
   expect([ok, lab.code]).toEqual([true, 0]);
 });
+
+test('lab chain holds with a load of thousands, and says where it was answered', async () => {
+  const command = ['lab', 'chain', '--json', '--requests', '3000'];
+  const lab = await tryCommand(join(packageRoot, 'bin', 'tpot-node'), command);
+  const { ok, checks, load } = JSON.parse(lab.stdout) as Report & {
+    readonly load: { readonly requests: number; readonly nodes: readonly { readonly hits: number }[] };
+  };
+  expect(
+    checks.filter((check) => !check.ok),
+    lab.stderr,
+  ).toEqual([]);
+  expect([ok, lab.code, load.requests]).toEqual([true, 0, 3000]);
+  expect(load.nodes.every(({ hits }) => hits > 0)).toBe(true);
+});

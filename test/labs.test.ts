@@ -85,13 +85,20 @@ function expectAllHold(lab: string, { code, stdout, stderr }: Ended): void {
   ).toEqual([]);
   expect(report.checks.length).toBeGreaterThan(5);
   expect({ lab: report.lab, ok: report.ok, code }).toEqual({ lab, ok: true, code: 0 });
-  expect(Object.keys(report)).toEqual(['lab', 'ok', 'checks']);
+  expect(Object.keys(report).filter((key) => key !== 'load')).toEqual(['lab', 'ok', 'checks']);
   for (const check of report.checks) expect(Object.keys(check)).toEqual(['name', 'ok', 'detail']);
 }
 
-test.each(['hello', 'chain'])('lab %s holds', async (lab) => {
-  expectAllHold(lab, await startLab(lab, '--json').ended);
-});
+// A lab has dozens of steps, and shares the machine with another file's.
+const LAB_TIMEOUT = 300_000;
+
+test.each(['hello', 'chain'])(
+  'lab %s holds',
+  async (lab) => {
+    expectAllHold(lab, await startLab(lab, '--json').ended);
+  },
+  LAB_TIMEOUT,
+);
 
 test('two labs at once do not disturb each other, and leave nothing', async () => {
   const both = [startLab('hello', '--json'), startLab('hello', '--json')];
@@ -110,7 +117,7 @@ test('a lab that is killed leaves what `lab down` removes, and only that', async
   child.kill('SIGKILL');
   await ended;
   expect((await standing()).find((lab) => lab.id === id)?.state).toBe('orphaned');
-  expect(namespacesOf(id)).toHaveLength(8);
+  expect(namespacesOf(id)).toHaveLength(10);
   const bystander = spawn('sleep', ['1000']);
   children.push(bystander);
   expect(await tpot('lab', 'down', '--id', id)).toMatchObject({ code: 0, stdout: `removed chain ${id}\n` });

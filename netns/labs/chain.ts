@@ -1,4 +1,14 @@
-/** Three caching nodes in a row, and clients at every depth: each request is answered by the first node that has it. */
+/**
+ * Three caching nodes in a row, clients at every depth, and a second edge node before the one in the middle: each request is
+ * answered by the first node that has the object.
+ *
+ * ```
+ *   c1, c4 ─ p1 ─┐
+ *                p2 ─ p3 ─ origin
+ *        c5 ─ q1 ┘ │    │
+ *                  c2   c3
+ * ```
+ */
 import type { LinkCapture } from '../capture.js';
 import {
   checkCaptures,
@@ -13,16 +23,21 @@ import { contentHash } from '../content.js';
 import { fetch } from '../fetch.js';
 import type { Lab, LabRun } from '../lab.js';
 import { requestsOf } from '../origin-events.js';
-import type { TopologySpec } from '../spec.js';
+import type { NodeSpec, TopologySpec } from '../spec.js';
+import { confirm, fillLevels, renew } from './chain-levels.js';
+import { loadChain, REQUESTS } from './chain-load.js';
+import { HOPS } from './chain-requests.js';
 import { addressTowards, answererOf, CACHE_RULES, captureOf, chainRoutes } from './common.js';
 
-const HOPS = 8;
 /** Everything a request can pass, in order. */
 const CHAIN = ['p1', 'p2', 'p3', 'origin'] as const;
 type Station = (typeof CHAIN)[number];
 
 const CLIENTS = { c1: 'p1', c2: 'p2', c3: 'p3', c4: 'p1' } as const;
 type Client = keyof typeof CLIENTS;
+
+/** Addresses of what is behind the second edge node. */
+const OTHER_EDGE = '198.19.0.0/16';
 
 const [A, B, C] = ['/bytes/10001', '/bytes/20002', '/bytes/300003'] as const;
 const PRIVATE = '/private/diary';
@@ -51,12 +66,16 @@ const FETCHES: readonly Fetch[] = [
   { client: 'c4', path: PRIVATE, answer: 'origin' },
 ];
 
+const nodeOf = (host: string): NodeSpec => ({ host, config: { rules: CACHE_RULES } });
+
 const spec: TopologySpec = {
   hosts: [
     ...Object.keys(CLIENTS).map((name) => ({ name, role: 'client' as const })),
     { name: 'p1', role: 'node' },
     { name: 'p2', role: 'node' },
     { name: 'p3', role: 'node' },
+    { name: 'c5', role: 'client' },
+    { name: 'q1', role: 'node' },
     { name: 'origin', role: 'origin' },
   ],
   links: [
@@ -64,9 +83,18 @@ const spec: TopologySpec = {
     { between: ['p1', 'p2'], offload: false },
     { between: ['p2', 'p3'], offload: false },
     { between: ['p3', 'origin'], offload: false, addresses: ['192.0.2.1/24', '192.0.2.80/24'] },
+    { between: ['c5', 'q1'], offload: false, addresses: ['198.19.1.2/24', '198.19.1.1/24'] },
+    { between: ['q1', 'p2'], offload: false, addresses: ['198.19.2.2/24', '198.19.2.1/24'] },
   ],
-  routes: chainRoutes(CHAIN, CLIENTS),
-  nodes: ['p1', 'p2', 'p3'].map((host) => ({ host, config: { rules: CACHE_RULES } })),
+  routes: [
+    ...chainRoutes(CHAIN, CLIENTS),
+    { host: 'c5', to: 'default', via: 'q1' },
+    { host: 'q1', to: 'default', via: 'p2' },
+    { host: 'p2', to: OTHER_EDGE, via: 'q1' },
+    // p3's address, to which tunnels go past p2 when that is no node any more.
+    { host: 'p2', to: '198.18.3.0/24', via: 'p3' },
+  ],
+  nodes: ['p1', 'p2', 'p3', 'q1'].map(nodeOf),
 };
 
 /** How many stations a request passes before it is answered, the answering one included. */
@@ -156,11 +184,17 @@ async function run(run: LabRun): Promise<void> {
   await fetchAll(run);
   checkOrigin(run);
   checkPackets(run, await run.captured());
+  await fillLevels(run);
+  await confirm(run);
+  await renew(run);
+  await run.recapture('load-');
+  await loadChain(run);
 }
 
 export const chain: Lab = {
   name: 'chain',
-  summary: 'three nodes in a row; each request is answered by the first that has the object',
+  summary: 'three nodes in a row, two edges; each request is answered by the first that has the object',
+  requests: REQUESTS,
   spec,
   run,
 };

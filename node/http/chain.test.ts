@@ -110,18 +110,70 @@ describe('a chain of three', () => {
   });
 });
 
+describe('a rule that says what is stored', () => {
+  const again = { headers: { 'cache-control': 'no-cache' } };
+
+  it('counts for its connections, in place of what the node says', async () => {
+    const { nodes, fronts } = await chain([{ secondRequest: true }, {}], fresh);
+    const [p1] = nodes;
+    const all = await p1!.front(fronts[1]!, undefined, undefined, { secondRequest: false });
+    await p1!.ask(all, '/1');
+    expect(p1!.stat('entries')).toBe(1);
+    // What it leaves out is as the node has it.
+    const once = await p1!.front(fronts[1]!, undefined, undefined, { keepHits: true });
+    await p1!.ask(once, '/2');
+    expect([p1!.stat('entries'), p1!.stat('notAdmitted')]).toEqual([1, 1]);
+    await p1!.ask(once, '/2', again);
+    expect(p1!.stat('entries')).toBe(2);
+  });
+
+  it('may leave an object where it is', async () => {
+    const { nodes, fronts, front } = await chain([{}, {}], fresh);
+    const [p1, p2] = nodes;
+    const middle = await p1!.front(fronts[1]!, undefined, undefined, { keepHits: false });
+    await p2!.ask(fronts[1]!, '/');
+    expect((await p1!.ask(middle, '/')).headers['cache-status']).toMatch(
+      /p2; hit; .*detail=kept-by-next-hop$/,
+    );
+    expect(p1!.stat('entries')).toBe(0);
+    await p1!.ask(front, '/');
+    expect(p1!.stat('entries')).toBe(1);
+  });
+});
+
+describe('a group that is invalidated', () => {
+  it('takes along what is on its way, and nothing else', async () => {
+    const held: ServerResponse[] = [];
+    const { nodes, front, asked } = await chain([{}], (request, response, count) => {
+      response.setHeader('Cache-Control', 'max-age=60');
+      if (request.method === 'POST') response.setHeader('Cache-Group-Invalidation', '"a"').end();
+      else if (count > 2) response.end(`#${count}`);
+      else held.push(response.setHeader('Cache-Groups', request.url === '/in' ? '"a"' : '"b"'));
+    });
+    const [p1] = nodes;
+    const both = [p1!.ask(front, '/in'), p1!.ask(front, '/out')];
+    await until(() => held.length === 2);
+    await p1!.ask(front, '/x', { method: 'POST' });
+    for (const response of held) response.end('before');
+    await Promise.all(both);
+    expect((await p1!.ask(front, '/in')).body.toString()).toBe('#4');
+    expect((await p1!.ask(front, '/out')).body.toString()).toBe('before');
+    expect(asked()).toBe(4);
+  });
+});
+
 describe('renewal behind an answer', () => {
   it('is one request, whoever asks meanwhile and whoever leaves', async () => {
     let release = (): void => undefined;
     const { nodes, front, clock, asked } = await chain([{}], (_request, response, count) => {
-      response.setHeader('Cache-Control', 'max-age=1, stale-while-revalidate=60');
+      response.setHeader('Cache-Control', 'max-age=10, stale-while-revalidate=60');
       if (count === 1) response.end('old');
       else release = () => void response.end('new');
     });
     const [p1] = nodes;
     await p1!.ask(front, '/');
-    clock.advance(5000);
-    const answers = await Promise.all(Array.from({ length: 20 }, () => p1!.ask(front, '/')));
+    clock.advance(15_000);
+    const answers = await Promise.all(Array.from({ length: 5 }, () => p1!.ask(front, '/')));
     expect(new Set(answers.map(({ body }) => body.toString()))).toEqual(new Set(['old']));
     await until(() => asked() === 2);
     expect(p1!.stat('renewals')).toBe(1);

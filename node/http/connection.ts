@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import { formatIp } from '../../core/address.js';
 import type { Destination, RequestHead } from '../../cache/key.js';
+import type { AdmissionChoice } from '../../cache/policy.js';
 import { formatEndpoint } from '../connections.js';
 import type { HttpContext } from '../session.js';
 import type { LegSource } from './leg-pool.js';
@@ -16,10 +17,14 @@ export class ClientConnection {
   readonly socket: Socket;
   /** The original destination, as cache keys have it. */
   readonly destination: Destination;
+  /** What of its responses is stored, where its rule says so. */
+  readonly admission: AdmissionChoice | undefined;
   /** The same as an authority. */
   readonly authority: string;
   /** Its requests depend on each other: they share one leg, and nothing of them is cached. */
   pinned = false;
+  /** Answers the request whose content turns out to be malformed; `false` when it cannot be. */
+  refuse: (code: string) => boolean = () => false;
   /** Requests begun. */
   requests = 0;
   /** Set while the parser is given one request that the front may learn the answer to. */
@@ -38,12 +43,14 @@ export class ClientConnection {
   /** See {@link HttpContext}. */
   readonly content: HttpContext['content'];
   #busy = false;
+  #stopped = false;
   #eager: Socket | undefined;
 
   constructor(socket: Socket, context: HttpContext, id: number) {
     this.socket = socket;
     this.destination = { address: formatIp(context.destination.address), port: context.destination.port };
     this.authority = formatEndpoint(context.destination);
+    this.admission = context.admission;
     this.#eager = context.leg;
     this.content = context.content;
     this.#join = (leg, fromClient) => context.join(leg, fromClient);
@@ -64,6 +71,11 @@ export class ClientConnection {
     return this.#busy;
   }
 
+  /** Whether nothing more is read. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
   /** Requests that wait for the one that is being answered. */
   get waiting(): number {
     return this.#waiting.length;
@@ -79,8 +91,15 @@ export class ClientConnection {
    * an earlier one's effect. `begin` gets what to call when its response has been sent.
    */
   enqueue(begin: (done: () => void) => void): void {
+    if (this.#stopped) return;
     this.#waiting.push(() => begin(() => this.#next()));
     if (!this.#busy) this.#next();
+  }
+
+  /** What stands behind the request that is being answered is read by nobody. */
+  stop(): void {
+    this.#stopped = true;
+    this.#waiting.length = 0;
   }
 
   /** Notes credentials that may authenticate the connection instead of the request. */

@@ -1,7 +1,7 @@
 /**
  * Responses to the client. Whatever is cut short ends with RST, never with what could pass for the end of a body.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Fill, FillReader } from '../../cache/fill.js';
 import type { CacheStatus } from '../../cache/cache-status.js';
 import { isToken } from '../../cache/fields.js';
@@ -43,7 +43,8 @@ export function reply(delivery: Delivery, status: number, text: string, cacheSta
   if (cacheStatus !== undefined) headers.push(...nodeFields(node, '1.1', cacheStatus).slice(2));
   // What follows on the connection may be the rest of a request that is not answered here.
   if (!request.complete || ENDS_CONNECTION.has(status)) headers.push('Connection', 'close');
-  response.writeHead(status, headers);
+  // With its reason: one that was refused before is remembered otherwise, and refused again.
+  response.writeHead(status, STATUS_CODES[status] ?? '', headers);
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 

@@ -48,6 +48,7 @@ async function stand(cacheBytes = MEMORY, options: Partial<DiskStoreOptions> = {
     response.setHeader('Cache-Control', 'max-age=1000');
     response.setHeader('ETag', etag);
     response.setHeader('Cache-Tag', 'all');
+    if (request.url?.startsWith('/any?') === true) response.setHeader('No-Vary-Search', 'params');
     if (request.headers['if-none-match'] === etag) {
       response.writeHead(304).end();
       return;
@@ -85,6 +86,18 @@ it('a restart goes on with what was stored, and counts its age', async () => {
   expect(after.asked()).toBe(0);
   await after.harness.ask(after.port, '/a');
   expect(disk.stats().hits).toBe(1); // the second one came out of memory
+});
+
+it('what is read back stands in for other queries, too, and goes with them', async () => {
+  const before = await stand();
+  await before.harness.ask(before.port, '/any?a=1');
+  const { harness, port, asked } = await restart(before);
+  await harness.ask(port, '/any?a=1');
+  expect((await harness.ask(port, '/any?a=2')).headers['cache-status']).toMatch(/^p1; hit/);
+  expect(asked()).toBe(0);
+  await harness.ask(port, '/any?a=2', { method: 'POST', body: 'x' });
+  expect((await harness.ask(port, '/any?a=1')).headers['cache-status']).toMatch(/^p1; fwd=uri-miss/);
+  expect(asked()).toBe(2);
 });
 
 it.each(['/large', '/chunked'])(

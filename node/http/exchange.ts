@@ -18,6 +18,7 @@ import type { ExchangeTimes } from '../../cache/freshness.js';
 import { isSafe } from '../../cache/invalidation.js';
 import { resourceKey, type Destination, type RequestHead } from '../../cache/key.js';
 import { requestUse, type RequestUse } from '../../cache/request-directives.js';
+import type { AdmissionChoice } from '../../cache/policy.js';
 import type { ResponseHead } from '../../cache/storable.js';
 import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { validators } from '../../cache/validation.js';
@@ -81,6 +82,7 @@ export class Exchange {
     const { request } = this.#delivery;
     const refusal = refuse(this.#head, request.httpVersion);
     if (refusal !== undefined) {
+      this.#connection.stop();
       deliver.reply(this.#delivery, refusal.status, refusal.text);
       return;
     }
@@ -89,6 +91,21 @@ export class Exchange {
     if (method !== 'GET' && method !== 'HEAD') this.#forward({ fwd: 'method' });
     else if (this.#connection.pinned) this.#forward({ fwd: 'bypass', detail: 'pinned' });
     else this.#useCache();
+  }
+
+  /**
+   * Answers a request whose content cannot be read on, by the parser's code, and ends the connection. `false` when it is not
+   * this request that broke off, or an answer is under way.
+   */
+  refuse(code: string): boolean {
+    const { request, response } = this.#delivery;
+    if (request.complete || response.destroyed || (response.headersSent && !response.writableEnded))
+      return false;
+    if (!response.headersSent) {
+      deliver.reply(this.#delivery, 400, `the request's content cannot be understood (${code})`);
+    }
+    request.socket.destroySoon();
+    return true;
   }
 
   #useCache(): void {
@@ -172,7 +189,7 @@ export class Exchange {
   #renew(key: string, asker: Asker, stale: StoredResponse): void {
     const { cache } = this.#ports;
     if (asker.request.method !== 'GET' || cache.flightFor(key, asker.request) !== undefined) return;
-    const flight = cache.lead(key, asker, { shared: true, stale, background: true });
+    const flight = cache.lead(key, asker, { shared: true, stale, background: true, ...this.#admission });
     new Fetch(this.#ports, this.#received, flight, 'stale', undefined);
   }
 
@@ -188,7 +205,7 @@ export class Exchange {
     const shared = !alone && (own || !use.conditional);
     const underWay = shared ? cache.flightFor(key, request) : undefined;
     if (underWay !== undefined) this.#follow(underWay, asker, key, fwd);
-    else this.#lead(cache.lead(key, asker, { shared, stale, completion }), fwd);
+    else this.#lead(cache.lead(key, asker, { shared, stale, completion, ...this.#admission }), fwd);
   }
 
   /** Waits for another client's fetch. */
@@ -202,7 +219,7 @@ export class Exchange {
       clearTimeout(timer);
       if (this.#gone) return;
       if (outcome.kind === 'alone') {
-        this.#lead(cache.lead(key, asker, { shared: false }), fwd);
+        this.#lead(cache.lead(key, asker, { shared: false, ...this.#admission }), fwd);
         return;
       }
       cache.countCollapsed();
@@ -325,7 +342,8 @@ export class Exchange {
     const key = names ? resourceKey(this.#destination, request) : undefined;
     const use = key === undefined ? undefined : requestUse({ ...request, hasBody: false });
     if (key === undefined || use?.kind !== 'usable' || this.#gone) return false;
-    const flight = this.#ports.cache.lead(key, { request, directives: use.directives }, { shared: false });
+    const asker: Asker = { request, directives: use.directives };
+    const flight = this.#ports.cache.lead(key, asker, { shared: false, ...this.#admission });
     const offer = flight.offer(head, times);
     if (offer.kind !== 'fill') return false;
     deliver.passOnFill(this.#delivery, head, offer.fill, { ...status, stored: offer.kept });
@@ -413,6 +431,10 @@ export class Exchange {
   get #destination(): Destination {
     const own = this.#connection.destination;
     return this.#ports.hosts?.shared(own, this.#head) ?? own;
+  }
+
+  get #admission(): { readonly admission: AdmissionChoice | undefined } {
+    return { admission: this.#connection.admission };
   }
 
   get #gone(): boolean {

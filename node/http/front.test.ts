@@ -48,6 +48,8 @@ const RESOURCES: Record<string, { status?: number; headers: Record<string, strin
       headers: { 'cache-control': 'max-age=9', 'content-type': 'application/json' },
       body: '{ "a":  1 }',
     },
+    '/any?a': { headers: { 'cache-control': 'max-age=9', 'no-vary-search': 'params' }, body: 'any' },
+    '/any?b': { headers: { 'cache-control': 'max-age=5', 'no-vary-search': 'params' }, body: 'any' },
     '/status': { headers: { 'cache-control': 'max-age=9', 'cache-status': 'x; hit' }, body: 'status' },
   };
 

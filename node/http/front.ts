@@ -100,9 +100,9 @@ export class Front {
 
   #mayAnswer(): boolean {
     const client = this.#client;
-    const { busy, requests, pinned } = this.#connection;
+    const { busy, requests, pinned, stopped } = this.#connection;
     // The first one is the parser's, whose time-outs begin to count anew with its end.
-    if (busy || requests === 0 || pinned || this.#desk.draining) return false;
+    if (busy || requests === 0 || pinned || stopped || this.#desk.draining) return false;
     if (client.writableLength > 0 || client.writableEnded || client.destroyed) return false;
     return this.#between();
   }

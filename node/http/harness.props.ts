@@ -3,7 +3,7 @@ import { createServer as createHttpServer, request as httpRequest, type RequestL
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, Server as HttpServer } from 'node:http';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { DiskStore } from '../../cache/disk/store.js';
-import type { CachePolicy } from '../../cache/policy.js';
+import type { AdmissionChoice, CachePolicy } from '../../cache/policy.js';
 import { ip } from '../../core/address.js';
 import type { ContentLimits } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
@@ -47,9 +47,9 @@ async function listen(server: Server | HttpServer): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Waits until a condition holds; fails after five seconds. */
+/** Waits until a condition holds; fails after twenty seconds, as no machine is that busy. */
 export async function until(condition: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 5000; !condition();) {
+  for (const deadline = Date.now() + 20_000; !condition();) {
     if (Date.now() > deadline) throw new Error(`never true: ${condition.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -146,7 +146,12 @@ export class Harness {
   }
 
   /** A port on which the service takes connections for `origin`, as if they were addressed to `address`. */
-  async front(origin: number, address = LOOPBACK, through: HttpService = this.service): Promise<number> {
+  async front(
+    origin: number,
+    address = LOOPBACK,
+    through: HttpService = this.service,
+    admission?: AdmissionChoice,
+  ): Promise<number> {
     const server = createServer({ allowHalfOpen: true }, (client) => {
       this.#track(client);
       client.once('data', (first: Buffer) => {
@@ -155,6 +160,7 @@ export class Harness {
           client: { address: ip(LOOPBACK), port: client.remotePort ?? 0 },
           destination: { address: ip(address), port: 80 },
           clientLegs: false,
+          admission,
           content: this.pipeline,
           leg: undefined,
           openLeg: () => this.#track(connect(origin, LOOPBACK)),

@@ -41,6 +41,12 @@ export function requestHead(message: IncomingMessage): RequestHead {
   };
 }
 
+/** What Node would refuse to write again says nothing that the status does not. */
+function reasonOf(said: string | undefined, status: number): string {
+  const usual = STATUS_CODES[status] ?? '';
+  return said === undefined || /[^\t\x20-\x7e\x80-\xff]/.test(said) ? usual : said;
+}
+
 /** The head of a response, as the next hop sent it. */
 export function responseHead(message: IncomingMessage, method: string): ResponseHead {
   const fields = indexFields(message.rawHeaders);
@@ -51,7 +57,7 @@ export function responseHead(message: IncomingMessage, method: string): Response
   else if (fields.has('content-length')) framing = 'length';
   return {
     status,
-    statusMessage: message.statusMessage ?? STATUS_CODES[status] ?? '',
+    statusMessage: reasonOf(message.statusMessage, status),
     httpVersion: message.httpVersion,
     rawHeaders: message.rawHeaders,
     fields,

@@ -23,8 +23,9 @@ function refuseTarget({ method, target, fields }: RequestHead): Refusal | undefi
   return same ? undefined : bad('Host and target name different authorities (RFC 9112 section 3.2.2)');
 }
 
-function refuseHost({ fields }: RequestHead): Refusal | undefined {
+function refuseHost({ fields }: RequestHead, httpVersion: string): Refusal | undefined {
   const hosts = fields.get('host') ?? [];
+  if (hosts.length === 0 && httpVersion === '1.1') return bad('no Host (RFC 9112 section 3.2)');
   if (hosts.length > 1) return bad('more than one Host (RFC 9112 section 3.2)');
   const host = hosts[0]?.trim() ?? '';
   return host === '' || validAuthority(host) ? undefined : bad('Host is no authority (RFC 9112 section 3.2)');
@@ -45,5 +46,5 @@ export function refuse(head: RequestHead, httpVersion: string): Refusal | undefi
   if (httpVersion !== '1.1' && httpVersion !== '1.0') {
     return { status: 505, text: `HTTP/${httpVersion} is not spoken here (RFC 9110 section 15.6.6)` };
   }
-  return refuseHost(head) ?? refuseTarget(head) ?? refuseFraming(head, httpVersion);
+  return refuseHost(head, httpVersion) ?? refuseTarget(head) ?? refuseFraming(head, httpVersion);
 }

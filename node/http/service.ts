@@ -219,7 +219,7 @@ export class HttpService implements HttpServer {
     const { headersTimeout, keepAliveTimeout, idleTimeout } = this.#limits;
     const server = createServer({
       insecureHTTPParser: false,
-      requireHostHeader: true,
+      requireHostHeader: false, // refusals.ts asks for it, and nothing behind such a request is read
       maxHeaderSize: MOST_HEADER_BYTES,
       headersTimeout,
       keepAliveTimeout,
@@ -262,7 +262,9 @@ export class HttpService implements HttpServer {
         if (this.#desk.draining && !connection.busy) connection.socket.end();
       });
       if (this.#desk.draining) response.shouldKeepAlive = false;
-      new Exchange(this.#ports, connection, request, response).run();
+      const exchange = new Exchange(this.#ports, connection, request, response);
+      connection.refuse = (code) => exchange.refuse(code);
+      exchange.run();
     });
   }
 
@@ -272,6 +274,7 @@ export class HttpService implements HttpServer {
    */
   #tunnel(request: IncomingMessage, client: Duplex, rest: Buffer): void {
     const connection = this.#connections.get(client);
+    if (connection?.stopped === true) return; // ends with the answer to the request that was refused
     if (connection === undefined || connection.busy) {
       // Behind requests that are not answered yet; a server may close instead (RFC 9112 section 9.3.2).
       this.#cut(client);
@@ -293,6 +296,7 @@ export class HttpService implements HttpServer {
     const code = error.code ?? '';
     const rejected = code.startsWith('HPE_') || Object.hasOwn(REJECTIONS, code);
     if (rejected) this.#countRejected(code);
+    if (connection?.refuse(code) === true) return;
     // An answer now would be taken for that of a request still open.
     if (connection === undefined || connection.busy || !rejected || !client.writable) {
       this.#cut(client);

@@ -45,9 +45,19 @@ export interface UpstreamHandlers {
 /** An origin's header section may be larger than what a client is allowed. */
 const MOST_HEADER_BYTES = 256 * 1024;
 const TIMEOUT_CODE = 'response-timeout';
+/** 1xx responses before a final one; each would start the time anew, and none waits for the client to read it. */
+const MOST_INFORMATION = 64;
 
 class TimeoutError extends Error {
   readonly code = TIMEOUT_CODE;
+}
+
+class UpgradeError extends Error {
+  readonly code = 'unexpected-upgrade';
+}
+
+class InformationError extends Error {
+  readonly code = 'too-many-1xx';
 }
 
 export class Upstream {
@@ -59,6 +69,7 @@ export class Upstream {
   #timer: NodeJS.Timeout | undefined;
   #raw: RawBody | undefined;
   #bytesBefore = 0;
+  #informed = 0;
   #repeated = false;
   #over = false;
 
@@ -120,6 +131,11 @@ export class Upstream {
     });
     request.on('information', (info) => this.#onInformation(info));
     request.on('response', (message) => this.#onResponse(message));
+    // Nobody asked for another protocol here; without a listener the request would end in silence.
+    request.on('upgrade', (_message, leg) => {
+      leg.destroy();
+      this.#fail(new UpgradeError('101 without Upgrade'));
+    });
     request.on('error', (error) => this.#onError(request, error));
     request.on('close', () => {
       this.#detachContent();
@@ -136,6 +152,13 @@ export class Upstream {
       return;
     }
     content.pipe(request, { end: false });
+    // A client that leaves, or stops making sense, in the middle: the next hop must not wait for the rest.
+    const { socket } = content; // the message itself says nothing once it has been answered
+    const gone = (): void => {
+      if (!content.complete) this.abort();
+    };
+    socket.once('close', gone);
+    request.once('close', () => socket.off('close', gone));
     content.once('end', () => {
       if (request.destroyed) return;
       if (content.rawTrailers.length > 0) request.addTrailers(writablePairs(content.rawTrailers));
@@ -162,6 +185,12 @@ export class Upstream {
 
   #onInformation(info: InformationEvent): void {
     if (this.#over) return;
+    if (++this.#informed > MOST_INFORMATION) {
+      // At once: what follows may have been read together with these.
+      this.#fail(new InformationError('too many 1xx responses'));
+      this.#request?.destroy();
+      return;
+    }
     if (this.#timer !== undefined) this.#armTimer();
     this.#raw?.informed();
     this.#handlers.information(info);

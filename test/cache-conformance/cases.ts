@@ -3,7 +3,7 @@
  * origin is asked. Written from the specifications; docs/cache.md has the same table.
  */
 import type { Case } from './case.js';
-import { extensions, invalidating, requests, staleness } from './staleness.js';
+import { extensions, invalidating, requests, searches, staleness } from './staleness.js';
 import { freshness, selecting, storing } from './storing.js';
 import { ranges, validating } from './validating.js';
 
@@ -17,4 +17,5 @@ export const CASES: readonly Case[] = [
   ...requests,
   ...invalidating,
   ...extensions,
+  ...searches,
 ];

@@ -1,5 +1,5 @@
 /** Stale use, what requests ask for, invalidation, and extensions. */
-import { FRESH, get, hit, miss, notReused, reused, stores, type Case } from './case.js';
+import { FRESH, get, hit, miss, notReused, reused, stores, type Case, type Step } from './case.js';
 
 const swr = { 'Cache-Control': 'max-age=10, stale-while-revalidate=30' };
 export const staleness: Case[] = [
@@ -149,6 +149,137 @@ export const invalidating: Case[] = [
       },
       { ...miss, path: '/1' },
       { ...hit, path: '/2' },
+    ],
+  },
+  {
+    section: '9875 2.1',
+    behaviour: 'groups of the same name are those of one origin',
+    steps: [
+      stores({ ...FRESH, 'Cache-Groups': '"a"' }, { path: '/1', headers: { Host: 'one.test' } }),
+      {
+        path: '/x',
+        headers: { Host: 'two.test' },
+        method: 'POST',
+        expect: 'fetched',
+        origin: { headers: { 'Cache-Group-Invalidation': '"a"' } },
+      },
+      { ...hit, path: '/1', headers: { Host: 'one.test' } },
+    ],
+  },
+  {
+    section: '9875 2',
+    behaviour: 'parameters of a group are ignored, and a list with anything but strings is none',
+    steps: [
+      stores({ ...FRESH, 'Cache-Groups': '"a";x=1' }, { path: '/1' }),
+      stores({ ...FRESH, 'Cache-Groups': '"a", b' }, { path: '/2' }),
+      {
+        path: '/x',
+        method: 'POST',
+        expect: 'fetched',
+        origin: { headers: { 'Cache-Group-Invalidation': '"a";y' } },
+      },
+      { ...miss, path: '/1' },
+      { ...hit, path: '/2' },
+    ],
+  },
+];
+
+/** An answer that says this about queries. */
+const search = (value: string, path: string, body: string): Step => ({
+  expect: 'fetched',
+  path,
+  origin: { headers: { ...FRESH, 'No-Vary-Search': value }, body },
+  body,
+});
+
+export const searches: Case[] = [
+  {
+    section: 'No-Vary-Search',
+    behaviour: 'parameters that do not matter select the same response',
+    steps: [
+      search('params=("utm")', '/?a=1&utm=1', 'first'),
+      { ...hit, path: '/?a=1&utm=2' },
+      { ...hit, path: '/?utm=3&a=1' },
+      { ...hit, path: '/?a=1' },
+      { ...miss, path: '/?a=2&utm=1' },
+    ],
+  },
+  {
+    section: 'No-Vary-Search',
+    behaviour: 'with all but some not mattering, those do',
+    steps: [
+      search('params, except=("id")', '/?id=1&x', 'first'),
+      { ...hit, path: '/?y&id=1' },
+      { ...miss, path: '/?id=2&x' },
+    ],
+  },
+  {
+    section: 'No-Vary-Search',
+    behaviour: 'the order of names may not matter; that of values of one name does',
+    steps: [
+      search('key-order', '/?b=1&a=1&a=2', 'first'),
+      { ...hit, path: '/?a=1&b=1&a=2' },
+      { ...miss, path: '/?a=2&b=1&a=1' },
+    ],
+  },
+  {
+    section: 'No-Vary-Search',
+    behaviour: 'a field that is not as it should be changes nothing',
+    steps: [search('params=("a"), except=("x")', '/?a=1', 'first'), { ...miss, path: '/?a=2' }],
+  },
+  {
+    section: 'No-Vary-Search',
+    behaviour: 'what the origin says last counts',
+    steps: [
+      search('params', '/?a=1', 'first'),
+      { ...search('params=("b")', '/?a=2', 'second'), headers: { 'Cache-Control': 'no-cache' } },
+      { ...hit, path: '/?a=2&b=3', body: 'second' },
+      { ...search('params=("b")', '/?a=3', 'third') },
+    ],
+  },
+  {
+    section: 'No-Vary-Search',
+    behaviour: 'a stale one is validated under the name that was asked for',
+    steps: [
+      {
+        ...search('params=("utm")', '/?utm=1', 'first'),
+        origin: {
+          headers: { 'Cache-Control': 'max-age=5', ETag: '"a"', 'No-Vary-Search': 'params=("utm")' },
+          body: 'first',
+        },
+      },
+      {
+        after: 10,
+        path: '/?utm=2',
+        expect: 'validated',
+        asked: { 'if-none-match': '"a"' },
+        origin: { status: 304, headers: { ...FRESH, ETag: '"a"' } },
+        body: 'first',
+      },
+      { ...hit, path: '/?utm=2' },
+      { ...hit, path: '/?utm=3' },
+    ],
+  },
+  {
+    section: 'No-Vary-Search',
+    behaviour: 'an unsafe request invalidates what stands for its target',
+    steps: [
+      search('params=("utm")', '/?utm=1', 'first'),
+      { path: '/?utm=2', method: 'POST', expect: 'fetched' },
+      { ...miss, path: '/?utm=3' },
+    ],
+  },
+  {
+    section: 'No-Vary-Search',
+    behaviour: 'variants are selected as under any name',
+    steps: [
+      {
+        ...search('params=("utm")', '/?utm=1', 'first'),
+        headers: { 'X-Kind': 'a' },
+        origin: { headers: { ...FRESH, Vary: 'X-Kind', 'No-Vary-Search': 'params=("utm")' }, body: 'first' },
+      },
+      { ...hit, path: '/?utm=2', headers: { 'X-Kind': 'a' } },
+      { ...miss, path: '/?utm=2', headers: { 'X-Kind': 'b' } },
     ],
   },
 ];
