@@ -85,20 +85,13 @@ function expectAllHold(lab: string, { code, stdout, stderr }: Ended): void {
   ).toEqual([]);
   expect(report.checks.length).toBeGreaterThan(5);
   expect({ lab: report.lab, ok: report.ok, code }).toEqual({ lab, ok: true, code: 0 });
-  expect(Object.keys(report).filter((key) => key !== 'load')).toEqual(['lab', 'ok', 'checks']);
+  expect(Object.keys(report)).toEqual(['lab', 'ok', 'checks']);
   for (const check of report.checks) expect(Object.keys(check)).toEqual(['name', 'ok', 'detail']);
 }
 
-// A lab has dozens of steps, and shares the machine with another file's.
-const LAB_TIMEOUT = 300_000;
-
-test.each(['hello', 'chain'])(
-  'lab %s holds',
-  async (lab) => {
-    expectAllHold(lab, await startLab(lab, '--json').ended);
-  },
-  LAB_TIMEOUT,
-);
+test('lab hello holds', async () => {
+  expectAllHold('hello', await startLab('hello', '--json').ended);
+});
 
 test('two labs at once do not disturb each other, and leave nothing', async () => {
   const both = [startLab('hello', '--json'), startLab('hello', '--json')];
