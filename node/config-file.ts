@@ -1,5 +1,7 @@
 /** YAML text to a checked {@link RawConfig}, with the place of every problem. */
-import { isMap, isScalar, LineCounter, parseDocument, type Document } from 'yaml';
+import { createRequire } from 'node:module';
+import type * as Yaml from 'yaml';
+import type { Document, LineCounter } from 'yaml';
 import { checkShape, type ConfigPath, type RawConfig, type SchemaProblem } from './config-schema.js';
 
 /** `where` is `file:line:column`, a file, or the command-line option that is wrong. */
@@ -16,12 +18,16 @@ export interface ConfigSource {
   readonly locate: (path: ConfigPath) => string;
 }
 
+/** Loaded with the first file: most commands read none, and need not wait for it. */
+const yaml = (): typeof Yaml => createRequire(import.meta.url)('yaml') as typeof Yaml;
+
 function nodeAt(document: Document, path: ConfigPath): unknown {
   return path.length === 0 ? document.contents : document.getIn(path, true);
 }
 
 function keyAt(document: Document, path: ConfigPath): unknown {
   const parent = nodeAt(document, path.slice(0, -1));
+  const { isMap, isScalar } = yaml();
   if (!isMap(parent)) return undefined;
   return parent.items.find(({ key }) => isScalar(key) && key.value === path.at(-1))?.key;
 }
@@ -37,8 +43,8 @@ function rangeStart(node: unknown): number | undefined {
 
 /** Reads YAML 1.2; `file` is only used in messages. An empty document is an empty configuration. */
 export function parseConfigText(file: string, text: string): ConfigSource {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const lines = new (yaml().LineCounter)();
+  const document = yaml().parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const locateNode = (node: unknown): string => {
     const start = rangeStart(node);
     return start === undefined ? file : position(file, lines, start);

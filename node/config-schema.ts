@@ -4,7 +4,9 @@
  * Every error says what is wrong with which value, and its hint what would be right (`x-expected` in the schema).
  */
 import { readFileSync } from 'node:fs';
-import { Ajv2020, type AnySchemaObject, type ErrorObject } from 'ajv/dist/2020.js';
+import { createRequire } from 'node:module';
+import type { AnySchemaObject, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
+import type * as Ajv from 'ajv/dist/2020.js';
 import { isTunnelUnicast, parseIp, parsePrefix } from '../core/address.js';
 import { REGISTERED } from '../content/steps.js';
 import { parseServerName } from '../tpot/server-names.js';
@@ -122,7 +124,16 @@ function tunnelAddress(value: string): unknown {
   return address !== undefined && isTunnelUnicast(address) ? address : undefined;
 }
 
-const validate = (() => {
+let compiled: ValidateFunction<RawConfig> | undefined;
+
+/** Made when it is needed first: most commands read no configuration, and need not wait for it. */
+function validator(): ValidateFunction<RawConfig> {
+  compiled ??= compile();
+  return compiled;
+}
+
+function compile(): ValidateFunction<RawConfig> {
+  const { Ajv2020 } = createRequire(import.meta.url)('ajv/dist/2020.js') as typeof Ajv;
   const ajv = new Ajv2020({ allErrors: true, verbose: true, allowUnionTypes: true, strictTypes: false });
   ajv.addKeyword('x-expected');
   ajv.addFormat('size', text(parseSize));
@@ -140,7 +151,7 @@ const validate = (() => {
     readFileSync(new URL('./config.schema.json', import.meta.url), 'utf8'),
   ) as AnySchemaObject;
   return ajv.compile<RawConfig>(schema);
-})();
+}
 
 /** A JSON pointer (RFC 6901) as keys; list positions become numbers. */
 function pathOf(pointer: string): (string | number)[] {
@@ -222,6 +233,7 @@ function firstPerPath(problems: readonly SchemaProblem[]): SchemaProblem[] {
 
 /** Returns the configuration when it is valid, otherwise everything that is wrong with it. */
 export function checkShape(raw: unknown): { config: RawConfig } | { problems: SchemaProblem[] } {
-  if (validate(raw)) return { config: raw as RawConfig };
+  const validate = validator();
+  if (validate(raw)) return { config: raw };
   return { problems: firstPerPath((validate.errors ?? []).map(toProblem)) };
 }
