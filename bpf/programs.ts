@@ -93,8 +93,14 @@ export interface BypassPrefix {
   readonly ports: Uint8Array;
 }
 
+/** What the kernel takes for the same entry has the same name: bits beyond the length do not count. */
 function trustKey({ length, family, address }: TpotPrefix): string {
-  return `${length} ${family} ${Buffer.from(address).toString('hex')}`;
+  const bits = length - FAMILY_BITS;
+  const counted = Array.from(
+    address,
+    (byte, at) => byte & (0xff00 >> Math.min(8, Math.max(0, bits - 8 * at))),
+  );
+  return `${length} ${family} ${Buffer.from(counted).toString('hex')}`;
 }
 
 export class TpotPrograms {

@@ -108,6 +108,13 @@ describe('a SYN-ACK for a SYN that carried a request (rule 2)', () => {
     expect(check(of, [mss, reply(ip(from))], trust)).toBe(reason);
   });
 
+  it('is trusted by a prefix that was written with other bits beyond its length before', () => {
+    for (const trust of [prefixes('10.0.0.1/0', '2001:db8::1/3'), prefixes('10.0.0.2/0', '2001:db8::2/3')]) {
+      kernel.programs.setTrust(trust);
+      for (const of of [4, 6] as const) expect(check(of, [reply(node[of])], trust)).toBe('reply-accepted');
+    }
+  });
+
   it('is dropped when the reply has an IPv4-mapped address', () => {
     kernel.programs.setTrust(any);
     const mapped = { family: 6 as const, bytes: toMapped(node[4]) };
