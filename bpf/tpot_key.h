@@ -110,7 +110,7 @@ static __always_inline void copy_option(struct tpot_mac_input *input, const stru
  * Which of our keys, counted from 1, made the MAC of the option at `at` in the area that read_options() has left in the scratch
  * map, in a SYN, or in a SYN-ACK when `answer`. 0: none.
  */
-static __noinline int key_of(const struct packet *p, __u32 at, __u32 length, int answer)
+__noinline int key_of(const struct packet *p, __u32 at, __u32 length, int answer)
 {
 	struct tpot_option_area *area = scratch_area();
 	struct tpot_config *config = config_get();

@@ -346,7 +346,7 @@ static __always_inline __u32 outer_protocol(const struct packet *p, const struct
  * Maps a segment and sends it where its new destination is; tc egress there finds the tunnel of that leg. With
  * `tunnel`, it is still in a tunnel packet and goes on in this one of the same kind, with its outer header renewed.
  */
-static __noinline int forward_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
+__noinline int forward_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
 				      const struct tpot_tunnel *tunnel)
 {
 	__u32 protocol = IPPROTO_TCP_;
