@@ -21,7 +21,7 @@ async function open(name: string, target: Partial<AdminTarget> = {}): Promise<Ad
   const all: AdminTarget = {
     status: () => ({ name, state: 'running' }),
     conns: () => [],
-    stats: () => ({}),
+    stats: () => Promise.resolve({}),
     drain: () => undefined,
     reload: () => ({ reloaded: true, changes: [], needsRestart: [] }),
     forgetBlackHoles: () => 0,
@@ -44,9 +44,12 @@ async function leaveStaleSocket(name: string): Promise<void> {
 
 describe('the administration socket', () => {
   it('answers what the node says, and is for its owner only', async () => {
-    await open('p1', { conns: () => [{ client: '192.0.2.1:1' }] });
+    await open('p1', { conns: () => [[{ client: '192.0.2.1:1' }], [], [{ client: '192.0.2.1:2' }]] });
     expect(await askNode('p1', '/status', directory)).toEqual({ name: 'p1', state: 'running' });
-    expect(await askNode('p1', '/conns', directory)).toEqual([{ client: '192.0.2.1:1' }]);
+    expect(await askNode('p1', '/conns', directory)).toEqual([
+      { client: '192.0.2.1:1' },
+      { client: '192.0.2.1:2' },
+    ]);
     expect(statSync(socketPath('p1', directory)).mode & 0o777).toBe(0o600);
   });
 

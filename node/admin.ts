@@ -12,6 +12,7 @@
  *   <runtime directory>/NAME.json    { pid, name, netns, started }
  * ```
  */
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -20,14 +21,16 @@ import { parseIp, type IpAddress } from '../core/address.js';
 import { TpotError } from '../core/errors.js';
 import { peerUser } from '../host/libc.js';
 import { runtimeDirectory } from '../host/paths.js';
+import type { Some } from './data-path.js';
 import type { ReloadReport } from './reload.js';
 import { descriptorOf } from './socket-descriptor.js';
 
 /** What the node offers to its administrator. */
 export interface AdminTarget {
   readonly status: () => unknown;
-  readonly conns: () => unknown;
-  readonly stats: () => unknown;
+  /** Some at a time. */
+  readonly conns: () => Some<unknown>;
+  readonly stats: () => Promise<unknown>;
   /** Begins to stop; returns at once. */
   readonly drain: () => void;
   /** Reads the configuration again. */
@@ -92,6 +95,26 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
   response.end(`${JSON.stringify(body)}\n`);
 }
 
+/** A list as one JSON array, written as it comes and as the reader takes it. */
+async function answerList(response: ServerResponse, list: Some<unknown>): Promise<void> {
+  response.writeHead(200, { 'content-type': 'application/json' });
+  let separator = '[';
+  for await (const some of list) {
+    if (some.length === 0) continue;
+    const text = some.map((one) => JSON.stringify(one)).join(',');
+    if (!response.write(separator + text))
+      await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    if (response.destroyed) return;
+    separator = ',';
+  }
+  response.end(separator === '[' ? '[]\n' : ']\n');
+}
+
+/** What cannot be told any more breaks off. */
+function answerLater(response: ServerResponse, answering: Promise<void>): void {
+  answering.catch(() => response.destroy());
+}
+
 const CLEAR = 'DELETE /black-holes';
 
 /** The address in a target, which may be percent-encoded; undefined for what is none. */
@@ -115,8 +138,12 @@ function handle(target: AdminTarget, request: IncomingMessage, response: ServerR
   request.resume();
   const asked = `${request.method ?? ''} ${request.url ?? ''}`;
   if (asked === 'GET /status') answer(response, 200, target.status());
-  else if (asked === 'GET /conns') answer(response, 200, target.conns());
-  else if (asked === 'GET /stats') answer(response, 200, target.stats());
+  else if (asked === 'GET /conns') answerLater(response, answerList(response, target.conns()));
+  else if (asked === 'GET /stats')
+    answerLater(
+      response,
+      target.stats().then((stats) => answer(response, 200, stats)),
+    );
   else if (asked === 'POST /drain') {
     answer(response, 202, { pid: process.pid, drainTimeoutMs: target.drainTimeoutMs });
     target.drain();

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ip } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
 import { accepted, portOf, readSome, Sockets } from '../test/loopback.js';
-import { ConnectionTable, formatEndpoint } from './connections.js';
+import { ConnectionTable, formatEndpoint, type ConnectionRow } from './connections.js';
 import type { LegInfo, SplicedConnection, TakenInfo } from './data-path.js';
 
 const sockets = new Sockets();
@@ -14,6 +14,27 @@ const clock: Clock = { now: () => now, monotonic: () => now };
 const client = { address: ip('192.0.2.1'), port: 40000 };
 const destination = { address: ip('2001:db8::1'), port: 80 };
 const tunnel: TakenInfo = { via: 'tunnel', hops: 3, capabilities: 0 };
+
+/** With those that the kernel carries. */
+async function all(table: ConnectionTable, ...inKernel: SplicedConnection[]): Promise<ConnectionRow[]> {
+  const rows: ConnectionRow[] = [];
+  for await (const some of table.allRows([inKernel])) rows.push(...some);
+  return rows;
+}
+
+const IN_KERNEL: SplicedConnection = {
+  client,
+  destination,
+  tunnelled: true,
+  udp: false,
+  nextHop: undefined,
+  nextHopUdp: false,
+  closing: false,
+  bytesIn: 5,
+  bytesOut: 3,
+  packets: 4,
+  ageSeconds: 1,
+};
 
 async function pair() {
   const server = await sockets.listen();
@@ -96,24 +117,28 @@ describe('the connection table', () => {
     const table = new ConnectionTable(clock);
     const connection = table.open((await pair()).near, client, destination, tunnel);
     connection.asked({ serverName: 'www.example.net', alpn: ['h2'] });
-    const inKernel: SplicedConnection = {
-      client,
-      destination,
-      tunnelled: true,
-      udp: false,
-      nextHop: undefined,
-      nextHopUdp: false,
-      closing: false,
-      bytesIn: 5,
-      bytesOut: 3,
-      packets: 4,
-      ageSeconds: 1,
-    };
     connection.spliced();
     const shown = { state: 'spliced', action: 'splice', sni: 'www.example.net', alpn: ['h2'], bytesIn: 5 };
-    expect(table.rows([inKernel])).toMatchObject([shown]);
+    expect(await all(table, IN_KERNEL)).toMatchObject([shown]);
     table.close(connection);
-    expect(table.rows([inKernel])).toMatchObject([shown]);
+    expect(await all(table, IN_KERNEL)).toMatchObject([shown]);
+  });
+
+  it('has one that leaves while the list is read once', async () => {
+    const table = new ConnectionTable(clock);
+    const { near } = await pair();
+    const connection = table.open(near, client, destination, tunnel);
+    const reading = (function* () {
+      yield [];
+      connection.spliced();
+      yield [IN_KERNEL, { ...IN_KERNEL, client: { ...client, port: 1 } }];
+    })();
+    const rows: ConnectionRow[] = [];
+    for await (const some of table.allRows(reading)) rows.push(...some);
+    expect(rows.map((row) => [row.client, row.state])).toEqual([
+      ['192.0.2.1:1', 'spliced'],
+      ['192.0.2.1:40000', 'connecting'],
+    ]);
   });
 
   it('sums over connections that ended and those that live, every reason once', async () => {

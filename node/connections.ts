@@ -4,7 +4,7 @@ import { formatIp, type IpAddress } from '../core/address.js';
 import type { Clock } from '../core/clock.js';
 import { TransformedLeg } from '../transcode/leg.js';
 import type { ClientHello } from '../wire/tls-hello.js';
-import type { LegInfo, SplicedConnection, TakenInfo } from './data-path.js';
+import type { LegInfo, Some, SplicedConnection, TakenInfo } from './data-path.js';
 import { SplicedNames, tlsNames, type TlsNames } from './tls-names.js';
 
 export interface Endpoint {
@@ -306,18 +306,34 @@ export class ConnectionTable {
     this.#splicedNames.set(formatEndpoint(client), formatEndpoint(destination), names);
   };
 
-  /** Those that the kernel carries, then the others, oldest first; one whose sockets are just closing is the kernel's. */
-  rows(spliced: Iterable<SplicedConnection> = []): ConnectionRow[] {
+  /** Those in user space, oldest first; one whose sockets are just closing is the kernel's. */
+  rows(): ConnectionRow[] {
     const now = this.#clock.monotonic();
-    return [
-      ...Array.from(spliced, (one) => splicedRow(one, this.#splicedNames)),
-      ...Array.from(this.#live)
-        .filter((connection) => !connection.hasLeft)
-        .map((connection) => {
-          connection.refreshLeg();
-          return connection.row(now);
-        }),
-    ];
+    return Array.from(this.#live)
+      .filter((connection) => !connection.hasLeft)
+      .map((connection) => {
+        connection.refreshLeg();
+        return connection.row(now);
+      });
+  }
+
+  /** Those that the kernel carries, as they are read, then {@link rows}. One that leaves meanwhile is there once. */
+  async *allRows(spliced: Some<SplicedConnection>): AsyncGenerator<ConnectionRow[]> {
+    const [rows, here] = [this.rows(), this.here()];
+    for await (const some of spliced) {
+      yield some
+        .map((one) => splicedRow(one, this.#splicedNames))
+        .filter(({ client, destination }) => !here.has(`${client} ${destination}`));
+    }
+    yield rows;
+  }
+
+  /** `CLIENT DESTINATION` of each connection in user space. */
+  here(): ReadonlySet<string> {
+    const inside = Array.from(this.#live).filter(({ hasLeft }) => !hasLeft);
+    return new Set(
+      inside.map(({ client, destination }) => `${formatEndpoint(client)} ${formatEndpoint(destination)}`),
+    );
   }
 
   totals(): ConnectionTotals {

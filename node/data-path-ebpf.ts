@@ -39,6 +39,7 @@ import type {
   DataPathSettings,
   LegInfo,
   LegOptions,
+  Some,
   SplicedConnection,
   SpliceConditions,
   SpliceOutcome,
@@ -237,7 +238,7 @@ export class EbpfDataPath implements DataPath {
     return this.#splicer.splice(client, server, leaving, conditions);
   }
 
-  spliced(): Iterable<SplicedConnection> {
+  spliced(): Some<SplicedConnection> {
     return this.#splicer.list();
   }
 

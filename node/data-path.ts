@@ -78,6 +78,9 @@ export interface LegOptions {
   readonly from?: { readonly address: IpAddress; readonly port: number } | undefined;
 }
 
+/** Elements of a list that may be long, some at a time. */
+export type Some<T> = AsyncIterable<readonly T[]> | Iterable<readonly T[]>;
+
 /** A spliced connection, as the table tells. Bytes: what was relayed before included. */
 export interface SplicedConnection {
   readonly client: { readonly address: IpAddress; readonly port: number };
@@ -158,8 +161,8 @@ export interface DataPath {
     leaving: () => void,
     conditions?: SpliceConditions,
   ): Promise<SpliceOutcome>;
-  /** The connections that are joined now, those that an earlier process joined included. */
-  spliced(): Iterable<SplicedConnection>;
+  /** The connections that are joined now, those that an earlier process joined included, some at a time, with pauses. */
+  spliced(): Some<SplicedConnection>;
   /** Sums over the spliced connections that have ended while this process ran. */
   splicedBefore(): { readonly connections: number; readonly bytesIn: number; readonly bytesOut: number };
   /** Replaces the settings; whether a SYN is taken changes in one step. Connections are not touched. */

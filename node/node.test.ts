@@ -7,6 +7,7 @@ import { silentLogger } from '../core/log.js';
 import { accepted, failure, LoopbackDataPath, portOf, readAll, readSome, Sockets } from '../test/loopback.js';
 import { CAPABILITY } from '../tpot/option.js';
 import type { NodeConfig } from './config.js';
+import type { ConnectionRow } from './connections.js';
 import type { DataPathOptions } from './data-path.js';
 import { HttpService } from './http/service.js';
 import { TpotNode } from './node.js';
@@ -54,6 +55,12 @@ const CACHE_ALL: Partial<NodeConfig> = {
   rules: [{ sources: [], destinations: [], ports: [], action: 'cache' }],
 };
 
+async function conns(node: TpotNode): Promise<ConnectionRow[]> {
+  const rows: ConnectionRow[] = [];
+  for await (const some of node.conns()) rows.push(...some);
+  return rows;
+}
+
 /** A node on loopback whose legs go to a new origin, or to `originPort`. */
 async function startNode(settings: Partial<NodeConfig> = {}, originPort?: number) {
   const origin = await sockets.listen();
@@ -85,8 +92,8 @@ describe('a relay rule', () => {
     (await arrived).end('220 ready\r\n');
     socket.end('quit');
     expect((await readAll(socket)).toString()).toBe('220 ready\r\n');
-    await vi.waitFor(() => expect(node.conns()).toEqual([]));
-    expect(node.stats().connections).toMatchObject({
+    await vi.waitFor(async () => expect(await conns(node)).toEqual([]));
+    expect((await node.stats()).connections).toMatchObject({
       total: 1,
       open: 0,
       bytesIn: 4,
@@ -118,9 +125,9 @@ describe('a relay rule', () => {
     const socket = client();
     socket.write('never read');
     await readAll(socket).catch(() => Buffer.alloc(0)); // a FIN, or a reset for the unread bytes
-    await vi.waitFor(() => expect(node.conns()).toEqual([]));
+    await vi.waitFor(async () => expect(await conns(node)).toEqual([]));
     expect(dataPath.legs).toEqual([]);
-    expect(node.stats().connections.byReason).toEqual({ taken: 1, trace: 1 });
+    expect((await node.stats()).connections.byReason).toEqual({ taken: 1, trace: 1 });
     dataPath.taken = { via: 'edge', hops: undefined, capabilities: CAPABILITY.trace };
     client();
     await vi.waitFor(() => expect(dataPath.legs).toHaveLength(1));
@@ -129,7 +136,9 @@ describe('a relay rule', () => {
   it('resets the client when the next leg is refused, and counts why', async () => {
     const { node, client } = await startNode({}, await sockets.refusingPort());
     expect(await failure(client())).toBe('ECONNRESET');
-    await vi.waitFor(() => expect(node.stats().connections.byReason).toMatchObject({ 'leg-refused': 1 }));
+    await vi.waitFor(async () =>
+      expect((await node.stats()).connections.byReason).toMatchObject({ 'leg-refused': 1 }),
+    );
   });
 });
 
@@ -141,7 +150,9 @@ describe('a cache rule', () => {
     socket.write('SSH-2.0-x\r\n');
     const server = await arrived;
     expect((await readSome(server, 11)).toString()).toBe('SSH-2.0-x\r\n');
-    await vi.waitFor(() => expect(node.conns()).toMatchObject([{ action: 'relay', state: 'relaying' }]));
+    await vi.waitFor(async () =>
+      expect(await conns(node)).toMatchObject([{ action: 'relay', state: 'relaying' }]),
+    );
   });
 
   it('does not make a server wait that speaks first', async () => {
@@ -183,8 +194,8 @@ describe('a cache rule', () => {
       expect((await readAll(socket)).toString()).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nhello$/);
     }
     expect(requests).toBe(1);
-    await vi.waitFor(() =>
-      expect(node.stats().connections).toMatchObject({ open: 0, byAction: { cache: 2 } }),
+    await vi.waitFor(async () =>
+      expect((await node.stats()).connections).toMatchObject({ open: 0, byAction: { cache: 2 } }),
     );
   });
 
@@ -272,6 +283,8 @@ describe('the node', () => {
         expect((await echo).toString()).toBe(`${index}`);
       }),
     );
-    await vi.waitFor(() => expect(node.stats().connections).toMatchObject({ total: 1000, open: 0 }));
+    await vi.waitFor(async () =>
+      expect((await node.stats()).connections).toMatchObject({ total: 1000, open: 0 }),
+    );
   });
 });

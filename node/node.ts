@@ -264,13 +264,14 @@ export class TpotNode {
     };
   }
 
-  conns(): ConnectionRow[] {
-    return this.#table.rows(this.#dataPath?.spliced());
+  /** Some at a time: there may be hundreds of thousands. */
+  conns(): AsyncIterable<readonly ConnectionRow[]> {
+    return this.#table.allRows(this.#dataPath?.spliced() ?? []);
   }
 
-  stats(): NodeStats {
+  async stats(): Promise<NodeStats> {
     return {
-      connections: this.#totals(),
+      connections: await this.#totals(),
       counters: this.#allCounters(),
       cache: this.#ports.http.status(),
       transforms: this.#transforms.report(),
@@ -278,17 +279,25 @@ export class TpotNode {
     };
   }
 
-  /** The table's sums, and what spliced connections have carried. */
-  #totals(): ConnectionTotals {
+  /** The table's sums, and what spliced connections have carried. One that leaves meanwhile counts once. */
+  async #totals(): Promise<ConnectionTotals> {
     const table = this.#table.totals();
+    const here = this.#table.here();
     const before = this.#dataPath?.splicedBefore() ?? { bytesIn: 0, bytesOut: 0 };
-    let { open, bytesIn, bytesOut } = table;
-    for (const one of this.#dataPath?.spliced() ?? []) {
-      open++;
-      bytesIn += one.bytesIn;
-      bytesOut += one.bytesOut;
+    const sums = {
+      open: table.open,
+      bytesIn: table.bytesIn + before.bytesIn,
+      bytesOut: table.bytesOut + before.bytesOut,
+    };
+    for await (const some of this.#dataPath?.spliced() ?? []) {
+      for (const one of some) {
+        if (here.has(`${formatEndpoint(one.client)} ${formatEndpoint(one.destination)}`)) continue;
+        sums.open++;
+        sums.bytesIn += one.bytesIn;
+        sums.bytesOut += one.bytesOut;
+      }
     }
-    return { ...table, open, bytesIn: bytesIn + before.bytesIn, bytesOut: bytesOut + before.bytesOut };
+    return { ...table, ...sums };
   }
 
   #allCounters(): Record<string, number> {

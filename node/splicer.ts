@@ -44,8 +44,11 @@ const KEEP = {
   ended: 30_000,
   reset: 5_000,
 } as const;
-/** Rest after each batch of a sweep, as a multiple of the time that it took: a tenth of a processor at most. */
-const SWEEP_REST = 9;
+/**
+ * Rest after each batch, as a multiple of the time that it took: a sweep takes a tenth of a processor at most, a list that
+ * somebody waits for a half.
+ */
+const REST = { sweep: 9, list: 1 } as const;
 const NS_PER_MS = 1_000_000n;
 
 function keepFor(flags: number, otherFlags: number, idleMs: number): number {
@@ -66,6 +69,8 @@ export class Splicer {
   readonly #logger: Logger;
   readonly #idleMs: number;
   #sweeping = false;
+  /** Lists that are being read: nothing is taken from the table meanwhile, so that sums over it do not fall. */
+  #lists = 0;
   #ended = { connections: 0, bytesIn: 0, bytesOut: 0 };
 
   /** `idleMs`: after how long without a packet a connection is forgotten. `taps` make copies; it closes them. */
@@ -113,37 +118,30 @@ export class Splicer {
     return { spliced: false, reason: result };
   }
 
-  *list(): Generator<SplicedConnection> {
-    const { programs } = this.#ports;
-    const now = process.hrtime.bigint();
-    for (const [flow, entry, other] of this.#connections()) {
-      const tunnel = tunnelOf(programs, entry.out);
-      yield {
-        client: { address: fromMapped(flow.source), port: flow.sourcePort },
-        destination: { address: fromMapped(flow.destination), port: flow.destinationPort },
-        tunnelled: (entry.flags & TpotSpliceFlag.TUNNELLED) !== 0,
-        udp: (entry.flags & TpotSpliceFlag.UDP) !== 0,
-        nextHop: tunnel?.remote,
-        nextHopUdp: tunnel?.udp === true,
-        closing: ((entry.flags | other.flags) & (TpotSpliceFlag.PEER_FIN | TpotSpliceFlag.RESET)) !== 0,
-        bytesIn: Number(entry.bytes),
-        bytesOut: Number(other.bytes),
-        packets: Number(entry.packets + other.packets),
-        ageSeconds: Number((now - entry.startedNs) / (1000n * NS_PER_MS)),
-      };
+  async *list(): AsyncGenerator<readonly SplicedConnection[]> {
+    this.#lists++;
+    try {
+      for (const batch of this.#ports.programs.map('tpotSplices').batches()) {
+        const began = clock.monotonic();
+        yield this.#connectionsOf(batch);
+        if (batch.length > 0) await clock.wait((clock.monotonic() - began) * REST.list);
+      }
+    } finally {
+      this.#lists--;
     }
   }
 
   /** Removes what is over, batch by batch, with pauses in which other work is done. */
   async sweep(): Promise<void> {
-    if (this.#sweeping) return;
+    if (this.#sweeping || this.#lists > 0) return;
     this.#sweeping = true;
     try {
       for (const batch of this.#ports.programs.map('tpotSplices').batches()) {
+        if (this.#lists > 0) return;
         const began = clock.monotonic();
         const now = process.hrtime.bigint();
         for (const [flow, entry] of batch) if (this.#isDue(entry, now)) this.#forgetIfOver(flow, entry, now);
-        await clock.wait((clock.monotonic() - began) * SWEEP_REST);
+        await clock.wait((clock.monotonic() - began) * REST.sweep);
       }
     } finally {
       this.#sweeping = false;
@@ -187,15 +185,32 @@ export class Splicer {
     this.#ports.taps?.close();
   }
 
-  *#connections(): Generator<[TpotFlow, TpotSplice, TpotSplice]> {
+  #connectionsOf(batch: readonly (readonly [TpotFlow, TpotSplice])[]): SplicedConnection[] {
     const table = this.#ports.programs.map('tpotSplices');
-    for (const batch of table.batches()) {
-      for (const [flow, entry] of batch) {
-        if ((entry.flags & TpotSpliceFlag.FROM_CLIENT) === 0) continue;
-        const other = table.get(reverseKernelFlow(entry.out));
-        if (other !== undefined) yield [flow, entry, other];
-      }
-    }
+    const now = process.hrtime.bigint();
+    return batch.flatMap(([flow, entry]) => {
+      if ((entry.flags & TpotSpliceFlag.FROM_CLIENT) === 0) return [];
+      const other = table.get(reverseKernelFlow(entry.out));
+      return other === undefined ? [] : [this.#connection(flow, entry, other, now)];
+    });
+  }
+
+  #connection(flow: TpotFlow, entry: TpotSplice, other: TpotSplice, now: bigint): SplicedConnection {
+    const { TUNNELLED, UDP, PEER_FIN, RESET } = TpotSpliceFlag;
+    const tunnel = tunnelOf(this.#ports.programs, entry.out);
+    return {
+      client: { address: fromMapped(flow.source), port: flow.sourcePort },
+      destination: { address: fromMapped(flow.destination), port: flow.destinationPort },
+      tunnelled: (entry.flags & TUNNELLED) !== 0,
+      udp: (entry.flags & UDP) !== 0,
+      nextHop: tunnel?.remote,
+      nextHopUdp: tunnel?.udp === true,
+      closing: ((entry.flags | other.flags) & (PEER_FIN | RESET)) !== 0,
+      bytesIn: Number(entry.bytes),
+      bytesOut: Number(other.bytes),
+      packets: Number(entry.packets + other.packets),
+      ageSeconds: Number((now - entry.startedNs) / (1000n * NS_PER_MS)),
+    };
   }
 
   /** Whether one direction alone gives reason to look at both: true of few, so that a sweep costs little. */

@@ -149,7 +149,7 @@ export class LoopbackDataPath implements DataPath {
     return Promise.resolve({ spliced: false, reason: 'relayed-unsupported' });
   }
 
-  spliced(): SplicedConnection[] {
+  spliced(): SplicedConnection[][] {
     return [];
   }
 
