@@ -41,6 +41,14 @@ export const lib = {
   objectFindProgram: bindCall<[Handle, string], Handle>(
     'void *bpf_object__find_program_by_name(const void *object, const char *name)',
   ),
+  objectNextProgram: bindCall<[Handle, Handle], Handle>(
+    'void *bpf_object__next_program(const void *object, const void *program)',
+  ),
+  programName: bindCall<[Handle], string>('const char *bpf_program__name(const void *program)'),
+  programSetAutoload: bindCall<[Handle, boolean], number>(
+    'int bpf_program__set_autoload(void *program, bool autoload)',
+  ),
+  mapReuse: bindCall<[Handle, number], number>('int bpf_map__reuse_fd(void *map, int fd)'),
   mapSetPinPath: bindCall<[Handle, string], number>('int bpf_map__set_pin_path(void *map, const char *path)'),
   mapSetMaxEntries: bindCall<[Handle, number], number>(
     'int bpf_map__set_max_entries(void *map, uint32_t entries)',

@@ -12,6 +12,10 @@ export interface LoadOptions {
   readonly pinDirectory?: string | undefined;
   /** Maps that are never pinned, because what they hold dies with its owner. */
   readonly unpinned?: readonly string[];
+  /** Which of its programs to load, which takes most of the time; default: all. */
+  readonly programs?: (name: string) => boolean;
+  /** Has the maps already: they are shared with it. */
+  readonly sharing?: BpfObject;
   /** Sizes other than the compiled ones, by map name. */
   readonly maxEntries?: Readonly<Record<string, number>>;
 }
@@ -38,7 +42,9 @@ export class BpfObject {
       const handle = lib.objectOpen(path, null);
       if (handle === null) throw new TpotError('bpf-failed', `cannot open ${path}\n${said()}`);
       try {
-        prepareMaps(handle, options);
+        choosePrograms(handle, options);
+        if (options.sharing === undefined) prepareMaps(handle, options);
+        else options.sharing.#shareMaps(handle);
         const result = lib.objectLoad(handle);
         if (result < 0) throw loadError(-result, said());
         return new BpfObject(handle, options.maxEntries ?? {});
@@ -61,9 +67,27 @@ export class BpfObject {
     return checkBpf(`program ${name}`, lib.programFd(program));
   }
 
+  #shareMaps(other: Handle): void {
+    for (let map = lib.objectNextMap(other, null); map !== null; map = lib.objectNextMap(other, map)) {
+      const name = lib.mapName(map);
+      const own = lib.objectFindMap(this.#handle, name);
+      if (own === null) throw new TpotError('bpf-failed', `the object has no map ${name}`);
+      checkBpf(`share ${name}`, lib.mapReuse(map, lib.mapFd(own)));
+    }
+  }
+
   /** Closes the descriptors; what is pinned or attached lives on. */
   close(): void {
     lib.objectClose(this.#handle);
+  }
+}
+
+function choosePrograms(handle: Handle, { programs }: LoadOptions): void {
+  if (programs === undefined) return;
+  let program = lib.objectNextProgram(handle, null);
+  for (; program !== null; program = lib.objectNextProgram(handle, program)) {
+    const name = lib.programName(program);
+    checkBpf(`choose ${name}`, lib.programSetAutoload(program, programs(name)));
   }
 }
 

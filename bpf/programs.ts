@@ -103,8 +103,15 @@ function trustKey({ length, family, address }: TpotPrefix): string {
   return `${length} ${family} ${Buffer.from(counted).toString('hex')}`;
 }
 
+/** Programs for interfaces without an Ethernet header. Few machines have one, and the kernel takes long to verify them. */
+const WITHOUT_ETHERNET = '_l3';
+
+const objectFile = (): string => builtFile('bpf', 'tpot.bpf.o');
+
 export class TpotPrograms {
   readonly #object: BpfObject;
+  /** Loaded when the first such interface appears. */
+  #withoutEthernet: BpfObject | undefined;
   readonly #config: TypedMap<number, TpotConfig>;
   readonly #pins: string | undefined;
   #current: TpotConfig = defaultConfig();
@@ -117,8 +124,9 @@ export class TpotPrograms {
 
   /** Loads the compiled object; with `pinDirectory`, maps and links outlive this process. */
   static load(options: LoadOptions = {}): TpotPrograms {
-    const object = BpfObject.load(builtFile('bpf', 'tpot.bpf.o'), {
+    const object = BpfObject.load(objectFile(), {
       ...options,
+      programs: (name) => !name.endsWith(WITHOUT_ETHERNET),
       unpinned: [maps.tpotSockets.name, maps.tpotHeld.name, maps.tpotTaps.name],
     });
     return new TpotPrograms(object, options.pinDirectory);
@@ -225,9 +233,9 @@ export class TpotPrograms {
 
   /** Both directions of one interface; empty when it has gone meanwhile. */
   attachInterface(target: NetworkInterface): Attachment[] {
-    const suffix = target.ethernet ? '' : '_l3';
+    const suffix = target.ethernet ? '' : WITHOUT_ETHERNET;
     return (['ingress', 'egress'] as const).flatMap((direction) => {
-      const program = this.#object.programFd(`tpot_${direction}${suffix}`);
+      const program = this.programFd(`tpot_${direction}${suffix}`);
       const attachment = attachInterface(
         program,
         target.index,
@@ -248,8 +256,14 @@ export class TpotPrograms {
     return testRun(this.#object.programFd('tpot_socket_state'), frame).verdict !== 0;
   }
 
+  /** Throws as {@link BpfObject.load} for the first of those for interfaces without an Ethernet header. */
   programFd(name: string): number {
-    return this.#object.programFd(name);
+    if (!name.endsWith(WITHOUT_ETHERNET)) return this.#object.programFd(name);
+    this.#withoutEthernet ??= BpfObject.load(objectFile(), {
+      programs: (other) => other.endsWith(WITHOUT_ETHERNET),
+      sharing: this.#object,
+    });
+    return this.#withoutEthernet.programFd(name);
   }
 
   map<Name extends keyof typeof maps>(name: Name): MapOf<Name> {
@@ -279,6 +293,7 @@ export class TpotPrograms {
   }
 
   close(): void {
+    this.#withoutEthernet?.close();
     this.#object.close();
   }
 

@@ -1,5 +1,5 @@
 /** What a node may once it runs, thread by thread, and that everything it does later still works. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CAP, capabilitiesOf, capabilitySet } from '../host/capabilities.js';
 import { tpotNodeCommand } from '../netns/host.js';
@@ -87,6 +87,15 @@ test('it still caches, splices, reloads, follows new interfaces, and hears root 
   ];
   expect((await chain.host('p1').run('runuser', stranger)).code).toBe(7); // CURLE_COULDNT_CONNECT
 });
+
+test.skipIf(!existsSync('/dev/net/tun'))(
+  'it follows one without an Ethernet header, whose programs are loaded only then',
+  async () => {
+    const node = chain.net.node('p1');
+    await chain.host('p1').must('ip', ['tuntap', 'add', 'late2', 'mode', 'tun']);
+    await node.while(() => /event=interface-attached interface=late2/.test(node.stderr()), { what: 'late2' });
+  },
+);
 
 test("the node's own listener serves nobody that no SYN of ours led to it", async () => {
   const listening = await chain.host('p1').must('ss', ['-Hltn4']);

@@ -22,7 +22,7 @@ makeCgroup(cgroup);
 const loopback = listInterfaces().find((candidate) => candidate.loopback);
 const attachments = [
   programs.attachCgroup(cgroup),
-  ...programs.attachInterface({ ...loopback, ethernet: true }),
+  ...[true, false].flatMap((ethernet) => programs.attachInterface({ ...loopback, ethernet })),
 ];
 console.log(`attached: ${attachments.map(({ kind }) => kind).join(', ')}`);
 for (const attachment of attachments) attachment.detach();
