@@ -22,6 +22,39 @@ function viewOf(buffer: Buffer): DataView {
   return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }
 
+/** Some entries of a map, read from the kernel's bytes as they are asked for. */
+export class Batch<K, V> {
+  readonly size: number;
+  readonly #spec: MapSpec<K, V>;
+  readonly #keys: DataView;
+  readonly #values: DataView;
+
+  constructor(spec: MapSpec<K, V>, size: number, keys: DataView, values: DataView) {
+    this.#spec = spec;
+    this.size = size;
+    this.#keys = keys;
+    this.#values = values;
+  }
+
+  key(index: number): K {
+    return this.#spec.key.read(this.#keys, index * this.#spec.key.size);
+  }
+
+  value(index: number): V {
+    return this.#spec.value.read(this.#values, index * this.#spec.value.size);
+  }
+
+  /** A 32-bit member of a value, which stands at `offset` in it. */
+  u32(index: number, offset: number): number {
+    return this.#values.getUint32(index * this.#spec.value.size + offset, true);
+  }
+
+  /** A 64-bit member, exact to 2^53: 104 days in nanoseconds, 9 PB. */
+  u64(index: number, offset: number): number {
+    return this.u32(index, offset + 4) * 2 ** 32 + this.u32(index, offset);
+  }
+}
+
 /** One buffer and one view per map, reused for every call: the calls are synchronous. */
 export class TypedMap<K, V> {
   readonly fd: number;
@@ -95,24 +128,19 @@ export class TypedMap<K, V> {
   }
 
   /**
-   * The entries of a hash, `size` at a time: one system call for each batch, which is read when it is asked for. What
-   * changes between two batches may be missing or be there twice.
+   * The entries of a hash, `size` at a time: one system call for each batch, which is read when it is asked for, into the
+   * memory of the one before. What changes between two batches may be missing or be there twice.
    */
-  *batches(size = BATCH): Generator<[K, V][]> {
+  *batches(size = BATCH): Generator<Batch<K, V>> {
     const { key, value, name } = this.#spec;
     const [keys, values] = [Buffer.alloc(size * key.size), Buffer.alloc(size * value.size)];
-    const [keyView, valueView] = [viewOf(keys), viewOf(values)];
     let from: Buffer | null = null;
     for (;;) {
       const to = Buffer.alloc(BATCH_POSITION);
       const count = [size];
       const result = lib.mapLookupBatch(this.fd, from, to, keys, values, count, null);
       if (result < 0 && -result !== ENOENT) throw new BpfError(`walk ${name}`, -result);
-      const read = (_: unknown, at: number): [K, V] => [
-        key.read(keyView, at * key.size),
-        value.read(valueView, at * value.size),
-      ];
-      yield Array.from({ length: count[0] ?? 0 }, read);
+      yield new Batch(this.#spec, count[0] ?? 0, viewOf(keys), viewOf(values));
       if (result < 0) return; // the last one
       from = to;
     }

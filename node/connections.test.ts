@@ -124,23 +124,6 @@ describe('the connection table', () => {
     expect(await all(table, IN_KERNEL)).toMatchObject([shown]);
   });
 
-  it('has one that leaves while the list is read once', async () => {
-    const table = new ConnectionTable(clock);
-    const { near } = await pair();
-    const connection = table.open(near, client, destination, tunnel);
-    const reading = (function* () {
-      yield [];
-      connection.spliced();
-      yield [IN_KERNEL, { ...IN_KERNEL, client: { ...client, port: 1 } }];
-    })();
-    const rows: ConnectionRow[] = [];
-    for await (const some of table.allRows(reading)) rows.push(...some);
-    expect(rows.map((row) => [row.client, row.state])).toEqual([
-      ['192.0.2.1:1', 'spliced'],
-      ['192.0.2.1:40000', 'connecting'],
-    ]);
-  });
-
   it('sums over connections that ended and those that live, every reason once', async () => {
     const table = new ConnectionTable(clock);
     const first = await pair();

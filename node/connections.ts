@@ -317,23 +317,11 @@ export class ConnectionTable {
       });
   }
 
-  /** Those that the kernel carries, as they are read, then {@link rows}. One that leaves meanwhile is there once. */
+  /** Those that the kernel carried when this was called, as they are read, then {@link rows} of that moment. */
   async *allRows(spliced: Some<SplicedConnection>): AsyncGenerator<ConnectionRow[]> {
-    const [rows, here] = [this.rows(), this.here()];
-    for await (const some of spliced) {
-      yield some
-        .map((one) => splicedRow(one, this.#splicedNames))
-        .filter(({ client, destination }) => !here.has(`${client} ${destination}`));
-    }
+    const rows = this.rows();
+    for await (const some of spliced) yield some.map((one) => splicedRow(one, this.#splicedNames));
     yield rows;
-  }
-
-  /** `CLIENT DESTINATION` of each connection in user space. */
-  here(): ReadonlySet<string> {
-    const inside = Array.from(this.#live).filter(({ hasLeft }) => !hasLeft);
-    return new Set(
-      inside.map(({ client, destination }) => `${formatEndpoint(client)} ${formatEndpoint(destination)}`),
-    );
   }
 
   totals(): ConnectionTotals {

@@ -28,6 +28,7 @@ import { kernelFlow } from './splice-entry.js';
 import type { FlowEnds } from '../splice/mapping.js';
 import { holdUdpPort } from './udp-port.js';
 import { bypassPrefixes, kernelRow } from './kernel-policy.js';
+import { SpliceTable } from './splice-table.js';
 import { Splicer } from './splicer.js';
 import { openTaps, TAP_RING, type Taps } from './taps.js';
 import { DeliveryRoutes, loadAdopting, NodeCgroup, removePins, warnAboutHost } from './data-path-host.js';
@@ -41,6 +42,7 @@ import type {
   LegOptions,
   Some,
   SplicedConnection,
+  SplicedTotals,
   SpliceConditions,
   SpliceOutcome,
   TakenInfo,
@@ -132,6 +134,7 @@ export class EbpfDataPath implements DataPath {
   readonly #routes: DeliveryRoutes;
   readonly #servers: Server[] = [];
   readonly #splicer: Splicer;
+  readonly #splices: SpliceTable;
   readonly #taps: Taps | undefined;
   readonly #adopted: number;
   #sweeps: NodeJS.Timeout | undefined;
@@ -149,8 +152,9 @@ export class EbpfDataPath implements DataPath {
     this.#programs = loadAdopting(options.name, logger, tableSizes(options));
     this.#sockets = this.#programs.map('tpotSockets');
     this.#taps = options.taps === true ? openTaps(this.#programs, logger) : undefined;
-    this.#splicer = new Splicer(this.#programs, logger, options.spliceIdleMs, this.#taps);
-    this.#adopted = this.#splicer.adopt();
+    this.#splicer = new Splicer(this.#programs, logger, this.#taps);
+    this.#splices = new SpliceTable(this.#programs, options.spliceIdleMs);
+    this.#adopted = this.#splices.adopt();
     this.#cgroup = new NodeCgroup(options.name);
     this.#routes = new DeliveryRoutes(options.name, this.#families());
   }
@@ -159,7 +163,7 @@ export class EbpfDataPath implements DataPath {
     try {
       this.#holdUdpPort();
       this.#configure();
-      this.#sweeps = setInterval(() => void this.#splicer.sweep(), SWEEP_MS).unref();
+      this.#sweeps = setInterval(() => void this.#splices.sweep(), SWEEP_MS).unref();
       this.#cgroup.enter();
       this.#sockops = this.#programs.attachCgroup(this.#cgroup.path);
       this.#routes.install();
@@ -239,11 +243,11 @@ export class EbpfDataPath implements DataPath {
   }
 
   spliced(): Some<SplicedConnection> {
-    return this.#splicer.list();
+    return this.#splices.list();
   }
 
-  splicedBefore(): { connections: number; bytesIn: number; bytesOut: number } {
-    return this.#splicer.ended;
+  splicedTotals(): Promise<SplicedTotals> {
+    return this.#splices.totals();
   }
 
   reconfigure(settings: DataPathSettings): void {
@@ -318,7 +322,7 @@ export class EbpfDataPath implements DataPath {
     for (const server of this.#servers) server.close();
     clearInterval(this.#sweeps);
     // Spliced connections go on without this process: programs and tables stay where the next one finds them.
-    const staying = !this.#splicer.isEmpty();
+    const staying = !this.#splices.isEmpty();
     if (staying) this.#programs.configure({ listenerPort4: 0, listenerPort6: 0 });
     this.#interfaces?.close({ leaveAttached: staying });
     this.#sockops?.detach();

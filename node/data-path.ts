@@ -78,6 +78,14 @@ export interface LegOptions {
   readonly from?: { readonly address: IpAddress; readonly port: number } | undefined;
 }
 
+export interface SplicedTotals {
+  /** Joined now. */
+  readonly connections: number;
+  /** Of these, and of those that have ended while this process ran. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
 /** Elements of a list that may be long, some at a time. */
 export type Some<T> = AsyncIterable<readonly T[]> | Iterable<readonly T[]>;
 
@@ -161,10 +169,13 @@ export interface DataPath {
     leaving: () => void,
     conditions?: SpliceConditions,
   ): Promise<SpliceOutcome>;
-  /** The connections that are joined now, those that an earlier process joined included, some at a time, with pauses. */
+  /**
+   * The connections that were joined when this was called, those that an earlier process joined included: some at a
+   * time, with pauses.
+   */
   spliced(): Some<SplicedConnection>;
-  /** Sums over the spliced connections that have ended while this process ran. */
-  splicedBefore(): { readonly connections: number; readonly bytesIn: number; readonly bytesOut: number };
+  /** Sums over the same. */
+  splicedTotals(): Promise<SplicedTotals>;
   /** Replaces the settings; whether a SYN is taken changes in one step. Connections are not touched. */
   reconfigure(settings: DataPathSettings): void;
   /** How many connections may be taken from now on; at the limit SYNs pass (`pass-limit`). */

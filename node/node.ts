@@ -282,22 +282,13 @@ export class TpotNode {
   /** The table's sums, and what spliced connections have carried. One that leaves meanwhile counts once. */
   async #totals(): Promise<ConnectionTotals> {
     const table = this.#table.totals();
-    const here = this.#table.here();
-    const before = this.#dataPath?.splicedBefore() ?? { bytesIn: 0, bytesOut: 0 };
-    const sums = {
-      open: table.open,
-      bytesIn: table.bytesIn + before.bytesIn,
-      bytesOut: table.bytesOut + before.bytesOut,
+    const spliced = await this.#dataPath?.splicedTotals();
+    return {
+      ...table,
+      open: table.open + (spliced?.connections ?? 0),
+      bytesIn: table.bytesIn + (spliced?.bytesIn ?? 0),
+      bytesOut: table.bytesOut + (spliced?.bytesOut ?? 0),
     };
-    for await (const some of this.#dataPath?.spliced() ?? []) {
-      for (const one of some) {
-        if (here.has(`${formatEndpoint(one.client)} ${formatEndpoint(one.destination)}`)) continue;
-        sums.open++;
-        sums.bytesIn += one.bytesIn;
-        sums.bytesOut += one.bytesOut;
-      }
-    }
-    return { ...table, ...sums };
   }
 
   #allCounters(): Record<string, number> {

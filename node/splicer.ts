@@ -1,4 +1,4 @@
-/** The eBPF data path's side of splicing: reads sockets, writes the table, lists and ages what is in it. */
+/** The eBPF data path's side of splicing: takes connections out of user space into the table (splice-table.ts). */
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -6,7 +6,7 @@ import { fromMapped, sameIp, toMapped } from '../core/address.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import * as tcp from '../host/tcp.js';
-import { TpotSpliceFlag, TpotState, type TpotFlow, type TpotSplice } from '../bpf/generated/maps.js';
+import { TpotState } from '../bpf/generated/maps.js';
 import type { TpotPrograms } from '../bpf/programs.js';
 import { TimestampReader } from '../bpf/timestamps.js';
 import {
@@ -17,7 +17,7 @@ import {
 } from '../splice/hand-over.js';
 import type { RelayedReason } from '../splice/join.js';
 import { reverse, type FlowEnds } from '../splice/mapping.js';
-import type { SpliceConditions, SplicedConnection, SpliceOutcome } from './data-path.js';
+import type { SpliceConditions, SpliceOutcome } from './data-path.js';
 import { HeldSegments } from './held-segments.js';
 import { tunnelOf, untilHeard } from './leg-tunnel.js';
 import { forget, HandOver, isOver, legOf, type Leg, type Outer, type SplicerPorts } from './hand-over.js';
@@ -38,44 +38,12 @@ const HOLDS = 4;
 const BETWEEN_HOLDS_MS = 700;
 const clock = { monotonic: () => performance.now(), wait: (ms: number) => delay(ms) };
 
-/** Milliseconds an entry stays after its last packet. */
-const KEEP = {
-  /** Both FINs are acknowledged; what is left are retransmissions. */
-  ended: 30_000,
-  reset: 5_000,
-} as const;
-/**
- * Rest after each batch, as a multiple of the time that it took: a sweep takes a tenth of a processor at most, a list that
- * somebody waits for a half.
- */
-const REST = { sweep: 9, list: 1 } as const;
-const NS_PER_MS = 1_000_000n;
-
-function keepFor(flags: number, otherFlags: number, idleMs: number): number {
-  const { RESET, PEER_DONE } = TpotSpliceFlag;
-  if (((flags | otherFlags) & RESET) !== 0) return KEEP.reset;
-  return (flags & otherFlags & PEER_DONE) !== 0 ? KEEP.ended : idleMs;
-}
-
-const reverseKernelFlow = (flow: TpotFlow): TpotFlow => ({
-  source: flow.destination,
-  destination: flow.source,
-  sourcePort: flow.destinationPort,
-  destinationPort: flow.sourcePort,
-});
-
 export class Splicer {
   readonly #ports: SplicerPorts;
   readonly #logger: Logger;
-  readonly #idleMs: number;
-  #sweeping = false;
-  /** Lists that are being read: nothing is taken from the table meanwhile, so that sums over it do not fall. */
-  #lists = 0;
-  #ended = { connections: 0, bytesIn: 0, bytesOut: 0 };
 
-  /** `idleMs`: after how long without a packet a connection is forgotten. `taps` make copies; it closes them. */
-  constructor(programs: TpotPrograms, logger: Logger, idleMs: number, taps?: Taps) {
-    this.#idleMs = idleMs;
+  /** `taps` make copies; it closes them. */
+  constructor(programs: TpotPrograms, logger: Logger, taps?: Taps) {
     this.#ports = {
       programs,
       timestamps: new TimestampReader(logger),
@@ -83,11 +51,6 @@ export class Splicer {
       taps,
     };
     this.#logger = logger;
-  }
-
-  /** Bytes of spliced connections that have ended while this process ran. */
-  get ended(): Readonly<{ connections: number; bytesIn: number; bytesOut: number }> {
-    return this.#ended;
   }
 
   async splice(
@@ -118,57 +81,6 @@ export class Splicer {
     return { spliced: false, reason: result };
   }
 
-  async *list(): AsyncGenerator<readonly SplicedConnection[]> {
-    this.#lists++;
-    try {
-      for (const batch of this.#ports.programs.map('tpotSplices').batches()) {
-        const began = clock.monotonic();
-        yield this.#connectionsOf(batch);
-        if (batch.length > 0) await clock.wait((clock.monotonic() - began) * REST.list);
-      }
-    } finally {
-      this.#lists--;
-    }
-  }
-
-  /** Removes what is over, batch by batch, with pauses in which other work is done. */
-  async sweep(): Promise<void> {
-    if (this.#sweeping || this.#lists > 0) return;
-    this.#sweeping = true;
-    try {
-      for (const batch of this.#ports.programs.map('tpotSplices').batches()) {
-        if (this.#lists > 0) return;
-        const began = clock.monotonic();
-        const now = process.hrtime.bigint();
-        for (const [flow, entry] of batch) if (this.#isDue(entry, now)) this.#forgetIfOver(flow, entry, now);
-        await clock.wait((clock.monotonic() - began) * REST.sweep);
-      }
-    } finally {
-      this.#sweeping = false;
-    }
-  }
-
-  /** Whether no connection is in the table, at this moment. */
-  isEmpty(): boolean {
-    for (const batch of this.#ports.programs.map('tpotSplices').batches()) {
-      if (batch.some(([, { flags }]) => (flags & TpotSpliceFlag.FROM_CLIENT) !== 0)) return false;
-    }
-    return true;
-  }
-
-  /** After an earlier process: its hand-overs that were under way are void. Returns how many connections there are. */
-  adopt(): number {
-    const table = this.#ports.programs.map('tpotSplices');
-    let connections = 0;
-    for (const batch of table.batches()) {
-      for (const [flow, { flags }] of batch) {
-        if ((flags & TpotSpliceFlag.HOLD) !== 0) table.delete(flow);
-        else if ((flags & TpotSpliceFlag.FROM_CLIENT) !== 0) connections++;
-      }
-    }
-    return connections;
-  }
-
   /** Whether a leg from this port would meet a spliced connection. */
   isSpliced(flow: FlowEnds): boolean {
     return this.#ports.programs.map('tpotSplices').get(kernelFlow(flow)) !== undefined;
@@ -183,56 +95,6 @@ export class Splicer {
     this.#ports.timestamps.close();
     this.#ports.held.close();
     this.#ports.taps?.close();
-  }
-
-  #connectionsOf(batch: readonly (readonly [TpotFlow, TpotSplice])[]): SplicedConnection[] {
-    const table = this.#ports.programs.map('tpotSplices');
-    const now = process.hrtime.bigint();
-    return batch.flatMap(([flow, entry]) => {
-      if ((entry.flags & TpotSpliceFlag.FROM_CLIENT) === 0) return [];
-      const other = table.get(reverseKernelFlow(entry.out));
-      return other === undefined ? [] : [this.#connection(flow, entry, other, now)];
-    });
-  }
-
-  #connection(flow: TpotFlow, entry: TpotSplice, other: TpotSplice, now: bigint): SplicedConnection {
-    const { TUNNELLED, UDP, PEER_FIN, RESET } = TpotSpliceFlag;
-    const tunnel = tunnelOf(this.#ports.programs, entry.out);
-    return {
-      client: { address: fromMapped(flow.source), port: flow.sourcePort },
-      destination: { address: fromMapped(flow.destination), port: flow.destinationPort },
-      tunnelled: (entry.flags & TUNNELLED) !== 0,
-      udp: (entry.flags & UDP) !== 0,
-      nextHop: tunnel?.remote,
-      nextHopUdp: tunnel?.udp === true,
-      closing: ((entry.flags | other.flags) & (PEER_FIN | RESET)) !== 0,
-      bytesIn: Number(entry.bytes),
-      bytesOut: Number(other.bytes),
-      packets: Number(entry.packets + other.packets),
-      ageSeconds: Number((now - entry.startedNs) / (1000n * NS_PER_MS)),
-    };
-  }
-
-  /** Whether one direction alone gives reason to look at both: true of few, so that a sweep costs little. */
-  #isDue({ flags, seenNs }: TpotSplice, now: bigint): boolean {
-    const { HOLD, RESET, PEER_DONE } = TpotSpliceFlag;
-    if ((flags & HOLD) !== 0) return false;
-    const keep = (flags & (RESET | PEER_DONE)) === 0 ? this.#idleMs : KEEP.reset;
-    return now - seenNs > BigInt(keep) * NS_PER_MS;
-  }
-
-  #forgetIfOver(flow: TpotFlow, entry: TpotSplice, now: bigint): void {
-    const { programs } = this.#ports;
-    const other = programs.map('tpotSplices').get(reverseKernelFlow(entry.out));
-    if (other === undefined) return; // forgotten with the other direction
-    const last = entry.seenNs > other.seenNs ? entry.seenNs : other.seenNs;
-    if (now - last <= BigInt(keepFor(entry.flags, other.flags, this.#idleMs)) * NS_PER_MS) return;
-    const [fromClient, fromServer] =
-      (entry.flags & TpotSpliceFlag.FROM_CLIENT) === 0 ? [other, entry] : [entry, other];
-    this.#ended.connections++;
-    this.#ended.bytesIn += Number(fromClient.bytes);
-    this.#ended.bytesOut += Number(fromServer.bytes);
-    forget(programs, flow);
   }
 
   async #handOver(port: HandOverPort): Promise<HandOverResult> {

@@ -99,15 +99,16 @@ function structSource(btf: Btf, type: BtfType): string {
     `export interface ${name} {`,
     ...members.map((member) => `  ${member.name}: ${member.codec.type};`),
     '}',
-    `export const ${name}Codec: Codec<${name}> = {`,
+    `export const ${name}Codec = {`,
     `  size: ${type.size ?? 0},`,
+    `  at: { ${members.map((member) => `${member.name}: ${member.at}`).join(', ')} },`,
     '  read: (view, at = 0) => ({',
     ...members.map((member) => `    ${member.name}: ${member.codec.read(`at + ${member.at}`)},`),
     '  }),',
     '  write: (view, value, at = 0) => {',
     ...members.map((member) => `    ${member.codec.write(`at + ${member.at}`, `value.${member.name}`)};`),
     '  },',
-    '};',
+    `} satisfies Codec<${name}> & Offsets<${name}>;`,
   ];
   return lines.join('\n');
 }
@@ -154,6 +155,9 @@ export interface Codec<T> {
   read(view: DataView, at?: number): T;
   write(view: DataView, value: T, at?: number): void;
 }
+
+/** Where each member stands, for tables that are too large to read whole values. */
+type Offsets<T> = { readonly at: Readonly<Record<keyof T, number>> };
 
 const bytesAt = (view: DataView, at: number, length: number): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset + at, length).slice();

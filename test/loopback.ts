@@ -11,6 +11,7 @@ import type {
   LegInfo,
   LegOptions,
   SplicedConnection,
+  SplicedTotals,
   SpliceOutcome,
   TakenInfo,
   UdpNode,
@@ -153,8 +154,8 @@ export class LoopbackDataPath implements DataPath {
     return [];
   }
 
-  splicedBefore(): { connections: number; bytesIn: number; bytesOut: number } {
-    return { connections: 0, bytesIn: 0, bytesOut: 0 };
+  splicedTotals(): Promise<SplicedTotals> {
+    return Promise.resolve({ connections: 0, bytesIn: 0, bytesOut: 0 });
   }
 
   setRoom(connections: number): void {

@@ -4,7 +4,8 @@ import { toMapped, type Family } from '../core/address.js';
 import { TpotSpliceFlag, type TpotSplice } from '../bpf/generated/maps.js';
 import { forget } from '../node/hand-over.js';
 import { spliceEntry } from '../node/splice-entry.js';
-import type { Mapping } from '../splice/mapping.js';
+import { SpliceTable } from '../node/splice-table.js';
+import { reverse, type Mapping } from '../splice/mapping.js';
 import { clientOf } from '../tpot/client.js';
 import { buildTcp } from '../wire/build.js';
 import { concat } from '../wire/bytes.js';
@@ -75,6 +76,32 @@ describe('what was counted', () => {
     expect(outcome).toMatchObject({ verdict: ACTION.drop });
     expect(outcome.counted).toEqual({ 'drop-splice-ttl': 1 });
   });
+});
+
+it('a list and the sums have what was in the table when they were begun', async () => {
+  const table = kernel.programs.map('tpotSplices');
+  for (const key of [...table.keys()]) table.delete(key);
+  const splices = new SpliceTable(kernel.programs, 60_000);
+  const both = (of: Family, startedNs: bigint): void => {
+    enter(of, { startedNs, bytes: 5n });
+    const entry = spliceEntry(
+      { ...plain, out: reverse(flows[of]) },
+      { fromClient: false, bytes: 3n, now: 1n, startedAt: startedNs, outerSource: undefined },
+    );
+    table.set(mapFlow(reverse(OUT[of])), entry);
+  };
+  both(4, 1n);
+  expect(splices.isEmpty()).toBe(false);
+  const [list, sums] = [splices.list(), splices.totals()];
+  const first = list.next(); // begins
+  both(6, process.hrtime.bigint());
+  const listed = [(await first).value as unknown[], await list.next()];
+  expect(listed).toMatchObject([[{ client: { port: flows[4].sourcePort }, bytesIn: 5, bytesOut: 3 }], {}]);
+  expect(await sums).toEqual({ connections: 1, bytesIn: 5, bytesOut: 3 });
+  expect(await splices.totals()).toEqual({ connections: 2, bytesIn: 10, bytesOut: 6 });
+  await splices.sweep(); // the clients' entries were last seen long ago, so all are over
+  expect(await splices.totals()).toEqual({ connections: 0, bytesIn: 10, bytesOut: 6 });
+  expect(splices.isEmpty()).toBe(true);
 });
 
 it.each([4, 6] as const)('a connection over IPv%i counts for its client until it is forgotten', (of) => {

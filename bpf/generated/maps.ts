@@ -7,6 +7,9 @@ export interface Codec<T> {
   write(view: DataView, value: T, at?: number): void;
 }
 
+/** Where each member stands, for tables that are too large to read whole values. */
+type Offsets<T> = { readonly at: Readonly<Record<keyof T, number>> };
+
 const bytesAt = (view: DataView, at: number, length: number): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset + at, length).slice();
 const putBytes = (view: DataView, at: number, length: number, bytes: Uint8Array): void => {
@@ -31,15 +34,16 @@ const u64Codec: Codec<bigint> = {
 export interface TpotAddress {
   address: Uint8Array;
 }
-export const TpotAddressCodec: Codec<TpotAddress> = {
+export const TpotAddressCodec = {
   size: 16,
+  at: { address: 0 },
   read: (view, at = 0) => ({
     address: bytesAt(view, at + 0, 16),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.address);
   },
-};
+} satisfies Codec<TpotAddress> & Offsets<TpotAddress>;
 
 /** `struct tpot_black_hole`, 16 bytes. */
 export interface TpotBlackHole {
@@ -47,8 +51,9 @@ export interface TpotBlackHole {
   seconds: number;
   times: number;
 }
-export const TpotBlackHoleCodec: Codec<TpotBlackHole> = {
+export const TpotBlackHoleCodec = {
   size: 16,
+  at: { untilNs: 0, seconds: 8, times: 12 },
   read: (view, at = 0) => ({
     untilNs: view.getBigUint64(at + 0, true),
     seconds: view.getUint32(at + 8, true),
@@ -59,21 +64,22 @@ export const TpotBlackHoleCodec: Codec<TpotBlackHole> = {
     view.setUint32(at + 8, value.seconds, true);
     view.setUint32(at + 12, value.times, true);
   },
-};
+} satisfies Codec<TpotBlackHole> & Offsets<TpotBlackHole>;
 
 /** `struct tpot_bypass`, 32 bytes. */
 export interface TpotBypass {
   ports: Uint8Array;
 }
-export const TpotBypassCodec: Codec<TpotBypass> = {
+export const TpotBypassCodec = {
   size: 32,
+  at: { ports: 0 },
   read: (view, at = 0) => ({
     ports: bytesAt(view, at + 0, 32),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 32, value.ports);
   },
-};
+} satisfies Codec<TpotBypass> & Offsets<TpotBypass>;
 
 /** `struct tpot_bypass_key`, 24 bytes. */
 export interface TpotBypassKey {
@@ -81,8 +87,9 @@ export interface TpotBypassKey {
   list: number;
   address: Uint8Array;
 }
-export const TpotBypassKeyCodec: Codec<TpotBypassKey> = {
+export const TpotBypassKeyCodec = {
   size: 24,
+  at: { length: 0, list: 4, address: 8 },
   read: (view, at = 0) => ({
     length: view.getUint32(at + 0, true),
     list: view.getUint32(at + 4, false),
@@ -93,7 +100,7 @@ export const TpotBypassKeyCodec: Codec<TpotBypassKey> = {
     view.setUint32(at + 4, value.list, false);
     putBytes(view, at + 8, 16, value.address);
   },
-};
+} satisfies Codec<TpotBypassKey> & Offsets<TpotBypassKey>;
 
 /** `struct tpot_config`, 80 bytes. */
 export interface TpotConfig {
@@ -120,8 +127,9 @@ export interface TpotConfig {
   keys: number;
   maxPerClient: number;
 }
-export const TpotConfigCodec: Codec<TpotConfig> = {
+export const TpotConfigCodec = {
   size: 80,
+  at: { layoutVersion: 0, flags: 4, address4: 8, mark: 12, address6: 16, listenerPort4: 32, listenerPort6: 34, exid: 36, exid6: 38, capabilities: 40, optionKind: 42, hops: 43, synsWithRequest: 44, maxConnections: 48, maxTunnels: 52, policy: 56, blackHoleFirstSeconds: 60, blackHoleMaxSeconds: 64, udpPort: 68, unused: 70, keys: 72, maxPerClient: 76 },
   read: (view, at = 0) => ({
     layoutVersion: view.getUint32(at + 0, true),
     flags: view.getUint32(at + 4, true),
@@ -170,7 +178,7 @@ export const TpotConfigCodec: Codec<TpotConfig> = {
     view.setUint32(at + 72, value.keys, true);
     view.setUint32(at + 76, value.maxPerClient, true);
   },
-};
+} satisfies Codec<TpotConfig> & Offsets<TpotConfig>;
 
 /** `struct tpot_flow`, 36 bytes. */
 export interface TpotFlow {
@@ -179,8 +187,9 @@ export interface TpotFlow {
   sourcePort: number;
   destinationPort: number;
 }
-export const TpotFlowCodec: Codec<TpotFlow> = {
+export const TpotFlowCodec = {
   size: 36,
+  at: { source: 0, destination: 16, sourcePort: 32, destinationPort: 34 },
   read: (view, at = 0) => ({
     source: bytesAt(view, at + 0, 16),
     destination: bytesAt(view, at + 16, 16),
@@ -193,7 +202,7 @@ export const TpotFlowCodec: Codec<TpotFlow> = {
     view.setUint16(at + 32, value.sourcePort, false);
     view.setUint16(at + 34, value.destinationPort, false);
   },
-};
+} satisfies Codec<TpotFlow> & Offsets<TpotFlow>;
 
 /** `struct tpot_gauges`, 24 bytes. */
 export interface TpotGauges {
@@ -202,8 +211,9 @@ export interface TpotGauges {
   unused: number;
   padding: number;
 }
-export const TpotGaugesCodec: Codec<TpotGauges> = {
+export const TpotGaugesCodec = {
   size: 24,
+  at: { taken: 0, tunnels: 8, unused: 16, padding: 20 },
   read: (view, at = 0) => ({
     taken: view.getBigUint64(at + 0, true),
     tunnels: view.getBigUint64(at + 8, true),
@@ -216,15 +226,16 @@ export const TpotGaugesCodec: Codec<TpotGauges> = {
     view.setUint32(at + 16, value.unused, true);
     view.setUint32(at + 20, value.padding, true);
   },
-};
+} satisfies Codec<TpotGauges> & Offsets<TpotGauges>;
 
 /** `struct tpot_held`, 16388 bytes. */
 export interface TpotHeld {
   length: number;
   packet: Uint8Array;
 }
-export const TpotHeldCodec: Codec<TpotHeld> = {
+export const TpotHeldCodec = {
   size: 16388,
+  at: { length: 0, packet: 4 },
   read: (view, at = 0) => ({
     length: view.getUint32(at + 0, true),
     packet: bytesAt(view, at + 4, 16384),
@@ -233,15 +244,16 @@ export const TpotHeldCodec: Codec<TpotHeld> = {
     view.setUint32(at + 0, value.length, true);
     putBytes(view, at + 4, 16384, value.packet);
   },
-};
+} satisfies Codec<TpotHeld> & Offsets<TpotHeld>;
 
 /** `struct tpot_key`, 16 bytes. */
 export interface TpotKey {
   k0: bigint;
   k1: bigint;
 }
-export const TpotKeyCodec: Codec<TpotKey> = {
+export const TpotKeyCodec = {
   size: 16,
+  at: { k0: 0, k1: 8 },
   read: (view, at = 0) => ({
     k0: view.getBigUint64(at + 0, true),
     k1: view.getBigUint64(at + 8, true),
@@ -250,7 +262,7 @@ export const TpotKeyCodec: Codec<TpotKey> = {
     view.setBigUint64(at + 0, value.k0, true);
     view.setBigUint64(at + 8, value.k1, true);
   },
-};
+} satisfies Codec<TpotKey> & Offsets<TpotKey>;
 
 /** `struct tpot_mac_input`, 64 bytes. */
 export interface TpotMacInput {
@@ -259,8 +271,9 @@ export interface TpotMacInput {
   isn: number;
   option: Uint8Array;
 }
-export const TpotMacInputCodec: Codec<TpotMacInput> = {
+export const TpotMacInputCodec = {
   size: 64,
+  at: { flow: 0, seq: 36, isn: 40, option: 44 },
   read: (view, at = 0) => ({
     flow: TpotFlowCodec.read(view, at + 0),
     seq: view.getUint32(at + 36, false),
@@ -273,15 +286,16 @@ export const TpotMacInputCodec: Codec<TpotMacInput> = {
     view.setUint32(at + 40, value.isn, false);
     putBytes(view, at + 44, 20, value.option);
   },
-};
+} satisfies Codec<TpotMacInput> & Offsets<TpotMacInput>;
 
 /** `struct tpot_option_area`, 68 bytes. */
 export interface TpotOptionArea {
   bytes: Uint8Array;
   length: number;
 }
-export const TpotOptionAreaCodec: Codec<TpotOptionArea> = {
+export const TpotOptionAreaCodec = {
   size: 68,
+  at: { bytes: 0, length: 64 },
   read: (view, at = 0) => ({
     bytes: bytesAt(view, at + 0, 64),
     length: view.getUint32(at + 64, true),
@@ -290,7 +304,7 @@ export const TpotOptionAreaCodec: Codec<TpotOptionArea> = {
     putBytes(view, at + 0, 64, value.bytes);
     view.setUint32(at + 64, value.length, true);
   },
-};
+} satisfies Codec<TpotOptionArea> & Offsets<TpotOptionArea>;
 
 /** `struct tpot_pending`, 4 bytes. */
 export interface TpotPending {
@@ -299,8 +313,9 @@ export interface TpotPending {
   verified: number;
   unused: number;
 }
-export const TpotPendingCodec: Codec<TpotPending> = {
+export const TpotPendingCodec = {
   size: 4,
+  at: { plain: 0, keyed: 1, verified: 2, unused: 3 },
   read: (view, at = 0) => ({
     plain: view.getUint8(at + 0),
     keyed: view.getUint8(at + 1),
@@ -313,7 +328,7 @@ export const TpotPendingCodec: Codec<TpotPending> = {
     view.setUint8(at + 2, value.verified);
     view.setUint8(at + 3, value.unused);
   },
-};
+} satisfies Codec<TpotPending> & Offsets<TpotPending>;
 
 /** `struct tpot_policy_row`, 76 bytes. */
 export interface TpotPolicyRow {
@@ -328,8 +343,9 @@ export interface TpotPolicyRow {
   family: number;
   unused: number;
 }
-export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
+export const TpotPolicyRowCodec = {
   size: 76,
+  at: { source: 0, sourceMask: 16, destination: 32, destinationMask: 48, portFrom: 64, portTo: 66, take: 68, capabilities: 72, family: 74, unused: 75 },
   read: (view, at = 0) => ({
     source: bytesAt(view, at + 0, 16),
     sourceMask: bytesAt(view, at + 16, 16),
@@ -354,7 +370,7 @@ export const TpotPolicyRowCodec: Codec<TpotPolicyRow> = {
     view.setUint8(at + 74, value.family);
     view.setUint8(at + 75, value.unused);
   },
-};
+} satisfies Codec<TpotPolicyRow> & Offsets<TpotPolicyRow>;
 
 /** `struct tpot_prefix`, 24 bytes. */
 export interface TpotPrefix {
@@ -362,8 +378,9 @@ export interface TpotPrefix {
   family: number;
   address: Uint8Array;
 }
-export const TpotPrefixCodec: Codec<TpotPrefix> = {
+export const TpotPrefixCodec = {
   size: 24,
+  at: { length: 0, family: 4, address: 8 },
   read: (view, at = 0) => ({
     length: view.getUint32(at + 0, true),
     family: view.getUint32(at + 4, false),
@@ -374,7 +391,7 @@ export const TpotPrefixCodec: Codec<TpotPrefix> = {
     view.setUint32(at + 4, value.family, false);
     putBytes(view, at + 8, 16, value.address);
   },
-};
+} satisfies Codec<TpotPrefix> & Offsets<TpotPrefix>;
 
 /** `struct tpot_quoted`, 112 bytes. */
 export interface TpotQuoted {
@@ -386,8 +403,9 @@ export interface TpotQuoted {
   udpHeader: Uint8Array;
   udp: number;
 }
-export const TpotQuotedCodec: Codec<TpotQuoted> = {
+export const TpotQuotedCodec = {
   size: 112,
+  at: { flow: 0, remote: 36, outer: 52, outerLength: 92, tcp: 96, udpHeader: 100, udp: 108 },
   read: (view, at = 0) => ({
     flow: TpotFlowCodec.read(view, at + 0),
     remote: bytesAt(view, at + 36, 16),
@@ -406,7 +424,7 @@ export const TpotQuotedCodec: Codec<TpotQuoted> = {
     putBytes(view, at + 100, 8, value.udpHeader);
     view.setUint8(at + 108, value.udp);
   },
-};
+} satisfies Codec<TpotQuoted> & Offsets<TpotQuoted>;
 
 /** `struct tpot_route`, 72 bytes. */
 export interface TpotRoute {
@@ -421,8 +439,9 @@ export interface TpotRoute {
   mac: Uint8Array;
   unused: number;
 }
-export const TpotRouteCodec: Codec<TpotRoute> = {
+export const TpotRouteCodec = {
   size: 72,
+  at: { from: 0, source: 4, destination: 20, found: 36, ifindex: 40, nextHop: 44, family: 60, mtu: 62, mac: 64, unused: 70 },
   read: (view, at = 0) => ({
     from: view.getUint32(at + 0, true),
     source: bytesAt(view, at + 4, 16),
@@ -447,7 +466,7 @@ export const TpotRouteCodec: Codec<TpotRoute> = {
     putBytes(view, at + 64, 6, value.mac);
     view.setUint16(at + 70, value.unused, true);
   },
-};
+} satisfies Codec<TpotRoute> & Offsets<TpotRoute>;
 
 /** `struct tpot_socket`, 32 bytes. */
 export interface TpotSocket {
@@ -461,8 +480,9 @@ export interface TpotSocket {
   requests: number;
   udp: number;
 }
-export const TpotSocketCodec: Codec<TpotSocket> = {
+export const TpotSocketCodec = {
   size: 32,
+  at: { nextHop: 0, legReason: 16, origin: 20, requestCapabilities: 24, replyCapabilities: 26, requestHops: 28, syns: 29, requests: 30, udp: 31 },
   read: (view, at = 0) => ({
     nextHop: bytesAt(view, at + 0, 16),
     legReason: view.getUint32(at + 16, true),
@@ -485,7 +505,7 @@ export const TpotSocketCodec: Codec<TpotSocket> = {
     view.setUint8(at + 30, value.requests);
     view.setUint8(at + 31, value.udp);
   },
-};
+} satisfies Codec<TpotSocket> & Offsets<TpotSocket>;
 
 /** `struct tpot_splice`, 136 bytes. */
 export interface TpotSplice {
@@ -511,8 +531,9 @@ export interface TpotSplice {
   counted: number;
   unused: number;
 }
-export const TpotSpliceCodec: Codec<TpotSplice> = {
+export const TpotSpliceCodec = {
   size: 136,
+  at: { out: 0, outerSource: 36, base: 52, sequenceDelta: 56, acknowledgmentDelta: 60, timestampDelta: 64, echoDelta: 68, peerFin: 72, maxSegment: 76, scaleUp: 78, scaleDown: 79, flags: 80, sent: 84, acknowledged: 88, tooBig: 92, packets: 96, bytes: 104, startedNs: 112, seenNs: 120, counted: 128, unused: 132 },
   read: (view, at = 0) => ({
     out: TpotFlowCodec.read(view, at + 0),
     outerSource: bytesAt(view, at + 36, 16),
@@ -559,7 +580,7 @@ export const TpotSpliceCodec: Codec<TpotSplice> = {
     view.setUint32(at + 128, value.counted, true);
     view.setUint32(at + 132, value.unused, true);
   },
-};
+} satisfies Codec<TpotSplice> & Offsets<TpotSplice>;
 
 /** `struct tpot_taken`, 32 bytes. */
 export interface TpotTaken {
@@ -573,8 +594,9 @@ export interface TpotTaken {
   keyed: number;
   counted: number;
 }
-export const TpotTakenCodec: Codec<TpotTaken> = {
+export const TpotTakenCodec = {
   size: 32,
+  at: { outerSource: 0, isn: 16, state: 20, capabilities: 24, hops: 26, udp: 27, mss: 28, keyed: 30, counted: 31 },
   read: (view, at = 0) => ({
     outerSource: bytesAt(view, at + 0, 16),
     isn: view.getUint32(at + 16, true),
@@ -597,7 +619,7 @@ export const TpotTakenCodec: Codec<TpotTaken> = {
     view.setUint8(at + 30, value.keyed);
     view.setUint8(at + 31, value.counted);
   },
-};
+} satisfies Codec<TpotTaken> & Offsets<TpotTaken>;
 
 /** `struct tpot_tunnel`, 24 bytes. */
 export interface TpotTunnel {
@@ -609,8 +631,9 @@ export interface TpotTunnel {
   udp: number;
   answered: number;
 }
-export const TpotTunnelCodec: Codec<TpotTunnel> = {
+export const TpotTunnelCodec = {
   size: 24,
+  at: { remote: 0, udpPort: 16, capabilities: 18, repeats: 20, plain: 21, udp: 22, answered: 23 },
   read: (view, at = 0) => ({
     remote: bytesAt(view, at + 0, 16),
     udpPort: view.getUint16(at + 16, false),
@@ -629,7 +652,7 @@ export const TpotTunnelCodec: Codec<TpotTunnel> = {
     view.setUint8(at + 22, value.udp);
     view.setUint8(at + 23, value.answered);
   },
-};
+} satisfies Codec<TpotTunnel> & Offsets<TpotTunnel>;
 
 /** `struct tpot_udp_node`, 16 bytes. */
 export interface TpotUdpNode {
@@ -637,8 +660,9 @@ export interface TpotUdpNode {
   seconds: number;
   unused: number;
 }
-export const TpotUdpNodeCodec: Codec<TpotUdpNode> = {
+export const TpotUdpNodeCodec = {
   size: 16,
+  at: { untilNs: 0, seconds: 8, unused: 12 },
   read: (view, at = 0) => ({
     untilNs: view.getBigUint64(at + 0, true),
     seconds: view.getUint32(at + 8, true),
@@ -649,7 +673,7 @@ export const TpotUdpNodeCodec: Codec<TpotUdpNode> = {
     view.setUint32(at + 8, value.seconds, true);
     view.setUint32(at + 12, value.unused, true);
   },
-};
+} satisfies Codec<TpotUdpNode> & Offsets<TpotUdpNode>;
 
 /** `enum tpot_bypass_list`. */
 export const TpotBypassList = {
