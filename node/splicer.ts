@@ -20,7 +20,7 @@ import { reverse, type FlowEnds } from '../splice/mapping.js';
 import type { SpliceConditions, SpliceOutcome } from './data-path.js';
 import { HeldSegments } from './held-segments.js';
 import { tunnelOf, untilHeard } from './leg-tunnel.js';
-import { forget, HandOver, isOver, legOf, type Leg, type Outer, type SplicerPorts } from './hand-over.js';
+import { HandOver, isOver, legOf, type Leg, type Outer, type SplicerPorts } from './hand-over.js';
 import { kernelFlow } from './splice-entry.js';
 import type { Taps } from './taps.js';
 
