@@ -51,8 +51,8 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     if (syn && forward && types.includes('request')) seen.requests++;
     if (syn && !forward) seen.synAcks++;
     if (syn && !forward && types.includes('reply')) seen.replies++;
-    if (outer !== undefined) seen.tunnelled++;
     if (isUdp(outer)) seen.tunnelledInUdp++;
+    if (outer !== undefined) seen.tunnelled++;
     else if (forward && !syn) seen.plain++;
   }
   return seen;
