@@ -75,8 +75,12 @@ const NO_TRANSFORMS = {
   transforms: [],
   open: 0,
   pairs: [],
-  store: { bytes: 0, chunks: 0, evictions: 0, dictionaryBytes: 0 },
+  store: {
+    ...{ bytes: 0, chunks: 0, evictions: 0, dictionaryBytes: 0 },
+    ...{ heldBytes: 0, heldRefused: 0, waitingBytes: 0, waitingRefused: 0 },
+  },
   saturated: false,
+  levelsLowered: 0,
   refused: 0,
   estimates: [],
 };

@@ -41,6 +41,14 @@ function pairMetrics({ pairs }: Report): Metric[] {
       values: sides.map(({ pair, labels }) => [labels, pair.open]),
     },
     {
+      name: 'legs_at_level',
+      help: 'Transformed legs that are open, by the level of their compressor.',
+      type: 'gauge',
+      values: sides.flatMap(({ pair, labels }) =>
+        Object.entries(pair.levels).map(([level, many]) => [{ ...labels, level }, many] as const),
+      ),
+    },
+    {
       name: 'frames_total',
       help: 'Frames sent.',
       type: 'counter',
@@ -84,13 +92,19 @@ function kindMetrics({ pairs }: Report): Metric[] {
   ];
 }
 
-function nodeMetrics({ saturated, refused, store, estimates }: Report): Metric[] {
+function nodeMetrics({ saturated, levelsLowered, refused, store, estimates }: Report): Metric[] {
   return [
     {
       name: 'saturated',
       help: 'Nothing new is transformed.',
       type: 'gauge',
       values: [[{}, Number(saturated)]],
+    },
+    {
+      name: 'levels_lowered',
+      help: 'Levels, from the highest, that no compressor may use because the process is busy.',
+      type: 'gauge',
+      values: [[{}, levelsLowered]],
     },
     { name: 'refused_total', help: 'Legs that asked for nothing.', type: 'counter', values: [[{}, refused]] },
     { name: 'store_bytes', help: 'Bytes of the chunk store.', type: 'gauge', values: [[{}, store.bytes]] },

@@ -5,7 +5,7 @@ import { transformMetrics } from './transform-metrics.js';
 import { transformedLegs, transformStats, transformStatus } from './transform-views.js';
 
 const stats = {
-  ...{ plainSent: 2000, wireSent: 500, plainReceived: 0, wireReceived: 0, missed: 0 },
+  ...{ plainSent: 2000, wireSent: 500, plainReceived: 0, wireReceived: 0, missed: 0, compressorFailures: 0 },
   ...{ referenced: 1000, referencedTo: 20, compressed: 1020, compressedTo: 480 },
   ...{ packMilliseconds: 3, chunkMilliseconds: 1, unpackMilliseconds: 0, waitMilliseconds: 4, framesSent: 4 },
 };
@@ -19,15 +19,20 @@ const report: NodeStats['transforms'] = {
       direction: 'to',
       transforms: ['zstd', 'dedup'],
       connections: 1,
-      open: 1,
+      open: 3,
+      levels: { 3: 2, 9: 1 },
       byTransform: [
         { transform: 'zstd', bytesIn: 1020, bytesOut: 480, cpuSeconds: 0.003 },
         { transform: 'dedup', bytesIn: 1000, bytesOut: 20, cpuSeconds: 0.001 },
       ],
     },
   ],
-  store: { bytes: 10, chunks: 1, evictions: 0, dictionaryBytes: 0 },
+  store: {
+    ...{ bytes: 10, chunks: 1, evictions: 0, dictionaryBytes: 0 },
+    ...{ heldBytes: 7, heldRefused: 0, waitingBytes: 0, waitingRefused: 0 },
+  },
   saturated: false,
+  levelsLowered: 1,
   refused: 2,
   estimates: [
     { node: 'destination', legs: 3, received: 9000, sampled: 900, sampledTo: 300, wouldSave: 6000 },
@@ -38,7 +43,9 @@ it('stats tell per pair and per transform what went in, what is left, and what i
   const text = transformStats(report).join('\n');
   expect(text).toMatch(/to 198\.18\.0\.1 +zstd, dedup +1 .* 25\.0 % .* 2\.00 ms/);
   expect(text).toMatch(/dedup .* 2\.0 % +0\.00 s/);
-  expect(text).toMatch(/zstd .* 47\.1 % +0\.00 s/);
+  expect(text).toMatch(/zstd .* 47\.1 % +0\.00 s +3 \(2\), 9/);
+  expect(text).toMatch(/levels lowered by +1/);
+  expect(text).toMatch(/heldBytes +7/);
   expect(text).toMatch(/destination +3 /);
 });
 

@@ -19,6 +19,12 @@ function delayOf({ framesSent, packMilliseconds, chunkMilliseconds, waitMillisec
   return framesSent === 0 ? '-' : `${(spent / framesSent).toFixed(2)} ms`;
 }
 
+/** Levels at which open legs are compressed just now, with how many legs where these are several. */
+function levelsOf({ levels }: PairRow, transform: string): string {
+  const legs = transform === 'dedup' ? [] : Object.entries(levels);
+  return legs.map(([level, many]) => (many === 1 ? level : `${level} (${many})`)).join(', ') || '-';
+}
+
 function pairsTable(pairs: readonly PairRow[]): string {
   if (pairs.length === 0) return 'no leg has been transformed';
   const heading = ['NODE', 'BY', 'CONNS', 'SENT', 'LEFT', 'RECEIVED', 'LEFT', 'CPU', 'DELAY'];
@@ -46,9 +52,10 @@ function byTransform(pairs: readonly PairRow[]): string[] {
       formatBytes(bytesOut),
       left(bytesOut, bytesIn),
       `${cpuSeconds.toFixed(2)} s`,
+      levelsOf(pair, transform),
     ]),
   );
-  return rows.length === 0 ? [] : [table(['NODE', 'TRANSFORM', 'IN', 'OUT', 'LEFT', 'CPU'], rows)];
+  return rows.length === 0 ? [] : [table(['NODE', 'TRANSFORM', 'IN', 'OUT', 'LEFT', 'CPU', 'LEVEL'], rows)];
 }
 
 function estimatesTable({ estimates }: Report): string[] {
@@ -65,11 +72,12 @@ function estimatesTable({ estimates }: Report): string[] {
 }
 
 export function transformStats(report: Report): string[] {
-  const { transforms, pairs, store, estimates } = report;
+  const { transforms, pairs, store, levelsLowered, estimates } = report;
   if (transforms.length === 0 && estimates.length === 0) return [];
   return [
     [`transforms:`, pairsTable(pairs), ...byTransform(pairs)].join('\n'),
     section('chunk store', { ...store }),
+    ...(levelsLowered === 0 ? [] : [section('compression', { 'levels lowered by': levelsLowered })]),
     ...estimatesTable(report),
   ];
 }

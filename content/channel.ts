@@ -14,6 +14,8 @@ const NONE = 0xffff_ffff;
 const MOST_JSON = 2 ** 20;
 
 export interface Message {
+  /** Of a question; its answer has the same. */
+  readonly id?: number;
   readonly content?: Uint8Array;
 }
 

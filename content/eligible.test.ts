@@ -27,8 +27,9 @@ describe('what stays as it is (RFC 9110 section 7.7)', () => {
     ['no-transform', exchange(['Cache-Control', 'x="never ends, no-transform'])],
     ['no-transform', exchange([], ['Cache-Control', 'no-transform'])],
     ['range', exchange([], ['Range', 'bytes=0-1'])],
-    ['encoded', exchange(['Content-Encoding', 'gzip'])],
-    ['encoded', exchange(['Content-Encoding', 'identity', 'Content-Encoding', 'br'])],
+    ['encoded', exchange(['Content-Encoding', 'compress'])],
+    ['encoded', exchange(['Content-Encoding', 'gzip', 'Content-Encoding', 'br'])],
+    [undefined, exchange(['Content-Encoding', 'gzip'])],
     ['signed', exchange(['Repr-Digest', 'sha-256=:AA==:'])],
     ['signed', exchange(['Content-MD5', 'AA=='])],
     ['signed', exchange([], ['Sec-Fetch-Mode', 'cors', 'Sec-Fetch-Dest', 'style'])],
@@ -54,7 +55,13 @@ describe('what stays as it is (RFC 9110 section 7.7)', () => {
 });
 
 describe('the header section of a transformed response', () => {
-  const change = { length: 5, mediaType: 'image/webp', vary: ['accept', 'accept-language'], tag: 'TAG' };
+  const change = {
+    length: 5,
+    mediaType: 'image/webp',
+    coding: undefined,
+    vary: ['accept', 'accept-language'],
+    tag: 'TAG',
+  };
 
   it('has a weak tag of its own, no ranges, and names what it depends on', () => {
     const raw = [
@@ -87,6 +94,26 @@ describe('the header section of a transformed response', () => {
     ]);
     expect(headersOfUnknown(raw, indexFields(raw), ['accept'])).toEqual([
       ...['X', 'y', 'Content-Type', 'image/png', 'Set-Cookie', 'a=b', 'Vary', 'Cookie, accept'],
+    ]);
+  });
+
+  it('names the coding that the content has now', () => {
+    const raw = ['Content-Encoding', 'gzip', 'Content-Type', 'text/html', 'ETag', '"a"'];
+    const section = (coding: 'br' | 'identity'): string[] =>
+      transformedHeaders(raw, indexFields(raw), {
+        ...{ length: 5, mediaType: undefined, tag: 'TAG' },
+        coding,
+        vary: ['accept-encoding'],
+      });
+    const rest = ['ETag', 'W/"a-TAG"', 'Accept-Ranges', 'none', 'Vary', 'Accept-Encoding'];
+    const length = ['Content-Length', '5'];
+    expect(section('br')).toEqual([
+      ...['Content-Type', 'text/html', 'Content-Encoding', 'br'],
+      ...[...rest, ...length],
+    ]);
+    expect(section('identity')).toEqual(['Content-Type', 'text/html', ...rest, ...length]);
+    expect(headersOfUnknown(raw, indexFields(raw), ['accept-encoding'])).toEqual([
+      ...['Content-Type', 'text/html', 'Vary', 'Accept-Encoding'],
     ]);
   });
 

@@ -3,6 +3,7 @@
  */
 import { listMembers, single, without, type Fields, type RawHeaders } from '../cache/fields.js';
 import { entityTag } from '../cache/validation.js';
+import { codingOf, type AnyCoding } from './content-coding.js';
 
 export interface Exchange {
   readonly method: string;
@@ -19,8 +20,11 @@ export type Untouched =
   | 'no-transform'
   /** A part was asked for, or came. */
   | 'range'
-  /** It has a content coding. */
+  /** It has a content coding that is not known here, or several, or the client takes none that is. */
   | 'encoded'
+  /** Its content coding cannot be taken off, or stands for more than may be transformed. */
+  | 'undecodable'
+  | 'decoded-too-large'
   /** A digest or a signature vouches for its bytes, or a client may check its integrity. */
   | 'signed'
   /** A file that is to be saved. */
@@ -78,8 +82,7 @@ export const TRANSFORMED = 'transformed';
 
 function bytesMatter({ request, response }: Exchange): Untouched | undefined {
   if (request.has('range') || request.has('if-range') || response.has('content-range')) return 'range';
-  const coding = lower(response, 'content-encoding').trim();
-  if (coding !== '' && coding !== 'identity') return 'encoded';
+  if (codingOf(response) === undefined) return 'encoded';
   if (VOUCHERS.some((name) => response.has(name)) || mayBeChecked(request)) return 'signed';
   if (response.has('trailer')) return 'framing';
   return /^\s*attachment/.test(lower(response, 'content-disposition')) ? 'attachment' : undefined;
@@ -112,6 +115,8 @@ export interface Change {
   readonly length: number;
   /** The new media type; undefined: it stays, with its parameters. */
   readonly mediaType: string | undefined;
+  /** The content coding that it has now; undefined: as before, none. */
+  readonly coding: AnyCoding | undefined;
   /** Lower-case names of request fields on which it depends: other requests may get other bytes. */
   readonly vary: readonly string[];
   /** Tells these bytes from others; characters of an entity tag. */
@@ -133,6 +138,7 @@ export function transformedTag(response: Fields, tag: string): string {
  */
 const OF_THE_BYTES = new Set([
   'content-length',
+  'content-encoding',
   'accept-ranges',
   'etag',
   'last-modified',
@@ -157,10 +163,11 @@ function mergedVary(response: Fields, added: readonly string[]): string[] {
 
 /** The header section of the transformed response, from the original's end-to-end fields. */
 export function transformedHeaders(raw: RawHeaders, response: Fields, change: Change): string[] {
-  const { length, mediaType, vary, tag } = change;
+  const { length, mediaType, coding = 'identity', vary, tag } = change;
   const dropped = mediaType === undefined ? OF_THE_BYTES : new Set([...OF_THE_BYTES, 'content-type']);
   const headers = without(raw, (name) => dropped.has(name));
   if (mediaType !== undefined) headers.push('Content-Type', mediaType);
+  if (coding !== 'identity') headers.push('Content-Encoding', coding);
   headers.push('ETag', transformedTag(response, tag), 'Accept-Ranges', 'none');
   headers.push(...mergedVary(response, vary), 'Content-Length', String(length));
   return headers;

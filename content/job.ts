@@ -1,11 +1,14 @@
 /** What a worker process is asked, and what it answers. */
 import { TpotError } from '../core/errors.js';
+import { isAnyCoding, type AnyCoding, type Recoding } from './content-coding.js';
 import type { ContentStep } from './steps.js';
 
 export interface ContentJob {
   /** The steps that may have something to do, in order. */
   readonly steps: readonly ContentStep[];
   readonly content: Uint8Array;
+  /** Its content coding, which the steps do not see; undefined: it has none. */
+  readonly recoding: Recoding | undefined;
   readonly mediaType: string;
   readonly charset: string | undefined;
   readonly uri: string;
@@ -24,11 +27,22 @@ export interface StepReport {
   readonly failed?: string;
 }
 
+/** Why no step has seen the content. */
+const UNSEEN = ['undecodable', 'decoded-too-large'] as const;
+export type Unseen = (typeof UNSEEN)[number];
+
 export interface ContentResult {
   readonly reports: readonly StepReport[];
   /** Absent where nothing has become smaller, and where a step failed. */
   readonly content?: Uint8Array;
   readonly mediaType?: string;
+  /** The content's coding, where it had one before. */
+  readonly coding?: AnyCoding;
+  readonly unseen?: Unseen;
+}
+
+export function isUnseen(word: unknown): word is Unseen {
+  return UNSEEN.some((one) => one === word);
 }
 
 /** `type/subtype`, nothing else. */
@@ -48,10 +62,13 @@ function isReport(report: unknown): report is StepReport {
  * @throws TpotError `content-worker`
  */
 export function resultOf(message: object, length: number): ContentResult {
-  const { reports, content, mediaType } = message as Partial<Record<keyof ContentResult, unknown>>;
+  const said = message as Partial<Record<keyof ContentResult, unknown>>;
+  const { reports, content, mediaType, coding, unseen } = said;
   const smaller = content === undefined || (content instanceof Uint8Array && content.length < length);
   const typed = mediaType === undefined || (typeof mediaType === 'string' && MEDIA_TYPE.test(mediaType));
-  if (!Array.isArray(reports) || !reports.every(isReport) || !smaller || !typed) {
+  const coded = coding === undefined || isAnyCoding(coding);
+  const seen = unseen === undefined || isUnseen(unseen);
+  if (!Array.isArray(reports) || !reports.every(isReport) || !smaller || !typed || !coded || !seen) {
     throw new TpotError('content-worker', 'the process said what cannot be');
   }
   return message as ContentResult;

@@ -11,6 +11,7 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from '../core/log.js';
 import { messageOf, TpotError } from '../core/errors.js';
+import { acceptedCodings, codingOf, type Recoding } from './content-coding.js';
 import { mediaTypeOf, untouchable, type Exchange, type MediaType, type Untouched } from './eligible.js';
 import type { ContentResult } from './job.js';
 import { StepTable, type StepStats } from './stats.js';
@@ -29,6 +30,8 @@ export interface Plan {
   /** Those that may have something to do. */
   readonly steps: readonly ContentStep[];
   readonly type: MediaType;
+  /** Undefined: the content has no coding, and gets none. */
+  readonly recoding: Recoding | undefined;
   readonly uri: string;
   /** Request fields that decide, by step. */
   readonly fields: readonly Readonly<Record<string, string>>[];
@@ -49,6 +52,17 @@ const MOST_REPORTED = 256;
 
 export function digest(content: Uint8Array): string {
   return createHash('sha256').update(content).digest('base64url');
+}
+
+function recodingOf({ request, response }: Exchange): Recoding | undefined {
+  const from = codingOf(response);
+  return from === undefined || from === 'identity' ? undefined : { from, to: acceptedCodings(request, from) };
+}
+
+/** Tells the results of plans apart that may be kept. */
+function keyOf({ pipeline, type, recoding, uri, fields }: Plan, hash: string): string {
+  const { mediaType, charset = '' } = type;
+  return [hash, pipeline.id, mediaType, charset, JSON.stringify([fields, recoding]), uri].join('\n');
 }
 
 export class ContentService {
@@ -78,7 +92,9 @@ export class ContentService {
   ): Plan | undefined {
     const type = mediaTypeOf(exchange.response);
     const fits = pipeline.steps.some((step) => isFor(step, type.mediaType));
-    const why = fits ? (untouchable(exchange) ?? this.#tooLarge(length)) : 'type';
+    const recoding = recodingOf(exchange);
+    const unfit = untouchable(exchange) ?? (recoding?.to.length === 0 ? 'encoded' : undefined);
+    const why = fits ? (unfit ?? this.#tooLarge(length)) : 'type';
     if (why !== undefined) {
       this.count(why);
       return undefined;
@@ -86,8 +102,9 @@ export class ContentService {
     const steps = applicable(pipeline.steps, type.mediaType);
     const field = (name: string): string => (exchange.request.get(name) ?? []).join(', ');
     const fields = steps.map((step) => choice(step, field));
-    const vary = [...new Set(steps.flatMap((step) => step.vary))].sort();
-    return { pipeline, steps, type, uri, fields, vary };
+    const names = [...steps.flatMap((step) => step.vary), ...(recoding ? ['accept-encoding'] : [])];
+    const vary = [...new Set(names)].sort();
+    return { pipeline, steps, type, recoding, uri, fields, vary };
   }
 
   /**
@@ -96,13 +113,10 @@ export class ContentService {
    */
   async variant(plan: Plan, content: () => Buffer, hash: string | undefined): Promise<Kept> {
     if (hash === undefined) return (await this.#make(plan, content())).kept;
-    const { pipeline, type, uri, fields } = plan;
-    const key = [hash, pipeline.id, type.mediaType, type.charset ?? '', JSON.stringify(fields), uri].join(
-      '\n',
-    );
+    const key = keyOf(plan, hash);
     const known = this.#variants.get(key);
     if (known !== undefined) {
-      if (known === 'original') this.count('no-gain');
+      if (typeof known === 'string') this.count(known);
       return known;
     }
     const underWay = this.#making.get(key);
@@ -145,40 +159,43 @@ export class ContentService {
   }
 
   async #make(plan: Plan, content: Buffer): Promise<{ kept: Kept; again: 'never' | 'later' | 'at once' }> {
-    const { steps, type, uri, fields } = plan;
+    const { steps, type, recoding, uri, fields } = plan;
     let result: ContentResult;
     try {
-      result = await this.#pool.run({ steps, content, ...type, uri, fields });
+      result = await this.#pool.run({ steps, content, recoding, ...type, uri, fields });
     } catch (error) {
-      return { kept: 'original', again: this.#unmade(uri, error) };
+      return this.#unmade(uri, error);
     }
     for (const report of result.reports) this.#steps.add(report);
     const failed = result.reports.find((report) => report.failed !== undefined);
     if (failed !== undefined) {
       this.#fail('failed', uri, { step: failed.name, error: failed.failed ?? '' });
-      return { kept: 'original', again: 'later' };
+      return { kept: 'failed', again: 'later' };
     }
     if (result.content === undefined) {
-      this.count('no-gain');
-      return { kept: 'original', again: 'never' };
+      const why = result.unseen ?? 'no-gain';
+      this.count(why);
+      return { kept: why, again: 'never' };
     }
     const made = Buffer.from(result.content); // a copy: what arrived may lie in a larger buffer
     const variant: Variant = {
       content: made,
       mediaType: result.mediaType,
+      coding: result.coding,
       tag: digest(made).slice(0, TAG_LENGTH),
     };
     return { kept: variant, again: 'never' };
   }
 
-  #unmade(uri: string, error: unknown): 'later' | 'at once' {
+  #unmade(uri: string, error: unknown): { kept: Untouched; again: 'later' | 'at once' } {
     const code = error instanceof TpotError ? error.code : '';
     if (code === 'content-busy') {
       this.count('busy');
-      return 'at once';
+      return { kept: 'busy', again: 'at once' };
     }
-    this.#fail(code === 'content-timeout' ? 'timeout' : 'failed', uri, { error: messageOf(error) });
-    return 'later';
+    const why = code === 'content-timeout' ? 'timeout' : 'failed';
+    this.#fail(why, uri, { error: messageOf(error) });
+    return { kept: why, again: 'later' };
   }
 
   /** The log has the first of each kind since the configuration was read; `stats` has their number. */

@@ -45,11 +45,11 @@ it('variants are bounded by bytes, the least recently used go first', () => {
   const variants = new Variants(10_000);
   const content = Buffer.alloc(1000);
   for (const key of ['a', 'b', 'c', 'd', 'e', 'f'])
-    variants.put(key, { content, mediaType: undefined, tag: '' });
+    variants.put(key, { content, mediaType: undefined, coding: undefined, tag: '' });
   variants.get('a');
-  variants.put('g', { content, mediaType: undefined, tag: '' });
+  variants.put('g', { content, mediaType: undefined, coding: undefined, tag: '' });
   expect([variants.get('b'), variants.get('a')?.valueOf()]).toMatchObject([undefined, { content }]);
   expect(variants.stats().bytes).toBeLessThanOrEqual(10_000);
-  variants.put('large', { content: Buffer.alloc(5000), mediaType: undefined, tag: '' });
+  variants.put('large', { content: Buffer.alloc(5000), mediaType: undefined, coding: undefined, tag: '' });
   expect(variants.get('large')).toBeUndefined();
 });

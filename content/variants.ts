@@ -1,17 +1,21 @@
 /** Transformed contents that are kept: least recently used out first, bounded by bytes. */
 import { LRUCache } from 'lru-cache';
+import type { AnyCoding } from './content-coding.js';
+import type { Untouched } from './eligible.js';
 
 /** A content in the form that some requests get. */
 export interface Variant {
   readonly content: Buffer;
   /** When it is another one than the original's. */
   readonly mediaType: string | undefined;
+  /** When the original has a content coding. */
+  readonly coding: AnyCoding | undefined;
   /** Tells these bytes from others: the beginning of their SHA-256, in base64url. */
   readonly tag: string;
 }
 
-/** The original: nothing that was tried made it smaller, or it failed. */
-export type Kept = Variant | 'original';
+/** A word: the original stays, for that reason. */
+export type Kept = Variant | Untouched;
 
 /** Map entries, key and objects around one, roughly. */
 const OVERHEAD = 512;
@@ -40,7 +44,7 @@ export class Variants {
       maxSize: Math.max(1, maxBytes),
       maxEntrySize: Math.max(1, Math.floor(maxBytes / 4)),
       sizeCalculation: ({ kept }, key) =>
-        OVERHEAD + 2 * key.length + (kept === 'original' ? 0 : kept.content.length),
+        OVERHEAD + 2 * key.length + (typeof kept === 'string' ? 0 : kept.content.length),
       dispose: (_kept, _key, reason) => {
         if (reason === 'evict') this.#evictions++;
       },

@@ -30,6 +30,8 @@ const IDLE_MS = 60_000;
 const LIMITED = 'ulimit -d "$1" && ulimit -c 0 && shift && exec "$@"';
 
 interface Task {
+  /** The worker's answer repeats it, so that none is taken for that to another response. */
+  readonly id: number;
   readonly job: ContentJob;
   readonly done: (result: ContentResult) => void;
   readonly failed: (error: Error) => void;
@@ -80,7 +82,7 @@ class Worker {
     clearTimeout(this.#idle);
     this.#task = task;
     this.#keepAlive(true);
-    this.#child.stdin?.write(encode(task.job));
+    this.#child.stdin?.write(encode({ ...task.job, id: task.id }));
   }
 
   rest(): void {
@@ -116,8 +118,12 @@ class Worker {
 
   /** @throws TpotError for what cannot be the answer */
   #answered(message: Message, freed: (worker: Worker) => void): void {
-    const result = resultOf(message, this.#task?.job.content.length ?? 0);
-    this.#finish((task) => task.done(result));
+    const task = this.#task;
+    if (task === undefined || message.id !== task.id) {
+      throw new TpotError('content-worker', 'the process answered what it was not asked');
+    }
+    const result = resultOf(message, task.job.content.length);
+    this.#finish(({ done }) => done(result));
     freed(this);
   }
 
@@ -143,6 +149,7 @@ export class WorkerPool {
   readonly #waiting: Task[] = [];
   readonly #running = new WeakMap<Task, Worker>();
   #closed = false;
+  #nextId = 1;
 
   constructor(limits: PoolLimits) {
     this.#limits = limits;
@@ -160,6 +167,7 @@ export class WorkerPool {
         tell();
       };
       const task: Task = {
+        id: this.#nextId++,
         job,
         done: (result) => settle(() => resolve(result)),
         failed: (error) => settle(() => reject(error)),

@@ -21,7 +21,16 @@ import {
 import { exec } from '../host/libc.js';
 import { Decoder, encode } from './channel.js';
 import { filterThrough, type CommandLimits } from './command.js';
-import { MEDIA_TYPE, type ContentJob, type ContentResult, type StepReport } from './job.js';
+import type { AnyCoding } from './content-coding.js';
+import {
+  isUnseen,
+  MEDIA_TYPE,
+  type ContentJob,
+  type ContentResult,
+  type StepReport,
+  type Unseen,
+} from './job.js';
+import * as recoding from './recode.js';
 import { isFor, type ContentStep, type ModuleStep } from './steps.js';
 import type { ContentFunction, ContentSubject, TransformedContent } from './transform.js';
 
@@ -90,36 +99,91 @@ function checked(made: unknown, { largest }: CommandLimits): TransformedContent 
   return { content, ...(mediaType === undefined ? {} : { mediaType: mediaType.toLowerCase() }) };
 }
 
-async function work(job: ContentJob, limits: CommandLimits): Promise<ContentResult> {
+/** Times work on one content, for its report. */
+function stopwatch(name: string, bytesIn: number): (bytesOut: number, failed?: string) => StepReport {
+  const [started, cpu] = [performance.now(), cpuMilliseconds()];
+  return (bytesOut, failed) => ({
+    name,
+    bytesIn,
+    bytesOut,
+    milliseconds: performance.now() - started,
+    cpuMilliseconds: cpuMilliseconds() - cpu,
+    ...(failed === undefined ? {} : { failed }),
+  });
+}
+
+/** A content on its way through the steps. */
+interface Passing {
+  content: Buffer;
+  mediaType: string;
+  readonly reports: StepReport[];
+}
+
+/** Runs the steps one after another; `false`: one failed. */
+async function passThrough(job: ContentJob, passing: Passing, limits: CommandLimits): Promise<boolean> {
   const { steps, charset, uri, fields } = job;
-  let { mediaType } = job;
-  let content = Buffer.from(job.content.buffer, job.content.byteOffset, job.content.length);
-  const reports: StepReport[] = [];
   for (const [index, step] of steps.entries()) {
+    const { content, mediaType, reports } = passing;
     if (!isFor(step, mediaType)) continue;
-    const [started, cpu] = [performance.now(), cpuMilliseconds()];
+    const report = stopwatch(step.name, content.length);
     const subject: ContentSubject = { mediaType, charset, uri, fields: fields[index] ?? {} };
-    const report = (bytesOut: number, failed?: string): StepReport => ({
-      name: step.name,
-      bytesIn: content.length,
-      bytesOut,
-      milliseconds: performance.now() - started,
-      cpuMilliseconds: cpuMilliseconds() - cpu,
-      ...(failed === undefined ? {} : { failed }),
-    });
     try {
       const made = checked(await run(step, content, subject, limits), limits);
       const better = made !== undefined && made.content.length < content.length ? made : undefined;
       reports.push(report(better?.content.length ?? content.length));
       if (better === undefined) continue;
-      content = Buffer.from(better.content);
-      mediaType = better.mediaType ?? mediaType;
+      passing.content = Buffer.from(better.content);
+      passing.mediaType = better.mediaType ?? mediaType;
     } catch (error) {
-      return { reports: [...reports, report(content.length, messageOf(error))] };
+      reports.push(report(content.length, messageOf(error)));
+      return false;
     }
   }
-  if (content.length >= job.content.length) return { reports };
-  return { reports, content, ...(mediaType === job.mediaType ? {} : { mediaType }) };
+  return true;
+}
+
+/** Formats that no coding makes smaller. */
+const COMPACT = /^(?:image\/(?!svg)|audio\/|video\/)/;
+
+/** Puts on the best coding that the client takes, unless the content is smaller without. */
+function recode({ content, mediaType, reports }: Passing, to: readonly AnyCoding[]): ContentResult {
+  const [best = 'identity'] = to;
+  const bare = to.includes('identity');
+  if (best === 'identity' || (bare && COMPACT.test(mediaType)))
+    return { reports, content, coding: 'identity' };
+  const report = stopwatch(`encode ${best}`, content.length);
+  const coded = recoding.encode(best, content);
+  reports.push(report(coded.length));
+  const worth = coded.length < content.length || !bare;
+  return worth ? { reports, content: coded, coding: best } : { reports, content, coding: 'identity' };
+}
+
+/** The content as the steps are to see it, or why they cannot. */
+function opened(original: Buffer, job: ContentJob, largest: number): Passing | Unseen {
+  const { mediaType } = job;
+  if (job.recoding === undefined) return { content: original, mediaType, reports: [] };
+  const { from } = job.recoding;
+  const report = stopwatch(`decode ${from}`, original.length);
+  try {
+    const content = recoding.decode(from, original, largest);
+    return { content, mediaType, reports: [report(content.length)] };
+  } catch (error) {
+    const { code } = error as TpotError;
+    return isUnseen(code) ? code : 'undecodable';
+  }
+}
+
+async function work(job: ContentJob, limits: CommandLimits): Promise<ContentResult> {
+  const original = Buffer.from(job.content.buffer, job.content.byteOffset, job.content.length);
+  const passing = opened(original, job, limits.largest);
+  if (typeof passing === 'string') return { reports: [], unseen: passing };
+  const { reports, content: before } = passing;
+  const whole = await passThrough(job, passing, limits);
+  if (!whole || passing.content.length >= before.length) return { reports };
+  const result: ContentResult =
+    job.recoding === undefined ? { reports, content: passing.content } : recode(passing, job.recoding.to);
+  if ((result.content?.length ?? 0) >= original.length) return { reports };
+  return { ...result, ...(passing.mediaType === job.mediaType ? {} : { mediaType: passing.mediaType }) };
 }
 
 /**
@@ -157,7 +221,8 @@ function serve(limits: CommandLimits): void {
   const decoder = new Decoder(Infinity);
   process.stdin.on('data', (chunk: Buffer) => {
     for (const job of decoder.push(chunk)) {
-      void work(job as unknown as ContentJob, limits).then((result) => writeAll(encode(result)));
+      const { id = 0 } = job;
+      void work(job as unknown as ContentJob, limits).then((result) => writeAll(encode({ ...result, id })));
     }
   });
   process.stdin.once('end', () => process.exit(0));

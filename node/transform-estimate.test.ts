@@ -36,6 +36,19 @@ test('of a long stream a small share is looked at, and of many streams no more i
   estimates.close();
 });
 
+test('a compressor that fails costs the estimate and nothing else', () => {
+  const broken = (): never => {
+    throw new Error('no memory');
+  };
+  const codec = { name: 'broken', bit: 1, levels: [1], compressor: broken, decompressor: broken };
+  const estimates = new Estimates(() => 0, codec);
+  const one = leg();
+  estimates.watch(one, undefined);
+  one.emit('data', Buffer.alloc(1000));
+  expect(estimates.report()[0]).toMatchObject({ received: 1000, sampled: 0, wouldSave: 0 });
+  estimates.close();
+});
+
 test('nodes beyond the limit are added up', () => {
   const estimates = new Estimates();
   for (let count = 0; count < 100; count++) estimates.watch(leg(), `198.18.0.${count}`);

@@ -3,7 +3,7 @@
  * result thrown away.
  */
 import type { Socket } from 'node:net';
-import { CODECS } from '../transcode/codec.js';
+import { CODECS, type Codec } from '../transcode/codec.js';
 import type { Compressor } from '../transcode/compressor.js';
 
 export interface Estimate {
@@ -30,14 +30,17 @@ type Sums = { -readonly [Key in Exclude<keyof Estimate, 'node' | 'wouldSave'>]: 
 export class Estimates {
   readonly #nodes = new Map<string, Sums>();
   readonly #now: () => number;
+  readonly #codec: Codec;
+  #failed = false;
   #compressor: Compressor | undefined;
   #second = 0;
   #spent = 0;
   milliseconds = 0;
 
   /** `now`: milliseconds. */
-  constructor(now: () => number = () => performance.now()) {
+  constructor(now: () => number = () => performance.now(), codec = CODECS[0] as Codec) {
     this.#now = now;
+    this.#codec = codec;
   }
 
   /** Looks on at what arrives at a leg that is paused; it stays so, and belongs to whom it belonged to. */
@@ -80,14 +83,25 @@ export class Estimates {
     const second = Math.floor(started / 1000);
     if (second !== this.#second) this.#spent = 0;
     this.#second = second;
-    if (this.#spent + bytes.length > MOST_PER_SECOND) return;
+    if (this.#failed || this.#spent + bytes.length > MOST_PER_SECOND) return;
     this.#spent += bytes.length;
-    const [codec] = CODECS as [(typeof CODECS)[number]];
-    const level = codec.levels[0] ?? 1;
-    this.#compressor ??= codec.compressor(level);
-    this.#compressor.restart(level);
+    const left = this.#lengthOf(bytes);
+    if (left === undefined) return;
     sums.sampled += bytes.length;
-    sums.sampledTo += Math.min(bytes.length, this.#compressor.compress(bytes).length);
+    sums.sampledTo += Math.min(bytes.length, left);
     this.milliseconds += this.#now() - started;
+  }
+
+  /** When compressed; undefined where that fails: a leg goes on without an estimate. */
+  #lengthOf(bytes: Buffer): number | undefined {
+    const level = this.#codec.levels[0] ?? 1;
+    try {
+      this.#compressor ??= this.#codec.compressor(level);
+      this.#compressor.restart(level);
+      return this.#compressor.compress(bytes).length;
+    } catch {
+      this.#failed = true;
+      return undefined;
+    }
   }
 }

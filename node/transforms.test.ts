@@ -8,9 +8,9 @@ import { Transforms } from './transforms.js';
 
 const BITS = TRANSFORMS.get('zstd') ?? 0;
 
-function setUp(connections: number) {
+function setUp(connections: number, bits = BITS) {
   const said: number[] = [];
-  const settings = { bits: BITS, storeBytes: 1024, connections, passOn: true, estimate: false };
+  const settings = { bits, storeBytes: 1024, connections, passOn: true, estimate: false };
   const transforms = new Transforms(settings, (bits) => said.push(bits));
   const table = new ConnectionTable(systemClock);
   const from = (client: string) => {
@@ -18,7 +18,7 @@ function setUp(connections: number) {
       { address: ip(client), port: 40_000 },
       { address: ip('192.0.2.80'), port: 80 },
     ] as const;
-    const taken = { via: 'tunnel' as const, hops: 7, capabilities: BITS };
+    const taken = { via: 'tunnel' as const, hops: 7, capabilities: bits };
     // Never connected: what a leg says when it ends meets an error that nobody is to see.
     const ignore = (): void => undefined;
     const leg = transforms.ofClient(table.open(new Socket().on('error', ignore), ...endpoints, taken));
@@ -38,6 +38,18 @@ it('keeps the sums of so many nodes apart, and those of the rest together', () =
   expect(pairs).toHaveLength(257);
   expect(pairs.find(({ node }) => node === 'others')).toMatchObject({ connections: 44, open: 44 });
   for (const leg of legs) leg.destroy();
+});
+
+it('counts what is compressed once, for the compressor that does it', () => {
+  const { transforms, from } = setUp(
+    2,
+    [...TRANSFORMS.values()].reduce((all, bit) => all | bit),
+  );
+  const leg = from('198.18.0.1');
+  const [pair] = transforms.report().pairs;
+  expect(pair?.transforms).toEqual(['zstd', 'dedup']);
+  expect(pair?.byTransform.map(({ transform }) => transform)).toEqual(['zstd', 'dedup']);
+  leg.destroy();
 });
 
 it('offers nothing at the limit, and again when one has ended', async () => {

@@ -2,10 +2,12 @@
 import type { Socket } from 'node:net';
 import { formatIp } from '../core/address.js';
 import { unsentBytes } from '../host/tcp.js';
-import { agreementOf, namesOf, TRANSFORM_BITS } from '../transcode/capabilities.js';
+import { Budget } from '../transcode/budget.js';
+import { agreementOf, bitsUsed, namesOf, TRANSFORM_BITS } from '../transcode/capabilities.js';
 import { ChunkStore } from '../transcode/chunk-store.js';
 import { Dictionaries } from '../transcode/dictionaries.js';
 import { TransformedLeg, type LegOptions } from '../transcode/leg.js';
+import { LevelCeiling } from '../transcode/level.js';
 import {
   addStats,
   emptyStats,
@@ -27,6 +29,8 @@ export interface PairStats extends TransformStats {
   readonly transforms: readonly string[];
   readonly connections: number;
   readonly open: number;
+  /** Open legs by the level at which what they send is compressed just now. */
+  readonly levels: Readonly<Record<string, number>>;
   /** Of what was sent. */
   readonly byTransform: readonly TransformSums[];
 }
@@ -41,9 +45,17 @@ export interface TransformReport {
     /** Chunks that left to make room. */
     readonly evictions: number;
     readonly dictionaryBytes: number;
+    /** Held for references under way, and chunks that went as they are because there was no room. */
+    readonly heldBytes: number;
+    readonly heldRefused: number;
+    /** Held behind references that are being asked for, and connections that were reset for want of room. */
+    readonly waitingBytes: number;
+    readonly waitingRefused: number;
   };
   /** Nothing new is transformed, because this process is too busy. */
   readonly saturated: boolean;
+  /** Levels, counted from the highest, that no compressor may use because this process is busy. */
+  readonly levelsLowered: number;
   /** Connections that came while nothing new was transformed, because of the limit or because of that. */
   readonly refused: number;
   /** Legs without transforms, and what these would have saved; empty unless that is asked for. */
@@ -54,6 +66,9 @@ export interface TransformReport {
 const MOST_PAIRS = 256;
 const PEER_STORES = 64;
 const DICTIONARY_BYTES = 4 * 1024 * 1024;
+/** Bytes of all legs together: held for references, and held behind those that could not be resolved. */
+const MOST_HELD = 128 * 1024 * 1024;
+const MOST_WAITING = 256 * 1024 * 1024;
 
 class Pair {
   readonly node: string;
@@ -66,6 +81,12 @@ class Pair {
   constructor(direction: PairStats['direction'], node: string) {
     this.direction = direction;
     this.node = node;
+  }
+
+  levels(): Record<string, number> {
+    const legs: Record<string, number> = {};
+    for (const { level } of this.live) if (level !== undefined) legs[level] = (legs[level] ?? 0) + 1;
+    return legs;
   }
 
   sums(): TransformStats {
@@ -93,6 +114,9 @@ export class Transforms {
     this.#shared = {
       store: new ChunkStore({ bytes: settings.storeBytes, peers: PEER_STORES }),
       dictionaries: new Dictionaries(DICTIONARY_BYTES),
+      ceiling: new LevelCeiling(),
+      held: new Budget(MOST_HELD),
+      waiting: new Budget(MOST_WAITING),
     };
   }
 
@@ -121,6 +145,7 @@ export class Transforms {
   look(utilization: number): void {
     const before = this.bits;
     this.#load.look(utilization);
+    this.#shared.ceiling.look(utilization);
     if (this.bits !== before) this.#changed(this.bits);
   }
 
@@ -139,7 +164,7 @@ export class Transforms {
     const leg: TransformedLeg = new TransformedLeg(socket, () => {
       return { agreement, shared: this.#shared, certain, subject, unsent: () => unsentOf(socket) };
     });
-    this.#enter('from', formatIp(client.address), bits, leg);
+    this.#enter('from', formatIp(client.address), bitsUsed(agreement), leg);
     return leg;
   }
 
@@ -153,7 +178,7 @@ export class Transforms {
         this.#estimates?.watch(raw.pause(), nextHop === undefined ? undefined : formatIp(nextHop));
         return undefined;
       }
-      this.#enter('to', formatIp(nextHop), bits, leg);
+      this.#enter('to', formatIp(nextHop), bitsUsed(agreement), leg);
       return {
         agreement,
         shared: this.#shared,
@@ -166,7 +191,7 @@ export class Transforms {
   }
 
   report(): TransformReport {
-    const { store, dictionaries } = this.#shared;
+    const { store, dictionaries, ceiling, held, waiting } = this.#shared;
     return {
       transforms: namesOf(this.#settings.bits),
       open: this.#open,
@@ -176,6 +201,7 @@ export class Transforms {
         transforms: namesOf(pair.bits),
         connections: pair.connections,
         open: pair.live.size,
+        levels: pair.levels(),
         ...pair.sums(),
         byTransform: sumsByTransform(namesOf(pair.bits), pair.sums()),
       })),
@@ -184,8 +210,13 @@ export class Transforms {
         chunks: store.size,
         evictions: store.evictions,
         dictionaryBytes: dictionaries.bytes,
+        heldBytes: held.taken,
+        heldRefused: held.refused,
+        waitingBytes: waiting.taken,
+        waitingRefused: waiting.refused,
       },
       saturated: this.#load.saturated,
+      levelsLowered: ceiling.lowered,
       refused: this.#refused,
       estimates: this.#estimates?.report() ?? [],
     };

@@ -25,6 +25,11 @@ export function agreementOf(capabilities: number): Agreement | undefined {
   return codec === undefined && !dedup ? undefined : { codec, dedup };
 }
 
+/** The bits of what is really done: of several compressors, one. */
+export function bitsUsed({ codec, dedup }: Agreement): number {
+  return (codec?.bit ?? 0) | (dedup ? DEDUP_BIT : 0);
+}
+
 export function bitsOf(names: readonly string[]): number {
   return names.reduce((bits, name) => bits | (TRANSFORMS.get(name) ?? 0), 0);
 }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Budget } from './budget.js';
 import { ChunkStore } from './chunk-store.js';
-import { ChunkReceiver, ChunkSender, type Chunks } from './dedup.js';
+import { ChunkReceiver, ChunkSender, WINDOW, type Chunks } from './dedup.js';
 import { FrameError, word } from './frame.js';
 
 const store = (): ChunkStore => new ChunkStore({ bytes: 16 * 1024 * 1024, peers: 4 });
@@ -18,10 +19,11 @@ function noise(seed: string, length: number): Buffer {
 class Ends {
   readonly near = store();
   readonly far = store();
+  budget = new Budget(Infinity);
 
   /** Sends in pieces of these lengths, over and over, flushed after each where `flushed`; what arrives, and what crossed. */
   send(bytes: Buffer, lengths: readonly number[], flushed: (piece: number) => boolean) {
-    const sender = new ChunkSender(this.near, this.near.known(this.far.id));
+    const sender = new ChunkSender(this.near, this.near.known(this.far.id), this.budget);
     const receiver = new ChunkReceiver(this.far, this.far.known(this.near.id));
     const arrived: Buffer[] = [];
     let crossed = 0;
@@ -44,9 +46,53 @@ class Ends {
       if (flushed(piece)) expect(sender.pending).toBe(0);
     }
     carry(sender.flush());
+    sender.close();
     return { arrived: Buffer.concat(arrived), crossed };
   }
 }
+
+describe('references', () => {
+  /** A sender that has sent references which nobody has resolved. */
+  function owing(): { readonly sender: ChunkSender; readonly references: number } {
+    const [near, far] = [store(), store()];
+    const bytes = noise('known', 200_000);
+    const budget = new Budget(Infinity);
+    for (const first of [true, false]) {
+      const sender = new ChunkSender(near, near.known(far.id), budget);
+      const references = [...sender.push(bytes)].reduce((sum, one) => sum + one.references, 0);
+      if (!first) return { sender, references };
+    }
+    throw new Error('unreachable');
+  }
+
+  it('can each be asked for once', () => {
+    const { sender, references } = owing();
+    expect(references).toBeGreaterThan(10);
+    expect(sender.missing(3).length).toBeGreaterThan(0);
+    expect(() => sender.missing(3)).toThrow(FrameError);
+    expect(() => sender.missing(references)).toThrow(FrameError);
+  });
+
+  it('hold up what follows them in frames of its own', () => {
+    const { sender, references } = owing();
+    for (let sent = 0; sent <= WINDOW; sent += 1000) sender.passed(1000);
+    expect(sender.full).toBe(true);
+    sender.resolved(references);
+    expect(sender.full).toBe(false);
+  });
+
+  it('are not made where there is no room to hold what they stand for, and leave none behind', () => {
+    const ends = new Ends();
+    const bytes = noise('a stream', 200_000);
+    ends.send(bytes, [50_000], () => false);
+    ends.budget = new Budget(50_000);
+    const again = ends.send(bytes, [50_000], () => false);
+    expect(again.arrived.equals(bytes)).toBe(true);
+    expect(again.crossed).toBeGreaterThan(bytes.length / 2);
+    expect(again.crossed).toBeLessThan(bytes.length);
+    expect(ends.budget.taken).toBe(0);
+  });
+});
 
 describe('chunks', () => {
   const bytes = noise('a stream', 300_000);
@@ -86,6 +132,12 @@ describe('chunks', () => {
       ],
     ],
     ['a kept chunk that is too short', [[word(0x4000_0000 + 100), Buffer.alloc(100)]]],
+    ['a reference to nothing', [[word(0x8000_0000), Buffer.alloc(16)]]],
+    ['a chunk without bytes', [[word(0)]]],
+    [
+      'more chunks than there is room for',
+      [Array.from({ length: 40 }, () => [word(1), Buffer.of(0)]).flat()],
+    ],
   ])('refuse %s', (_what, lists) => {
     const far = store();
     const receiver = new ChunkReceiver(far, far.known(store().id));

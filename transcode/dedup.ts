@@ -14,6 +14,7 @@
  * resolved them (`resolved`); what the receiver does not have, it asks for (`missing`) and gets (`fill`). What came
  * after it waits its turn, and its sender goes on for at most {@link WINDOW} bytes meanwhile.
  */
+import type { Budget } from './budget.js';
 import { CHUNK_ID_LENGTH, chunkId, type ChunkId, type ChunkStore, type KnownChunks } from './chunk-store.js';
 import { cutPoint, MAX_CHUNK, MIN_CHUNK } from './chunker.js';
 import { FrameError, MAX_PLAIN, word } from './frame.js';
@@ -24,6 +25,10 @@ const OPEN = 0x2000_0000;
 const LENGTH = 0x1fff_ffff;
 /** Plain bytes that may be under way after a reference that is not known to be resolved. */
 export const WINDOW = 8 * 1024 * 1024;
+/** What a frame counts for beside its bytes while it waits at either end, roughly. */
+export const FRAME_OVERHEAD = 256;
+/** Entries of a list: the end of a chunk, and as many as there is room for of the shortest. */
+const MOST_ENTRIES = MAX_PLAIN / MIN_CHUNK + 1;
 
 export interface Chunks {
   /** Parts of the payload of a `chunks` frame, not compressed. */
@@ -42,21 +47,25 @@ export const REFERENCE_LENGTH = 4 + CHUNK_ID_LENGTH;
 export class ChunkSender {
   readonly #store: ChunkStore;
   readonly #known: KnownChunks;
+  readonly #budget: Budget;
   /** The chunk that is not cut yet. */
   #pending: Buffer = Buffer.alloc(0);
   /** So much of it has been sent, and so much has been looked at. */
   #opened = 0;
   #seen = 0;
   /** Bytes of references not yet resolved, by number. */
-  readonly #held = new Map<number, { readonly bytes: Buffer; readonly at: number }>();
+  readonly #held = new Map<number, { readonly bytes: Buffer; readonly at: number; asked: boolean }>();
+  #heldBytes = 0;
   #number = 0;
   #resolved = 0;
   /** Plain bytes sent so far. */
   #sent = 0;
 
-  constructor(store: ChunkStore, known: KnownChunks) {
+  /** `budget`: of the bytes that all senders of a node hold; chunks for which there is no room go as they are. */
+  constructor(store: ChunkStore, known: KnownChunks, budget: Budget) {
     this.#store = store;
     this.#known = known;
+    this.#budget = budget;
   }
 
   /** Bytes that wait for the end of their chunk. */
@@ -86,8 +95,19 @@ export class ChunkSender {
     const plain = this.#pending.subarray(this.#opened);
     if (plain.length === 0) return;
     this.#opened = this.#pending.length;
-    this.#sent += plain.length;
+    this.passed(plain.length);
     yield { list: [word(OPEN + plain.length), plain], plain, referenced: 0, references: 0 };
+  }
+
+  /** Bytes have been sent in a frame of their own; they wait at the receiver behind a reference, too. */
+  passed(length: number): void {
+    this.#sent += length + FRAME_OVERHEAD;
+  }
+
+  close(): void {
+    this.#budget.give(this.#heldBytes);
+    this.#heldBytes = 0;
+    this.#held.clear();
   }
 
   /** Whether references are open that the other side may still ask for. */
@@ -95,10 +115,14 @@ export class ChunkSender {
     return this.#held.size > 0;
   }
 
-  /** The bytes of a reference that could not be resolved; throws {@link FrameError} for one that is not open. */
+  /**
+   * The bytes of a reference that could not be resolved; throws {@link FrameError} for one that is not open, or has been
+   * asked for.
+   */
   missing(number: number): Buffer {
     const held = this.#held.get(number);
-    if (held === undefined) throw new FrameError(`reference ${number} is missed, which is not open`);
+    if (held?.asked !== false) throw new FrameError(`reference ${number} is missed, which is not open`);
+    held.asked = true;
     return held.bytes;
   }
 
@@ -106,7 +130,10 @@ export class ChunkSender {
     const many = (upTo - this.#resolved) >>> 0;
     if (many > this.#held.size) throw new FrameError(`${upTo} references resolved, of ${this.#number}`);
     for (let count = 0; count < many; count++) {
+      const length = this.#held.get(this.#resolved)?.bytes.length ?? 0;
       this.#held.delete(this.#resolved);
+      this.#heldBytes -= length;
+      this.#budget.give(length);
       this.#resolved = (this.#resolved + 1) >>> 0;
     }
   }
@@ -126,6 +153,7 @@ export class ChunkSender {
         from += length;
         length = this.#next(from);
       } while (length > 0 && from + length - start <= MAX_PLAIN);
+      this.#sent += FRAME_OVERHEAD;
       yield { list, plain: pending.subarray(start, from), referenced, references };
     }
     // A copy, so that a few bytes do not keep the read they came in.
@@ -145,12 +173,15 @@ export class ChunkSender {
     const opened = this.#opened;
     this.#opened = 0;
     this.#sent += bytes.length - opened;
-    if (!known || opened > 0) {
+    if (!known || opened > 0 || !this.#budget.take(bytes.length)) {
       this.#store.put(id, bytes);
       list.push(word(KEEP + bytes.length - opened), bytes.subarray(opened));
       return 0;
     }
-    this.#held.set(this.#number, { bytes, at: this.#sent });
+    // Not as a part of what was read, all of which it would keep.
+    const kept = this.#store.get(id) ?? Buffer.from(bytes);
+    this.#heldBytes += bytes.length;
+    this.#held.set(this.#number, { bytes: kept, at: this.#sent, asked: false });
     this.#number = (this.#number + 1) >>> 0;
     list.push(word(REFERENCE + bytes.length), Buffer.from(id, 'latin1'));
     return bytes.length;
@@ -200,6 +231,7 @@ export class ChunkReceiver {
   read(list: Buffer): Received {
     const received: Received = { parts: [], missing: [] };
     let total = 0;
+    let entries = 0;
     for (let at = 0; at < list.length;) {
       if (list.length - at < 4) throw new FrameError('a list of chunks is cut');
       const head = list.readUInt32BE(at);
@@ -208,6 +240,7 @@ export class ChunkReceiver {
       const end = at + 4 + (reference ? CHUNK_ID_LENGTH : length);
       total += length;
       if (end > list.length || total > MAX_PLAIN) throw new FrameError('a chunk does not fit');
+      if (++entries > MOST_ENTRIES) throw new FrameError('a list of too many chunks');
       const entry = { reference, keep: (head & KEEP) !== 0, open: (head & OPEN) !== 0, length };
       this.#entry(list.subarray(at + 4, end), entry, received);
       at = end;
@@ -226,10 +259,12 @@ export class ChunkReceiver {
     if (!entry.reference) {
       if (entry.open) this.#begin(body);
       else if (entry.keep) this.#keep(body);
+      else if (entry.length === 0) throw new FrameError('a chunk without bytes');
       to.parts.push(body);
       return;
     }
     if (this.#openLength > 0) throw new FrameError('a reference inside a chunk');
+    checkLength(entry.length);
     const id = body.toString('latin1');
     const number = this.#next;
     this.#next = (number + 1) >>> 0;
@@ -250,13 +285,16 @@ export class ChunkReceiver {
   }
 
   #keep(last: Buffer): void {
+    checkLength(this.#openLength + last.length);
     const bytes = this.#openLength === 0 ? last : Buffer.concat([...this.#open, last]);
     this.#open = [];
     this.#openLength = 0;
-    if (bytes.length > MAX_CHUNK || bytes.length < MIN_CHUNK)
-      throw new FrameError('a chunk of no legal length');
     const id = chunkId(bytes);
     this.#store.put(id, bytes);
     this.#known.meet(id);
   }
+}
+
+function checkLength(length: number): void {
+  if (length > MAX_CHUNK || length < MIN_CHUNK) throw new FrameError('a chunk of no legal length');
 }

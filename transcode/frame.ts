@@ -58,8 +58,8 @@ export interface Frame {
   readonly kind: Kind;
   readonly form: Form;
   readonly crc: number;
-  /** A view of what was fed in; copy what is kept. */
-  readonly payload: Buffer;
+  /** Views of what was fed in, cut where that was cut; copy what is kept. */
+  readonly payload: readonly Buffer[];
 }
 
 const MAGIC = Buffer.from('\0TPOTX', 'latin1');
@@ -127,43 +127,68 @@ export function controlFrame(kind: Kind, payload: Buffer): Buffer {
   return Buffer.concat([frameHeader(kind, FORM.plain, payload.length, crc32(payload)), payload]);
 }
 
-/** Cuts a byte stream into frames; holds at most one incomplete frame. */
-export class FrameReader {
-  #held: Buffer[] = [];
-  #size = 0;
-  #wanted = FRAME_HEADER_LENGTH;
+/** Parts in one piece; a copy only where there are several. */
+export function joined(parts: readonly Buffer[]): Buffer {
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+}
 
-  /** Whether the stream stopped between two frames. */
-  get between(): boolean {
-    return this.#size === 0;
+/** What a frame that is not complete may be held in; beyond this its parts are joined. */
+const MOST_PARTS = 64;
+
+/** Cuts a byte stream into frames without copying them; holds what has been pushed and not been read. */
+export class FrameReader {
+  #parts: Buffer[] = [];
+  #size = 0;
+  /** Of the next frame, once it is there. */
+  #header: Header | undefined;
+
+  push(bytes: Buffer): void {
+    if (bytes.length === 0) return;
+    // Segments of a few bytes each would take far more memory than what is in them.
+    if (this.#parts.length >= MOST_PARTS) this.#parts = [Buffer.concat(this.#parts)];
+    this.#parts.push(bytes);
+    this.#size += bytes.length;
   }
 
-  /** The frames that are complete with these bytes; throws {@link FrameError} for a header no peer sends. */
-  *read(bytes: Buffer): Generator<Frame, void, undefined> {
-    this.#held.push(bytes);
-    this.#size += bytes.length;
-    if (this.#size < this.#wanted) return;
-    let rest = this.#held.length === 1 ? bytes : Buffer.concat(this.#held, this.#size);
-    for (;;) {
-      if (rest.length < FRAME_HEADER_LENGTH) break;
-      const { kind, form, length } = parseHeader(rest.readUInt32BE(0));
-      this.#wanted = FRAME_HEADER_LENGTH + length;
-      if (rest.length < this.#wanted) break;
-      yield {
-        kind,
-        form,
-        crc: rest.readUInt32BE(4),
-        payload: rest.subarray(FRAME_HEADER_LENGTH, this.#wanted),
-      };
-      rest = rest.subarray(this.#wanted);
-      this.#wanted = FRAME_HEADER_LENGTH;
+  /** The next frame, if all of it is there; throws {@link FrameError} for a header no peer sends. */
+  next(): Frame | undefined {
+    if (this.#header === undefined) {
+      if (this.#size < FRAME_HEADER_LENGTH) return undefined;
+      const bytes = joined(this.#take(FRAME_HEADER_LENGTH));
+      this.#header = { ...parseHeader(bytes.readUInt32BE(0)), crc: bytes.readUInt32BE(4) };
     }
-    this.#held = rest.length === 0 ? [] : [rest];
-    this.#size = rest.length;
+    const { kind, form, length, crc } = this.#header;
+    if (this.#size < length) return undefined;
+    this.#header = undefined;
+    return { kind, form, crc, payload: this.#take(length) };
+  }
+
+  #take(length: number): Buffer[] {
+    const taken: Buffer[] = [];
+    let left = length;
+    for (let first = this.#parts[0]; left > 0 && first !== undefined; first = this.#parts[0]) {
+      if (first.length > left) {
+        taken.push(first.subarray(0, left));
+        this.#parts[0] = first.subarray(left);
+        break;
+      }
+      taken.push(first);
+      left -= first.length;
+      this.#parts.shift();
+    }
+    this.#size -= length;
+    return taken;
   }
 }
 
-function parseHeader(word: number): { kind: Kind; form: Form; length: number } {
+interface Header {
+  readonly kind: Kind;
+  readonly form: Form;
+  readonly length: number;
+  readonly crc: number;
+}
+
+function parseHeader(word: number): Omit<Header, 'crc'> {
   const kind = word >>> 28;
   const form = (word >>> 24) & 15;
   const length = word & 0xffffff;

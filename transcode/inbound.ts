@@ -1,12 +1,14 @@
 /** The direction of a transformed leg that this node receives: frames in, plain bytes out, in order. */
 import { crc32 } from 'node:zlib';
 import type { Agreement } from './capabilities.js';
-import { ChunkReceiver, WINDOW } from './dedup.js';
+import { ChunkReceiver, FRAME_OVERHEAD, WINDOW } from './dedup.js';
+import { Fifo } from './fifo.js';
 import {
   FORM,
   FrameError,
   FrameReader,
   HELLO_LENGTH,
+  joined,
   KIND,
   MAX_PLAIN,
   readHello,
@@ -19,6 +21,8 @@ import type { TransformStats } from './stats.js';
 
 export interface InboundPorts {
   deliver(plain: Buffer): void;
+  /** Whether nothing more should be delivered for now; {@link Inbound.goOn} ends that. */
+  full(): boolean;
   /** The direction has ended in order. */
   ended(): void;
   /** How the direction begins: with a hello, or as plain bytes, which it then is to its end. */
@@ -38,6 +42,8 @@ interface Waiting {
   readonly parts: (Buffer | Gap)[];
   readonly crc: number;
   readonly references: number;
+  /** Gaps among the parts. */
+  missing: number;
 }
 
 /** More than an honest sender has under way behind a gap. */
@@ -50,8 +56,13 @@ export class Inbound {
   readonly #stats: TransformStats;
   readonly #reader = new FrameReader();
   readonly #dictionary: Buffer | undefined;
-  readonly #waiting: Waiting[] = [];
+  /** Frames in the order of the stream, not looked into yet, and what they take. */
+  readonly #untaken = new Fifo<Frame>();
+  #untakenBytes = 0;
+  readonly #waiting = new Fifo<Waiting>();
   #waitingBytes = 0;
+  /** Where the bytes belong that have been asked for, by number. */
+  readonly #gaps = new Map<number, { readonly frame: Waiting; readonly at: number }>();
   #told = 0;
   #beginning: Buffer = Buffer.alloc(0);
   #mode: 'unknown' | 'framed' | 'plain' = 'unknown';
@@ -59,6 +70,10 @@ export class Inbound {
   #chunks: ChunkReceiver | undefined;
   #bytes = 0n;
   #end: bigint | undefined;
+  /** The leg's FIN has come. */
+  #over = false;
+  #going = false;
+  #closed = false;
 
   /** `dictionary`: the one that our own hello names. */
   constructor(
@@ -75,6 +90,11 @@ export class Inbound {
     this.#stats = stats;
   }
 
+  /** Bytes that have been received and not been looked into, because `ports` wanted no more. */
+  get behind(): number {
+    return this.#untakenBytes;
+  }
+
   /** Bytes of the leg; throws {@link FrameError} when they cannot be what the other node meant. */
   receive(bytes: Buffer): void {
     this.#stats.wireReceived += bytes.length;
@@ -82,8 +102,34 @@ export class Inbound {
       this.#begin(bytes);
       return;
     }
-    if (this.#mode === 'plain') this.#deliver(bytes);
-    else for (const frame of this.#reader.read(bytes)) this.#frame(frame);
+    if (this.#mode === 'plain') {
+      this.#deliver(bytes);
+      return;
+    }
+    this.#reader.push(bytes);
+    this.#sort();
+    this.goOn();
+  }
+
+  /** Delivers what it can of what has been received; throws {@link FrameError}. */
+  goOn(): void {
+    if (this.#going || this.#mode !== 'framed') return; // whoever gets bytes may ask for more at once
+    this.#going = true;
+    try {
+      this.#drain();
+      while (!this.#closed && !this.#ports.full()) {
+        const frame = this.#untaken.shift();
+        if (frame === undefined) break;
+        this.#count(-sizeOf(frame));
+        this.#take(frame);
+      }
+    } finally {
+      this.#going = false;
+    }
+    const cut = this.#end === undefined || this.#gaps.size > 0;
+    if (this.#over && !this.#closed && this.#untaken.length === 0 && cut) {
+      throw new FrameError('it ends before its end');
+    }
   }
 
   /** The leg's FIN. */
@@ -93,13 +139,19 @@ export class Inbound {
       this.#ports.begun('plain');
       if (this.#beginning.length > 0) this.#deliver(this.#beginning);
     }
+    this.#over = true;
     if (this.#mode === 'plain') this.#ports.ended();
-    else if (this.#end === undefined) throw new FrameError('it ends before its end');
+    else this.goOn();
   }
 
   close(): void {
+    this.#closed = true;
     this.#unpacker?.close();
-    this.#waiting.length = 0;
+    this.#shared.waiting.give(this.#waitingBytes);
+    this.#waitingBytes = 0;
+    this.#waiting.clear();
+    this.#untaken.clear();
+    this.#gaps.clear();
   }
 
   #begin(bytes: Buffer): void {
@@ -122,73 +174,102 @@ export class Inbound {
     if (this.#agreement.dedup) this.#chunks = new ChunkReceiver(store, store.known(storeId));
   }
 
-  #frame(frame: Frame): void {
-    if (this.#end !== undefined && frame.kind !== KIND.fill) this.#afterEnd(frame);
-    const started = performance.now();
-    if (frame.kind <= KIND.chunks) this.#content(frame);
-    else this.#control(frame);
-    this.#stats.unpackMilliseconds += performance.now() - started;
+  /** Takes what is about the other direction at once, since that may wait for it; the stream itself waits its turn. */
+  #sort(): void {
+    for (let frame = this.#reader.next(); frame !== undefined; frame = this.#reader.next()) {
+      if (frame.kind > KIND.chunks && frame.kind !== KIND.end) this.#control(frame);
+      else {
+        if (this.#end !== undefined) throw new FrameError('it goes on after its end');
+        this.#untaken.push(frame);
+        this.#count(sizeOf(frame));
+      }
+    }
   }
 
-  /** Its own direction is over; the answers to ours are not. */
-  #afterEnd({ kind }: Frame): void {
-    if (kind !== KIND.missing && kind !== KIND.resolved) throw new FrameError('it goes on after its end');
+  #count(bytes: number): void {
+    this.#untakenBytes += bytes;
   }
 
-  #content({ kind, form, crc, payload }: Frame): void {
-    const plain = (this.#unpacker as Unpacker).unpack(form, payload);
-    if (kind === KIND.data) {
-      if (plain.length > MAX_PLAIN) throw new FrameError('a frame stands for too much');
-      this.#enter({ parts: [plain], crc, references: this.#chunks?.references ?? 0 });
+  #take(frame: Frame): void {
+    if (this.#end !== undefined) throw new FrameError('it goes on after its end');
+    if (frame.kind === KIND.end) {
+      this.#end = this.#checked(frame, 8).readBigUInt64BE(0);
+      this.#drain();
       return;
     }
-    if (this.#chunks === undefined) throw new FrameError('chunks where none were agreed');
-    const { parts, missing } = this.#chunks.read(plain);
-    for (const number of missing) this.#ports.ask(number);
-    this.#enter({ parts, crc, references: this.#chunks.references });
+    const waiting = this.#spend(() => this.#opened(frame));
+    this.#enter(waiting);
   }
 
-  #control({ kind, form, crc, payload }: Frame): void {
-    if (form !== FORM.plain || crc32(payload) !== crc) throw new FrameError('a control frame is damaged');
-    if (payload.length < (kind === KIND.end ? 8 : 4)) throw new FrameError('a control frame is cut');
-    if (kind === KIND.end) {
-      this.#end = payload.readBigUInt64BE(0);
-      this.#drain();
+  /** Its plain bytes, as far as they are there. */
+  #opened({ kind, form, crc, payload }: Frame): Waiting {
+    const packed = form !== FORM.plain;
+    const plain = packed ? [(this.#unpacker as Unpacker).unpack(form, joined(payload))] : payload;
+    if (kind === KIND.data) {
+      if (lengthOf(plain) > MAX_PLAIN) throw new FrameError('a frame stands for too much');
+      return { parts: [...plain], crc, references: this.#chunks?.references ?? 0, missing: 0 };
     }
-    if (kind === KIND.fill) this.#fill(payload.readUInt32BE(0), payload.subarray(4));
-    else if (kind === KIND.missing) this.#ports.missing(payload.readUInt32BE(0));
-    else if (kind === KIND.resolved) this.#ports.resolved(payload.readUInt32BE(0));
+    if (this.#chunks === undefined) throw new FrameError('chunks where none were agreed');
+    const { parts, missing } = this.#chunks.read(joined(plain));
+    return { parts, crc, references: this.#chunks.references, missing: missing.length };
+  }
+
+  /** The payload of a frame that is not compressed and has a checksum of its own. */
+  #checked({ form, crc, payload }: Frame, least: number): Buffer {
+    const bytes = joined(payload);
+    if (form !== FORM.plain || crc32(bytes) !== crc) throw new FrameError('a control frame is damaged');
+    if (bytes.length < least) throw new FrameError('a control frame is cut');
+    return bytes;
+  }
+
+  #control(frame: Frame): void {
+    const bytes = this.#checked(frame, 4);
+    const number = bytes.readUInt32BE(0);
+    if (frame.kind === KIND.fill) this.#fill(number, bytes.subarray(4));
+    else if (frame.kind === KIND.missing) this.#ports.missing(number);
+    else this.#ports.resolved(number);
   }
 
   #enter(frame: Waiting): void {
+    if (frame.missing === 0 && this.#waiting.length === 0) {
+      this.#complete(frame);
+      return;
+    }
+    for (const [at, part] of frame.missing === 0 ? [] : frame.parts.entries()) {
+      if (Buffer.isBuffer(part)) continue;
+      this.#gaps.set(part.number, { frame, at });
+      this.#ports.ask(part.number);
+    }
+    const size = sizeInLine(frame);
+    if (this.#waitingBytes + size > MOST_WAITING) throw new FrameError('too much follows a missing chunk');
+    if (!this.#shared.waiting.take(size)) throw new FrameError('too much follows missing chunks, in all');
     this.#waiting.push(frame);
-    this.#waitingBytes += size(frame);
-    if (this.#waitingBytes > MOST_WAITING) throw new FrameError('too much follows a missing chunk');
-    this.#drain();
+    this.#waitingBytes += size;
   }
 
   #fill(number: number, bytes: Buffer): void {
-    for (const { parts } of this.#waiting) {
-      const at = parts.findIndex((part) => !Buffer.isBuffer(part) && part.number === number);
-      if (at < 0) continue;
-      this.#chunks?.fill(parts[at] as Gap, bytes);
-      parts[at] = Buffer.from(bytes);
-      this.#drain();
-      return;
-    }
-    throw new FrameError(`reference ${number} is filled, which was not missed`);
+    const gap = this.#gaps.get(number);
+    if (gap === undefined) throw new FrameError(`reference ${number} is filled, which was not missed`);
+    const { frame, at } = gap;
+    this.#chunks?.fill(frame.parts[at] as Gap, bytes);
+    frame.parts[at] = Buffer.from(bytes);
+    frame.missing--;
+    this.#gaps.delete(number);
   }
 
-  /** Delivers what is complete, in order, and the end behind it. */
+  /** Delivers what is complete and wanted, in order, and the end behind it. */
   #drain(): void {
-    for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
-      if (!isComplete(first.parts)) return;
-      this.#waiting.shift();
-      this.#waitingBytes -= size(first);
-      this.#complete(first.parts, first.crc);
-      this.#tell(first.references);
+    const line = this.#waiting;
+    for (let first = line.first; first !== undefined; first = line.first) {
+      if (first.missing > 0 || this.#ports.full()) return;
+      line.shift();
+      const size = sizeInLine(first);
+      this.#waitingBytes -= size;
+      this.#shared.waiting.give(size);
+      this.#complete(first);
+      if (this.#closed) return;
     }
-    if (this.#end !== undefined) this.#finish(this.#end);
+    if (this.#end !== undefined && !this.#closed) this.#finish(this.#end);
   }
 
   /** Lets the sender forget what it held for these references. */
@@ -198,11 +279,13 @@ export class Inbound {
     this.#ports.tellResolved(references);
   }
 
-  #complete(parts: readonly Buffer[], expected: number): void {
-    let crc = 0;
-    for (const part of parts) crc = crc32(part, crc);
-    if (crc !== expected) throw new FrameError('the checksum of its plain bytes is wrong');
+  /** Delivers a frame that misses nothing. */
+  #complete(frame: Waiting): void {
+    const parts = frame.parts as readonly Buffer[];
+    const crc = this.#spend(() => parts.reduce((sum, part) => crc32(part, sum), 0));
+    if (crc !== frame.crc) throw new FrameError('the checksum of its plain bytes is wrong');
     for (const part of parts) this.#deliver(part);
+    if (!this.#closed) this.#tell(frame.references);
   }
 
   #finish(total: bigint): void {
@@ -215,12 +298,25 @@ export class Inbound {
     this.#stats.plainReceived += plain.length;
     this.#ports.deliver(plain);
   }
+
+  #spend<T>(work: () => T): T {
+    const started = performance.now();
+    const done = work();
+    this.#stats.unpackMilliseconds += performance.now() - started;
+    return done;
+  }
 }
 
-function isComplete(parts: readonly (Buffer | Gap)[]): parts is readonly Buffer[] {
-  return parts.every((part) => Buffer.isBuffer(part));
-}
-
-function size({ parts }: Waiting): number {
+function lengthOf(parts: readonly { readonly length: number }[]): number {
   return parts.reduce((sum, part) => sum + part.length, 0);
+}
+
+/** What a frame takes that has not been looked into. */
+function sizeOf({ payload }: Frame): number {
+  return FRAME_OVERHEAD + lengthOf(payload);
+}
+
+/** What one takes that has. */
+function sizeInLine({ parts }: Waiting): number {
+  return FRAME_OVERHEAD + lengthOf(parts);
 }

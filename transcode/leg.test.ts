@@ -1,69 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
+import { createServer, connect, type AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { agreementOf, DEDUP_BIT } from './capabilities.js';
-import { ChunkStore } from './chunk-store.js';
-import { Dictionaries } from './dictionaries.js';
 import { encodeHello } from './frame.js';
-import { TransformedLeg, type LegOptions } from './leg.js';
+import { TransformedLeg } from './leg.js';
+import { BITS, collect, connection, destroyAll, pair, send, shared } from './leg-ends.props.js';
 import type { Shared } from './outbound.js';
 
-const sockets: Socket[] = [];
-afterEach(() => {
-  for (const socket of sockets.splice(0)) socket.destroy();
-});
-
-/** Two ends of one connection over loopback. */
-async function connection(): Promise<[Socket, Socket]> {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const accepted = once(server, 'connection') as Promise<[Socket]>;
-  const near = connect({
-    port: (server.address() as AddressInfo).port,
-    host: '127.0.0.1',
-    allowHalfOpen: true,
-  });
-  const [far] = await accepted;
-  server.close();
-  await once(near, 'connect');
-  sockets.push(near, far);
-  for (const socket of [near, far]) socket.on('error', () => undefined);
-  return [near, far];
-}
-
-function shared(bytes = 64 * 1024 * 1024): Shared {
-  return { store: new ChunkStore({ bytes, peers: 8 }), dictionaries: new Dictionaries(1024 * 1024) };
-}
-
-type Side = Partial<LegOptions> & { shared: Shared };
-
-async function pair(bits: number, near: Side, far: Side): Promise<[TransformedLeg, TransformedLeg]> {
-  const agreement = agreementOf(bits);
-  if (agreement === undefined) throw new Error('nothing agreed');
-  const [a, b] = await connection();
-  const base = { agreement, certain: true, subject: 'D' };
-  const legs = [
-    new TransformedLeg(a, () => ({ ...base, ...near })),
-    new TransformedLeg(b, () => ({ ...base, ...far })),
-  ] as const;
-  for (const leg of legs) leg.on('error', () => undefined);
-  return [...legs];
-}
-
-async function collect(leg: TransformedLeg): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for await (const part of leg.iterator({ destroyOnReturn: false })) parts.push(part as Buffer);
-  return Buffer.concat(parts);
-}
-
-/** Sends all of it and ends the direction. */
-async function send(leg: TransformedLeg, bytes: Buffer, piece = 50_000): Promise<void> {
-  for (let at = 0; at < bytes.length; at += piece) {
-    if (!leg.write(bytes.subarray(at, at + piece))) await once(leg, 'drain');
-  }
-  leg.end();
-}
+afterEach(destroyAll);
 
 const text = Buffer.from(
   Array.from(
@@ -71,13 +16,6 @@ const text = Buffer.from(
     (_, line) => `line ${line * 7919} of the log, level info, all is well\n`,
   ).join(''),
 );
-
-const BITS: [string, number][] = [
-  ['zstd', 0x0001],
-  ['deflate', 0x0002],
-  ['dedup', DEDUP_BIT],
-  ['zstd and dedup', 0x0001 | DEDUP_BIT],
-];
 
 describe.each(BITS)('a leg with %s', (_name, bits) => {
   it('carries text and noise both ways at once, with half-close', async () => {
@@ -134,6 +72,17 @@ it('gives what has arrived to a reader that comes after the connection has close
   far.end(text.subarray(0, 100_000));
   await once(far, 'close');
   expect((await collect(near)).equals(text.subarray(0, 100_000))).toBe(true);
+});
+
+it('puts the idle timeout off whenever bytes come or go', async () => {
+  const [near, far] = await pair(1, { shared: shared() }, { shared: shared() });
+  const active = new Map([near, far].map((leg) => [leg, 0]));
+  for (const [leg] of active) {
+    Object.assign(leg, { _unrefTimer: () => active.set(leg, (active.get(leg) ?? 0) + 1) });
+  }
+  near.write('question');
+  await once(far, 'data');
+  for (const times of active.values()) expect(times).toBeGreaterThan(0);
 });
 
 describe('compression', () => {
@@ -284,38 +233,5 @@ describe('where nothing was agreed', () => {
     leg.end('early');
     expect((await collect(leg)).toString()).toBe('early');
     server.close();
-  });
-});
-
-describe.each(BITS)('memory of a leg with %s', (_name, bits) => {
-  it('is bounded when nobody reads at the far end, and nothing is lost', async () => {
-    const [a, b] = [shared(8 * 1024 * 1024), shared(8 * 1024 * 1024)];
-    const [near, far] = await pair(bits, { shared: a }, { shared: b });
-    const block = randomBytes(256 * 1024);
-    // Half of it has been seen: references are held until they are resolved.
-    const total = 512;
-    let [sent, wanted] = [0, true];
-    const produce = (async () => {
-      for (; sent < total; sent++) {
-        block.writeUInt32BE(sent >> 1, 100_000);
-        wanted = near.write(Buffer.from(block));
-        if (!wanted) await once(near, 'drain');
-      }
-      near.end();
-    })();
-    for (let before = -1; before !== sent;) {
-      before = sent;
-      for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => void setImmediate(resolve));
-    }
-    // What the kernel holds for both sockets is not ours, but under way all the same.
-    expect(sent * block.length).toBeLessThan(48 * 1024 * 1024);
-    expect(near.writableLength).toBeLessThan(1024 * 1024);
-    expect(far.readableLength).toBeLessThan(18 * 1024 * 1024);
-    expect(a.store.bytes).toBeLessThanOrEqual(8 * 1024 * 1024);
-    expect(b.store.bytes).toBeLessThanOrEqual(8 * 1024 * 1024);
-    far.resume();
-    await produce;
-    await once(far, 'end');
-    expect(far.stats.plainReceived).toBe(total * block.length);
   });
 });

@@ -15,7 +15,7 @@
 import { Socket } from 'node:net';
 import type { Agreement } from './capabilities.js';
 import { Beginning, NO_DICTIONARY } from './dictionaries.js';
-import { KIND, type Hello } from './frame.js';
+import { FrameError, KIND, type Hello } from './frame.js';
 import { Inbound } from './inbound.js';
 import { Outbound, type Shared } from './outbound.js';
 import { emptyStats, type TransformStats } from './stats.js';
@@ -42,6 +42,8 @@ export interface LegOptions {
 export class TransformedLeg extends Socket {
   readonly stats: TransformStats = emptyStats();
   readonly #raw: Socket;
+  /** How many references we have resolved, while the leg is too full to say so. */
+  #toTell: number | undefined;
   readonly #decide: () => LegOptions | undefined;
   #options: LegOptions | undefined;
   #outbound: Outbound | undefined;
@@ -82,6 +84,11 @@ export class TransformedLeg extends Socket {
   /** Whether both nodes transform this leg; known once it is connected. */
   get transformed(): boolean {
     return this.#options !== undefined;
+  }
+
+  /** Of the compressor of our direction just now; undefined where there is none. */
+  get level(): number | undefined {
+    return this.#outbound?.level;
   }
 
   /**
@@ -126,7 +133,9 @@ export class TransformedLeg extends Socket {
 
   override _read(): void {
     this.#wanted = true;
-    if (this.#settled) this.#raw.resume();
+    if (!this.#settled) return;
+    if (this.#inbound === undefined) this.#raw.resume();
+    else this.#readOn(this.#inbound);
   }
 
   override _write(chunk: Buffer | string, encoding: BufferEncoding, done: () => void): void {
@@ -143,7 +152,9 @@ export class TransformedLeg extends Socket {
     } else {
       this.#sent?.add(plain);
       this.#outbound?.write(plain);
+      this.#pace(); // the other node may have to ask for something from now on
     }
+    this.#active();
     this.#whenClear(done);
   }
 
@@ -187,10 +198,14 @@ export class TransformedLeg extends Socket {
     this.emit('connect');
     this.emit('ready');
   };
-  readonly #onDrain = (): void => this.#unblock();
+  readonly #onDrain = (): void => {
+    this.#tell();
+    this.#unblock();
+  };
   readonly #onPlain = (bytes: Buffer): void => {
     this.stats.wireReceived += bytes.length;
     this.stats.plainReceived += bytes.length;
+    this.#active();
     if (!this.push(bytes)) this.#raw.pause();
   };
   readonly #onPlainEnd = (): void => this.#endOfTheirs();
@@ -215,7 +230,10 @@ export class TransformedLeg extends Socket {
     this.#options = options;
     this.#prepare(options);
     raw.setNoDelay(true);
-    raw.on('data', (bytes: Buffer) => this.#guard(() => this.#inbound?.receive(bytes)));
+    raw.on('data', (bytes: Buffer) => {
+      this.#guard(() => this.#inbound?.receive(bytes));
+      this.#pace();
+    });
     raw.on('end', () => this.#guard(() => this.#inbound?.receiveEnd()));
     raw.resume();
   }
@@ -248,10 +266,18 @@ export class TransformedLeg extends Socket {
   #receiver(outbound: Outbound): ConstructorParameters<typeof Inbound>[3] {
     return {
       deliver: (plain) => this.#deliver(plain),
+      full: () => !this.#wanted && this.readableLength >= HIGH_WATER,
       ended: () => this.#endOfTheirs(),
       begun: (hello) => this.#begun(hello),
-      ask: (number) => outbound.control(KIND.missing, number),
-      tellResolved: (upTo) => outbound.control(KIND.resolved, upTo),
+      ask: (number) => {
+        this.#mayAnswer();
+        outbound.control(KIND.missing, number);
+      },
+      tellResolved: (upTo) => {
+        this.#mayAnswer();
+        this.#toTell = upTo;
+        this.#tell();
+      },
       missing: (number) => outbound.missing(number),
       resolved: (upTo) => this.#resolved(upTo),
     };
@@ -280,9 +306,46 @@ export class TransformedLeg extends Socket {
 
   #deliver(plain: Buffer): void {
     this.#received?.add(plain);
-    if (this.push(plain)) return;
-    const ahead = this.#outbound?.owing === true ? MOST_AHEAD : 0;
-    if (this.readableLength > ahead) this.#raw.pause();
+    this.#active();
+    this.#wanted = false;
+    this.push(plain);
+  }
+
+  /** What has been received and not been delivered, then what is still to be received. */
+  #readOn(inbound: Inbound): void {
+    this.#guard(() => inbound.goOn());
+    this.#pace();
+  }
+
+  /**
+   * Lets the raw socket flow while there is a place for what it gives. While the other node may ask for something, it is
+   * read ahead of what anybody wants: the question stands behind it.
+   */
+  #pace(): void {
+    const inbound = this.#inbound;
+    if (inbound === undefined || this.destroyed) return;
+    const full = !this.#wanted && this.readableLength >= HIGH_WATER;
+    const owing = this.#outbound?.owing === true;
+    const stop = owing ? inbound.behind > MOST_AHEAD : inbound.behind > 0 || full;
+    if (stop && !this.#theirEnd) this.#raw.pause();
+    else this.#raw.resume();
+  }
+
+  /** Who has had no hello of ours knows of no store to refer to; an answer would stand among plain bytes. */
+  #mayAnswer(): void {
+    if (this.#sending !== 'framed') throw new FrameError('references to a store that it was not told of');
+  }
+
+  /** Says how much has been resolved, unless the other node does not read: the last word is enough. */
+  #tell(last = false): void {
+    if (this.#toTell === undefined || (!last && this.#raw.writableLength >= HIGH_WATER)) return;
+    this.#outbound?.control(KIND.resolved, this.#toTell);
+    this.#toTell = undefined;
+  }
+
+  /** A socket's own reads and writes put its idle timeout off; this one has none. */
+  #active(): void {
+    (this as unknown as { _unrefTimer(): void })._unrefTimer();
   }
 
   #endOfTheirs(): void {
@@ -296,6 +359,7 @@ export class TransformedLeg extends Socket {
 
   #resolved(upTo: number): void {
     this.#outbound?.resolved(upTo);
+    this.#pace();
     this.#unblock();
     this.#maybeFinish();
   }
@@ -307,6 +371,7 @@ export class TransformedLeg extends Socket {
     const over = this.#sending === 'plain' || (this.#theirEnd && this.#outbound?.open === false);
     if (!over) return;
     this.#ourEnd = undefined;
+    this.#tell(true);
     this.#raw.end(done);
   }
 

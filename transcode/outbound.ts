@@ -1,5 +1,6 @@
 /** The direction of a transformed leg that this node sends: plain bytes in, frames out. */
 import { crc32 } from 'node:zlib';
+import type { Budget } from './budget.js';
 import type { Agreement } from './capabilities.js';
 import { ChunkSender, REFERENCE_LENGTH, type Chunks } from './dedup.js';
 import type { Dictionaries } from './dictionaries.js';
@@ -15,6 +16,7 @@ import {
   type Kind,
 } from './frame.js';
 import { MIN_CHUNK } from './chunker.js';
+import type { LevelCeiling } from './level.js';
 import { Packer } from './packer.js';
 import type { ChunkStore } from './chunk-store.js';
 import type { TransformStats } from './stats.js';
@@ -23,6 +25,10 @@ import type { TransformStats } from './stats.js';
 export interface Shared {
   readonly store: ChunkStore;
   readonly dictionaries: Dictionaries;
+  readonly ceiling: LevelCeiling;
+  /** Of bytes that senders hold for references, and of those that receivers hold behind missing ones. */
+  readonly held: Budget;
+  readonly waiting: Budget;
 }
 
 export interface OutboundPorts {
@@ -36,6 +42,8 @@ export interface OutboundPorts {
 const FLUSH_MS = 1;
 /** How long anything waits while more comes, unless the leg is busy anyway. */
 const LONGEST_WAIT_MS = 5;
+/** While the leg stays busy it is looked at ever more seldom. */
+const LONGEST_LOOK_MS = 40;
 /** At least so much at once counts as a burst. */
 const BURST = 2 * MIN_CHUNK;
 
@@ -59,7 +67,13 @@ export class Outbound {
     this.#shared = shared;
     this.#ports = ports;
     this.#stats = stats;
-    this.#packer = agreement.codec === undefined ? undefined : new Packer(agreement.codec, stats);
+    this.#packer =
+      agreement.codec === undefined ? undefined : new Packer(agreement.codec, stats, shared.ceiling);
+  }
+
+  /** Of the compressor just now; undefined where there is none. */
+  get level(): number | undefined {
+    return this.#packer?.level;
   }
 
   /** Begins the direction. */
@@ -72,7 +86,8 @@ export class Outbound {
     const dictionary = this.#shared.dictionaries.find(dictionaryId);
     if (dictionary !== undefined) this.#packer?.useDictionary(dictionary);
     if (!this.#agreement.dedup || this.#ended) return;
-    this.#chunks = new ChunkSender(this.#shared.store, this.#shared.store.known(storeId));
+    const { store, held } = this.#shared;
+    this.#chunks = new ChunkSender(store, store.known(storeId), held);
   }
 
   /** Whether nothing should be written for now; `resolved` ends it. */
@@ -117,7 +132,7 @@ export class Outbound {
     const flush = (): void => {
       if (writes !== this.#writes || this.#closed) return;
       // What the leg cannot take yet would only wait elsewhere, and a source that we have stopped is not silent.
-      if (this.full || this.#ports.backedUp()) this.#wait(LONGEST_WAIT_MS);
+      if (this.full || this.#ports.backedUp()) this.#wait(nextLook(milliseconds));
       else this.flush();
     };
     clearTimeout(this.#timer);
@@ -164,9 +179,11 @@ export class Outbound {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#packer?.close();
+    this.#chunks?.close();
   }
 
   #data(plain: Buffer): void {
+    this.#chunks?.passed(plain.length);
     this.#frame(KIND.data, plain, crc32(plain));
   }
 
@@ -203,4 +220,8 @@ export class Outbound {
     for (const { length } of bytes) this.#stats.wireSent += length;
     this.#ports.send(...bytes);
   }
+}
+
+function nextLook(milliseconds: number): number {
+  return Math.min(Math.max(LONGEST_WAIT_MS, 2 * milliseconds), LONGEST_LOOK_MS);
 }

@@ -2,6 +2,7 @@
 import type { Codec } from './codec.js';
 import type { Compressor, Decompressor } from './compressor.js';
 import { FORM, FrameError, MAX_PAYLOAD, type Form } from './frame.js';
+import { LevelControl, type LevelCeiling } from './level.js';
 import type { TransformStats } from './stats.js';
 
 /** Shorter than this, a block costs more than it can save. */
@@ -11,8 +12,6 @@ const WORTH = 0.95;
 /** After a block that was not, so many bytes pass without a try; doubles up to the second figure. */
 const FIRST_PAUSE = 128 * 1024;
 const LONGEST_PAUSE = 8 * 1024 * 1024;
-/** A change of level costs the history, so it has to be asked for by this many bytes in a row. */
-const LEVEL_PATIENCE = 512 * 1024;
 
 export interface Packed {
   readonly form: Form;
@@ -28,14 +27,17 @@ export class Packer {
   #stale = true;
   #pause = 0;
   #nextPause = FIRST_PAUSE;
-  #level: number;
-  /** Bytes in a row that found the leg backed up (positive) or waiting for us (negative). */
-  #pressure = 0;
+  readonly #control: LevelControl;
 
-  constructor(codec: Codec, stats: TransformStats) {
+  constructor(codec: Codec, stats: TransformStats, ceiling: LevelCeiling) {
     this.#codec = codec;
     this.#stats = stats;
-    this.#level = Math.min(1, codec.levels.length - 1);
+    this.#control = new LevelControl(codec.levels, ceiling);
+  }
+
+  /** The level of the last block; undefined when nothing has been compressed yet, or nothing will be any more. */
+  get level(): number | undefined {
+    return this.#compressor === undefined ? undefined : this.#control.level;
   }
 
   /** The receiver has this dictionary; it serves the first block. */
@@ -45,20 +47,33 @@ export class Packer {
 
   /** `backedUp`: the leg has more to send than it can just now. */
   pack(plain: Buffer, backedUp: boolean): Packed {
-    this.#adapt(plain.length, backedUp);
+    if (this.#control.look(plain.length, backedUp)) this.#stale = true;
     if (plain.length < SHORTEST || this.#pausing(plain.length)) return { form: FORM.plain, bytes: plain };
     const started = performance.now();
-    const form = this.#ready();
-    const bytes = (this.#compressor as Compressor).compress(plain);
-    this.#stats.packMilliseconds += performance.now() - started;
-    if (bytes.length <= plain.length * WORTH) {
+    const packed = this.#compress(plain);
+    const spent = performance.now() - started;
+    this.#stats.packMilliseconds += spent;
+    this.#control.spent(spent);
+    if (packed !== undefined && packed.bytes.length <= plain.length * WORTH) {
       this.#nextPause = FIRST_PAUSE;
-      return { form, bytes };
+      return packed;
     }
     this.#stale = true;
     this.#pause = this.#nextPause;
     this.#nextPause = Math.min(2 * this.#nextPause, LONGEST_PAUSE);
     return { form: FORM.plain, bytes: plain };
+  }
+
+  /** Without memory for a compressor, or where it fails, bytes go as they are. */
+  #compress(plain: Buffer): Packed | undefined {
+    try {
+      const form = this.#ready();
+      return { form, bytes: (this.#compressor as Compressor).compress(plain) };
+    } catch {
+      this.#stats.compressorFailures++;
+      this.close();
+      return undefined;
+    }
   }
 
   close(): void {
@@ -76,23 +91,12 @@ export class Packer {
   /** Restarts the compressor where the receiver's must, and says so. */
   #ready(): Form {
     if (!this.#stale) return FORM.packed;
-    const level = this.#codec.levels[this.#level] ?? 1;
+    const { level } = this.#control;
     const dictionary = this.#dictionary;
     this.#compressor ??= this.#codec.compressor(level);
     this.#compressor.restart(level, dictionary);
     this.#stale = false;
     return dictionary === undefined ? FORM.anew : FORM.withDictionary;
-  }
-
-  #adapt(length: number, backedUp: boolean): void {
-    if (backedUp !== this.#pressure > 0) this.#pressure = 0;
-    this.#pressure += backedUp ? length : -length;
-    if (Math.abs(this.#pressure) < LEVEL_PATIENCE) return;
-    const level = this.#level + (backedUp ? 1 : -1);
-    this.#pressure = 0;
-    if (level < 0 || level >= this.#codec.levels.length) return;
-    this.#level = level;
-    this.#stale = true;
   }
 }
 

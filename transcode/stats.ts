@@ -15,6 +15,8 @@ export interface TransformStats {
   compressedTo: number;
   /** References that the other node could not resolve any more. */
   missed: number;
+  /** Blocks that went as they were because the compressor failed. */
+  compressorFailures: number;
   /** Time spent in compressors, in cutting and naming chunks, and in the inverse of both. */
   packMilliseconds: number;
   chunkMilliseconds: number;
@@ -35,6 +37,7 @@ export function emptyStats(): TransformStats {
     compressed: 0,
     compressedTo: 0,
     missed: 0,
+    compressorFailures: 0,
     packMilliseconds: 0,
     chunkMilliseconds: 0,
     framesSent: 0,

@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TpotError } from '../../core/errors.js';
 import { command } from '../../host/exec.js';
+import { Budget } from '../../transcode/budget.js';
 import { agreementOf, bitsOf } from '../../transcode/capabilities.js';
 import { ChunkStore } from '../../transcode/chunk-store.js';
 import { CODECS, type Codec } from '../../transcode/codec.js';
 import { Dictionaries, NO_DICTIONARY } from '../../transcode/dictionaries.js';
 import { Inbound } from '../../transcode/inbound.js';
+import { LevelCeiling } from '../../transcode/level.js';
 import { Outbound, type Shared } from '../../transcode/outbound.js';
 import { emptyStats } from '../../transcode/stats.js';
 import type { Corpus } from './transcode-corpora.js';
@@ -69,6 +71,9 @@ function codecPass(codec: Codec, level: number, { bytes }: Corpus): Pass {
 const sharedStore = (): Shared => ({
   store: new ChunkStore({ bytes: STORE, peers: 2 }),
   dictionaries: new Dictionaries(1024 * 1024),
+  ceiling: new LevelCeiling(),
+  held: new Budget(Infinity),
+  waiting: new Budget(Infinity),
 });
 
 /** A direction of a leg as nodes run it: chunks, compression where it is worth it, frames and their checksums. */
@@ -89,6 +94,7 @@ function legPass(names: readonly string[], { bytes }: Corpus, near: Shared, far:
     undefined,
     {
       deliver: nothing,
+      full: () => false,
       ended: nothing,
       begun: nothing,
       ask: (number) => outbound.missing(number),

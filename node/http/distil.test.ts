@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ContentReport } from '../../content/service.js';
 import { pipelineOf, REGISTERED, type CommandStep, type ModuleStep } from '../../content/steps.js';
+import { decode, encode } from '../../content/recode.js';
 import { packageRoot } from '../../host/paths.js';
 import { Harness, until, type Answer, type AskOptions } from './harness.props.js';
 
@@ -160,6 +161,99 @@ describe('a response that may be transformed', () => {
     const all = await Promise.all([1, 2, 3, 4].map(() => through([command('tr', '-s', ' ')], '/many')));
     expect(new Set(all.map(({ body }) => body.toString()))).toEqual(new Set(['a b'.repeat(99)]));
     expect(report().steps.find(({ name }) => name === 'tr')?.responses).toBe(before + 1);
+  });
+});
+
+describe('a response with a content coding', () => {
+  beforeAll(() => begin());
+  afterAll(() => harness.close());
+  const name = (id: number): string => createHash('sha256').update(String(id)).digest('base64');
+  const rows = Array.from({ length: 400 }, (_, id) => ({ id, name: name(id), tags: [id % 7, id % 11] }));
+  const text = JSON.stringify(rows, null, 4);
+  const small = JSON.stringify(rows);
+
+  function coded(coding: 'br' | 'zstd' | 'gzip' | 'deflate', body: string | Buffer = text): void {
+    answer.body = encode(coding, Buffer.from(body));
+    answer.headers = { ...answer.headers, 'content-encoding': coding };
+  }
+
+  it.each(['br', 'zstd', 'gzip', 'deflate'] as const)(
+    'of %s is transformed inside it, once',
+    async (coding) => {
+      coded(coding);
+      const asks = { headers: { 'accept-encoding': coding } };
+      const made = (): number => report().steps.find(({ name }) => name === 'minify')?.responses ?? 0;
+      const before = made();
+      const [first, again] = [
+        await through([REGISTERED.minify], `/${coding}`, asks),
+        await through([REGISTERED.minify], `/${coding}`, asks),
+      ];
+      expect(first.headers).toMatchObject({
+        'content-encoding': coding,
+        'content-length': String(first.body.length),
+        etag: expect.stringMatching(/^W\/"v1-[\w-]{16}"$/) as string,
+        vary: 'Accept-Encoding',
+        'accept-ranges': 'none',
+      });
+      expect(decode(coding, first.body, 2 ** 20).toString()).toBe(small);
+      expect(first.body.length).toBeLessThan(answer.body.length);
+      expect([again.body.equals(first.body), again.headers.etag]).toEqual([true, first.headers.etag]);
+      expect([fetched.length, made() - before]).toEqual([1, 1]);
+      const head = await through([REGISTERED.minify], `/${coding}`, { ...asks, method: 'HEAD' });
+      expect(head.headers).toMatchObject({ etag: first.headers.etag, 'content-encoding': coding });
+      const known = { ...asks.headers, 'if-none-match': first.headers.etag };
+      const has = await through([REGISTERED.minify], `/${coding}`, { headers: known });
+      expect([has.status, has.headers.vary]).toEqual([304, 'Accept-Encoding']);
+    },
+  );
+
+  it('goes out in the best coding that the client takes, each with its own tag', async () => {
+    coded('gzip');
+    const ask = (value?: string): Promise<Answer> =>
+      through([REGISTERED.minify], '/each', {
+        headers: value === undefined ? {} : { 'accept-encoding': value },
+      });
+    const best = await ask('gzip, deflate, br');
+    expect(best.headers['content-encoding']).toBe('br');
+    expect(decode('br', best.body, 2 ** 20).toString()).toBe(small);
+    const unsaid = await ask();
+    expect(unsaid.headers['content-encoding']).toBe('gzip');
+    expect(unsaid.headers.etag).not.toBe(best.headers.etag);
+    const other = await ask('deflate, gzip;q=0.5');
+    expect(other.headers['content-encoding']).toBe('deflate');
+    expect(decode('deflate', other.body, 2 ** 20).toString()).toBe(small);
+  });
+
+  it('stays as it is for a client that takes no coding, and would get more bytes', async () => {
+    coded('gzip');
+    const before = report().untouched['no-gain'] ?? 0;
+    const got = await through([REGISTERED.minify], '/bare', { headers: { 'accept-encoding': 'identity' } });
+    expect([got.headers['content-encoding'], got.headers.etag]).toEqual(['gzip', '"v1"']);
+    expect(got.body.equals(answer.body as Buffer)).toBe(true);
+    expect(report().untouched['no-gain']).toBe(before + 1);
+    const none = await through([REGISTERED.minify], '/none', { headers: { 'accept-encoding': '*;q=0' } });
+    expect(none.body.equals(answer.body as Buffer)).toBe(true);
+    expect(report().untouched.encoded).toBe(1);
+  });
+
+  it.each<[string, () => void]>([
+    ['decoded-too-large', () => coded('br', JSON.stringify([' '.repeat(8 * LIMITS.largest)]))],
+    ['undecodable', () => ((answer.headers['content-encoding'] = 'gzip'), undefined)],
+    ['encoded', () => ((answer.headers['content-encoding'] = 'gzip, br'), undefined)],
+    ['no-gain', () => coded('gzip', small)],
+  ])('passes as it came where it is %s', async (why, prepare) => {
+    prepare();
+    const before = report().untouched[why as keyof ContentReport['untouched']] ?? 0;
+    for (const round of [1, 2]) {
+      const asks = { headers: { 'accept-encoding': 'gzip, br' } };
+      const got = await through([REGISTERED.minify], `/coded/${why}`, asks);
+      expect(got.body.equals(Buffer.from(answer.body))).toBe(true);
+      expect([got.headers['content-encoding'], got.headers.etag]).toEqual([
+        answer.headers['content-encoding'],
+        '"v1"',
+      ]);
+      expect(report().untouched[why as keyof ContentReport['untouched']]).toBe(before + round);
+    }
   });
 });
 

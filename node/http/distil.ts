@@ -139,7 +139,7 @@ export class Distiller {
   async stored(entry: StoredResponse, told: Told, original: () => void): Promise<void> {
     const plan = isWhole(entry) ? this.#plan(entry, entry.bodyLength) : undefined;
     const kept = plan && (await this.#content.variant(plan, () => joined(entry.body), hashOf(entry.body)));
-    if (plan === undefined || kept === undefined || kept === 'original') original();
+    if (plan === undefined || kept === undefined || typeof kept === 'string') original();
     else this.#send(entry, plan, kept, told);
   }
 
@@ -200,7 +200,7 @@ export class Distiller {
     }
     const { content, hash } = outcome;
     const kept = await this.#content.variant(plan, () => content, shared ? hash : undefined);
-    return kept === 'original' ? undefined : kept;
+    return typeof kept === 'string' ? undefined : kept;
   }
 
   #plan(head: Head, length: number | undefined): Plan | undefined {
@@ -217,9 +217,9 @@ export class Distiller {
   #send(head: Head, plan: Plan, variant: Variant, { age, status }: Told): void {
     const { request, response, node } = this.#delivery;
     if (response.destroyed || request.socket.destroyed) return;
-    const { content, mediaType, tag } = variant;
+    const { content, mediaType, coding, tag } = variant;
     const raw = without(endToEnd(head.rawHeaders, head.fields), (name) => name === 'trailer');
-    const change = { length: content.length, mediaType, vary: plan.vary, tag };
+    const change = { length: content.length, mediaType, coding, vary: plan.vary, tag };
     const headers = transformedHeaders(raw, head.fields, change);
     const seconds = age();
     if (seconds !== undefined) headers.push('Age', String(seconds));
