@@ -3,6 +3,7 @@ import { TpotError } from '../core/errors.js';
 import { requireRoot } from '../netns/processes.js';
 import type { Bench, BenchOptions } from './benches/bench.js';
 import { cacheBench } from './benches/cache.js';
+import { chainBench } from './benches/chain.js';
 import { flowsBench } from './benches/flows.js';
 import { latencyBench } from './benches/latency.js';
 import { setupBench } from './benches/setup.js';
@@ -18,6 +19,7 @@ export const benches: readonly Bench[] = [
   setupBench,
   flowsBench,
   cacheBench,
+  chainBench,
   costBench,
   transcodeBench,
 ];

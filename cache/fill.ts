@@ -136,14 +136,19 @@ export class Fill {
     const blocks: Buffer[] = [];
     let run: Buffer[] = [];
     let size = 0;
-    for (const [index, chunk] of this.#chunks.entries()) {
-      run.push(chunk);
-      size += chunk.length;
-      if (size < BLOCK && index < this.#chunks.length - 1) continue;
-      blocks.push(exactCopy(run, size));
+    const join = (): void => {
+      if (size > 0) blocks.push(wholeBuffer(run, size) ?? exactCopy(run, size));
       run = [];
       size = 0;
+    };
+    for (const chunk of this.#chunks) {
+      // What already is a block stays one, although it came in pieces.
+      if (chunk.byteOffset === 0 && chunk.buffer.byteLength >= BLOCK) join();
+      run.push(chunk);
+      size += chunk.length;
+      if (size >= BLOCK) join();
     }
+    join();
     return blocks;
   }
 
@@ -223,6 +228,18 @@ export class Fill {
     this.#held -= freed;
     this.#budget.give(freed);
   }
+}
+
+/** The buffer that the chunks were cut from, when they are all of it, in order. */
+function wholeBuffer(chunks: readonly Buffer[], size: number): Buffer | undefined {
+  const buffer = chunks[0]?.buffer;
+  if (buffer?.byteLength !== size) return undefined;
+  let at = 0;
+  for (const chunk of chunks) {
+    if (chunk.buffer !== buffer || chunk.byteOffset !== at) return undefined;
+    at += chunk.length;
+  }
+  return Buffer.from(buffer, 0, size);
 }
 
 /** A copy that pins neither the pool nor the larger buffers the chunks were cut from. */

@@ -34,8 +34,8 @@ import type { ResponseCopy } from './data-path.js';
 import { kernelFlow } from './splice-entry.js';
 
 const MIB = 2 ** 20;
-/** Bytes of copies that wait to be read: 25 ms at 10 Gbit/s. */
-export const TAP_RING = 32 * MIB;
+/** Bytes of copies that wait to be read: 50 ms at 10 Gbit/s. */
+export const TAP_RING = 64 * MIB;
 const MOST_TAPS = 64;
 /**
  * Bytes of one response that may be here and not yet handed on, a full ring and what is on the way, and of all of them.
@@ -287,7 +287,7 @@ export class Taps {
       return;
     }
     this.#counts.abandoned++;
-    this.#logger.debug('tap-abandoned', { why, bytes: tap.stream.given, ignored: tap.stream.ignored });
+    this.#logger.info('tap-abandoned', { why, bytes: tap.stream.given, ignored: tap.stream.ignored });
     if (why !== 'unwanted') tap.copy.lost();
   }
 }

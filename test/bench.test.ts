@@ -42,7 +42,7 @@ it('says which benches and contenders there are', async () => {
   const unknown = await tryCommand(node, [launcher, 'bench', 'speed', '--out', directory]);
   expect(unknown.code).toBe(2);
   expect(unknown.stderr).toMatch(
-    /there is no bench speed\nhint: There are splice, latency, setup, flows, cache, cost, transcode\./,
+    /there is no bench speed\nhint: There are splice, latency, setup, flows, cache, chain, cost, transcode\./,
   );
   const list = await tryCommand(node, [launcher, 'bench', 'list', '--json']);
   expect((JSON.parse(list.stdout) as { name: string }[]).map(({ name }) => name)).toContain('latency');

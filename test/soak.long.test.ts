@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
 import { waitFor } from '../netns/wait.js';
 import { closeAll, fixture, ORIGIN, standChain, type Chain } from './chain.js';
+import { listed, median, secondHalf, slopeOf } from './trend.js';
 
 /** 8 h at 0.7 connections a second. */
 const CONNECTIONS = Number(process.env['SOAK_CONNECTIONS'] ?? 20_000);
@@ -63,19 +64,6 @@ async function round(chain: Chain): Promise<void> {
   const said = await chain.must('c1', [process.execPath, ...args], { timeoutMs: 600_000 });
   expect(JSON.parse(said)).toEqual({ right: CONNECTIONS / ROUNDS, wrong: 0, failed: 0, errors: {} });
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
-
-/** What a sample adds to the one before it: the median of all slopes between two samples (Theil 1950, Sen 1968). */
-function slopeOf(values: readonly number[]): number {
-  return median(
-    values.flatMap((from, at) => values.slice(at + 1).map((to, further) => (to - from) / (further + 1))),
-  );
-}
-
-const secondHalf = <T>(values: readonly T[]): readonly T[] => values.slice(values.length >> 1);
-const listed = (values: readonly number[]): string => values.map((one) => one.toFixed(0)).join(' ');
 
 test(`${CONNECTIONS} connections through two nodes: memory, descriptors and tables stay as they were`, async () => {
   process.env['NODE_OPTIONS'] = SMALL_HEAP; // of the nodes, and of the client

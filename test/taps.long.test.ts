@@ -1,9 +1,20 @@
 /** Large responses over real namespaces that pass in the kernel, and are stored from a copy; what goes wrong on the way. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { contentHash } from '../netns/content.js';
 import type { Program } from '../netns/host.js';
 import { waitFor } from '../netns/wait.js';
-import { closeAll, fixture, ORIGIN, standChain, type Chain, type ChainOptions } from './chain.js';
+import {
+  CACHE_AND_RELAY,
+  closeAll,
+  fixture,
+  ORIGIN,
+  standChain,
+  type Chain,
+  type ChainOptions,
+} from './chain.js';
 
 const PORT = 8080;
 const URL = `http://${ORIGIN}:${PORT}`;
@@ -47,6 +58,10 @@ async function hashIn(program: Program): Promise<string> {
   const [, hash = ''] = await program.output(/^([0-9a-f]{64})/m, { timeoutMs: 120_000 });
   return hash;
 }
+
+/** How often the origin was asked. */
+const requestsFor = ({ origin }: Stand, path: string): number =>
+  origin.stdout().split(`request ${path} `).length - 1;
 
 async function until({ counter }: Stand, code: string, count: number): Promise<void> {
   await waitFor(async () => (await counter(code)) === count, { what: `${count} ${code}`, timeoutMs: 90_000 });
@@ -92,6 +107,33 @@ describe('a response that is stored', () => {
     expect(await standing.counter('tap-bytes')).toBeGreaterThan(SIZE / 3);
   });
 
+  test('is on the disk, too, and there after a kill', async () => {
+    const path = mkdtempSync(join(tmpdir(), 'tpot-taps-'));
+    try {
+      const config = { cache: { ...TAPPING.cache, disk: { path, size: '256MiB' } } };
+      const standing = await stand({ nodes: { p1: config } });
+      const { chain } = standing;
+      const file = `/length/${SIZE}?stored`;
+      const first = await tapped(standing, file);
+      await open(chain);
+      expect(await hashIn(first)).toBe(contentHash(file, SIZE));
+      await until(standing, 'tap-complete', 1);
+      const onDisk = async (): Promise<unknown> =>
+        ((await chain.status('p1')).cache['disk'] as { entries: number }).entries;
+      await waitFor(async () => (await onDisk()) === 1, {
+        what: 'the response on the disk',
+        timeoutMs: 60_000,
+      });
+      await chain.net.node('p1').stop('SIGKILL');
+      await chain.net.startNode({ host: 'p1', config: { rules: CACHE_AND_RELAY, ...config } });
+      await expectNext(standing, file, SIZE, HIT);
+      expect(requestsFor(standing, file)).toBe(1);
+    } finally {
+      await closeAll();
+      rmSync(path, { recursive: true });
+    }
+  });
+
   test('that never pauses is right, whether it leaves, is stored, or neither', async () => {
     const standing = await stand();
     for (const kind of ['whole', 'flow']) {
@@ -100,6 +142,39 @@ describe('a response that is stored', () => {
       expect(await hashIn(fetchHash(standing.chain, path))).toBe(contentHash(path, LARGE));
     }
   });
+});
+
+/** Responses that pass as fast as they go, of which the process has to keep up with every byte. */
+const FAST = { times: Number(process.env['TAP_TIMES'] ?? 10), length: 192 * 2 ** 20 };
+
+test('at full speed a response is stored or given up, and right either way', async () => {
+  const standing = await stand({ nodes: { p1: { cache: { tapAbove: '1MiB', memory: '2GiB' } } } });
+  const { chain, counter } = standing;
+  const told: string[] = [];
+  for (let round = 1; round <= FAST.times; round++) {
+    const path = `/length/${FAST.length}?stored=${round}`;
+    const [before, complete] = [await counter('tapped'), await counter('tap-complete')];
+    const command = ['curl', '-sSf', '-o', '/dev/null', '-w', 'end %{size_download}\\n', `${URL}${path}`];
+    const program = chain.spawn('c1', command, { label: 'fast' });
+    await until(standing, 'tapped', before + 1);
+    const started = performance.now();
+    await open(chain);
+    const [, size] = await program.output(/^end (\d+)/m, { timeoutMs: 120_000 });
+    expect(Number(size)).toBe(FAST.length);
+    const gigabits = ((FAST.length / 2) * 8e-6) / (performance.now() - started);
+    const over = async (): Promise<number> =>
+      (await counter('tap-complete')) + (await counter('tap-abandoned'));
+    await waitFor(async () => (await over()) === round, { what: 'the end of the copy', timeoutMs: 90_000 });
+    const stored = (await counter('tap-complete')) > complete;
+    told.push(`${gigabits.toFixed(1)} Gbit/s ${stored ? 'stored' : 'given up'}`);
+    if (stored) await expectNext(standing, path, FAST.length, HIT);
+  }
+  const why =
+    chain.net
+      .node('p1')
+      .stderr()
+      .match(/event=tap-abandoned.*/g) ?? [];
+  process.stdout.write(`at full speed: ${told.join(', ')}\n${why.join('\n')}\n`);
 });
 
 describe('nothing is stored, and the transfer is right', () => {

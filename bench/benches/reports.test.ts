@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Transfer } from '../measure/transfer.js';
+import { sizesOf } from './chain.js';
+import { bytesSaved, describeChains } from './chain-report.js';
+import type { Answered, ChainLoad } from './chain-samples.js';
 import { describeCosts, targetsOf } from './cost.js';
 import { stepsFor } from './flows.js';
 import { describeLatency } from './latency-report.js';
@@ -123,4 +126,46 @@ it('no more connections are tried than the table has room for', () => {
   expect(stepsFor(4_000_000)).toEqual([1, 1000, 100_000, 1_000_000]);
   expect(stepsFor(262_144)).toEqual([1, 1000, 100_000, 131_040]);
   expect(stepsFor(1000)).toEqual([1, 468]);
+});
+
+describe('a chain', () => {
+  const answered: Answered[] = [
+    { asked: ['p1', 'p2', 'p3'], by: 'origin', bytes: 300 },
+    { asked: ['p1'], by: 'p1', bytes: 300 },
+    { asked: ['p2'], by: 'p2', bytes: 100 },
+    { asked: ['p1', 'p2'], by: 'p2', bytes: 100 },
+  ];
+  const load: ChainLoad = {
+    contender: 'chain',
+    title: 'chain',
+    exponent: 0.9,
+    answered,
+    failed: 0,
+    originBytes: 300,
+    originRequests: 1,
+  };
+
+  it('has for each level what came to it, and the share that it answered', () => {
+    const { tables } = describeChains([load], 0.9);
+    const levels = [3, '33.3', '42.9', 3, '66.7', '40.0', 1, '0.0', '0.0'];
+    expect(tables[0]?.rows[0]).toEqual(['chain', ...levels, '25.0', '0.0', '62.5', 0]);
+    expect(bytesSaved(load)).toBeCloseTo(62.5);
+  });
+
+  it('is drawn over the course of its load', () => {
+    const { figures } = describeChains([load, { ...load, contender: 'alone', title: 'alone' }], 0.9);
+    expect(figures.map(({ name }) => name)).toEqual(['saved', 'chain']);
+    expect(figures[1]?.series.map(({ name, points }) => [name, points.map(({ y }) => y)])).toEqual([
+      ['p1', [0, 100, 0, 0]],
+      ['p2', [0, 0, 100, 100]],
+      ['p3', [0, 0, 0, 0]],
+      ['origin', [100, 0, 0, 0]],
+    ]);
+  });
+
+  it('has objects of which no two have the same size', () => {
+    const sizes = sizesOf(2000);
+    expect(new Set(sizes).size).toBe(2000);
+    expect([Math.min(...sizes) >= 1024, Math.max(...sizes) <= 132 * 1024]).toEqual([true, true]);
+  });
 });

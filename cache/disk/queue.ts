@@ -1,4 +1,7 @@
-/** Work on files: for one name in the order in which it was asked, and a few names at a time. */
+/**
+ * Work on files: for one name in the order in which it was asked, and a few names at a time. Of the names that wait, removals come
+ * first: what is to be written waits for its turn in memory, what is to go takes room on the disk.
+ */
 
 /** libuv does file work on four threads; some are left to others. */
 const MOST_AT_ONCE = 3;
@@ -14,9 +17,9 @@ export class FileQueue {
   }
 
   /** Runs `work` after everything that was added before under the same name. */
-  add<T>(name: string, work: () => Promise<T>): Promise<T> {
+  add<T>(name: string, work: () => Promise<T>, turn: 'next' | 'last' = 'last'): Promise<T> {
     const before = this.#last.get(name) ?? Promise.resolve();
-    const run = before.then(() => this.#inTurn(work));
+    const run = before.then(() => this.#inTurn(work, turn));
     const last = run.then(ignore, ignore).then(() => {
       if (this.#last.get(name) === last) this.#last.delete(name);
     });
@@ -34,9 +37,14 @@ export class FileQueue {
     while (this.#last.size > 0) await this.caughtUp();
   }
 
-  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#running >= MOST_AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#running++;
+  async #inTurn<T>(work: () => Promise<T>, turn: 'next' | 'last'): Promise<T> {
+    if (this.#running < MOST_AT_ONCE) this.#running++;
+    else {
+      await new Promise<void>((resolve) => {
+        if (turn === 'next') this.#waiting.unshift(resolve);
+        else this.#waiting.push(resolve);
+      });
+    }
     try {
       return await work();
     } finally {

@@ -458,7 +458,7 @@ export class DiskStore implements Store {
   }
 
   #discard({ name }: Place, suffix: number): void {
-    void this.#queue.add(name, () => this.#remover.remove(name, suffix));
+    void this.#queue.add(name, () => this.#remover.remove(name, suffix), 'next');
   }
 
   /** Files of a resource that the look at the start has not come to. */

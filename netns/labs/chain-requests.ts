@@ -19,17 +19,18 @@ export interface Asking {
 
 /** Starts a client's requests, `atOnce` at a time. */
 export function startAsking(
-  { topology }: LabRun,
+  { topology }: Pick<LabRun, 'topology'>,
   client: string,
   asks: readonly Ask[],
   atOnce: number,
+  hops = HOPS,
 ): Asking {
   const file = join(topology.directory, `${client}-requests-${(batches += 1)}`);
   writeFileSync(file, asks.map((one) => `${JSON.stringify(one)}\n`).join(''));
   const [node, launcher] = tpotNodeCommand;
   const { address } = topology.host('origin');
   const command = [node, builtFile('netns', 'requests-child.js'), file, address, String(atOnce)];
-  const shim = [launcher, 'run', '--hops', String(HOPS), '--', ...command];
+  const shim = [launcher, 'run', '--hops', String(hops), '--', ...command];
   const program = topology.host(client).spawn(node, shim, { label: 'requests' });
   const exchanges = (): Exchange[] => {
     const text = program.stdout();

@@ -9,7 +9,14 @@ import type { ResponseHead } from '../../cache/storable.js';
 import type { StoredHead } from '../../cache/stored.js';
 import { reset } from '../relay.js';
 import type { RawBody } from './raw-body.js';
-import { carriesTrailers, lengthLast, nodeFields, responseHeaders, writablePairs } from './headers.js';
+import {
+  carriesTrailers,
+  lengthLast,
+  nodeFields,
+  responseHeaders,
+  trailerPairs,
+  writablePairs,
+} from './headers.js';
 import type { NodeIdentity } from './headers.js';
 
 /** The client's side of one exchange. */
@@ -28,7 +35,7 @@ export function cutShort({ request, response }: Delivery): void {
 }
 
 /** Answers to requests that are not understood; what follows them may not be what it seems. */
-const ENDS_CONNECTION = new Set([400, 501, 505]);
+const ENDS_CONNECTION = new Set([400, 431, 501, 505]);
 
 /** A response of this node's own, in plain text; the connection is cut when another has begun. */
 export function reply(delivery: Delivery, status: number, text: string, cacheStatus?: CacheStatus): void {
@@ -71,7 +78,7 @@ function flushSoon(response: ServerResponse): void {
 }
 
 function end(response: ServerResponse, trailers: readonly string[], carried: boolean): void {
-  if (carried && trailers.length > 0) response.addTrailers(writablePairs(trailers));
+  if (carried && trailers.length > 0) response.addTrailers(trailerPairs(trailers));
   response.end();
 }
 

@@ -5,6 +5,12 @@ import { endToEnd, indexFields, isToken, listMembers, tokenList, without } from 
 import type { RequestHead } from '../../cache/key.js';
 import type { ResponseHead } from '../../cache/storable.js';
 
+/**
+ * Fields of a message. Node leaves out what stands behind as many as it is told to read, a `Content-Length` or `private` among
+ * them: it is told to read one more, and a message that has it is refused.
+ */
+export const MOST_FIELDS = 1000;
+
 /** A node's name in the two grammars that carry it. */
 export interface NodeIdentity {
   readonly name: string;
@@ -144,6 +150,29 @@ export function lengthLast(headers: string[]): string[] {
     ...headers.slice(lengthAt, lengthAt + 2),
   ];
 }
+
+/**
+ * Fields that mean something else where they come late (RFC 9110 section 6.5.1): framing, routing, authentication and how content is
+ * to be read. Some recipients merge what stands behind the content into the header section.
+ */
+const NEVER_TRAILERS = new Set([
+  ...[
+    'transfer-encoding',
+    'content-length',
+    'host',
+    'connection',
+    'upgrade',
+    'te',
+    'trailer',
+    'cache-control',
+  ],
+  ...['authorization', 'proxy-authorization', 'cookie', 'set-cookie'],
+  ...['content-encoding', 'content-type', 'content-range'],
+]);
+
+/** What may be written out again behind the content. */
+export const trailerPairs = (raw: readonly string[]): [string, string][] =>
+  writablePairs(raw).filter(([name]) => !NEVER_TRAILERS.has(name.toLowerCase()));
 
 /** `isToken` for names a peer chose, and no control characters in the value: what may be written out again. */
 export function writablePairs(raw: readonly string[]): [string, string][] {

@@ -1,9 +1,9 @@
 /** Requests that Node's parser lets through and a careful intermediary must not: those that two servers could read differently. */
 import { validAuthority, type RequestHead } from '../../cache/key.js';
-import { transferCodingKnown } from './headers.js';
+import { MOST_FIELDS, transferCodingKnown } from './headers.js';
 
 interface Refusal {
-  readonly status: 400 | 501 | 505;
+  readonly status: 400 | 431 | 501 | 505;
   readonly text: string;
 }
 
@@ -45,6 +45,9 @@ function refuseFraming(head: RequestHead, httpVersion: string): Refusal | undefi
 export function refuse(head: RequestHead, httpVersion: string): Refusal | undefined {
   if (httpVersion !== '1.1' && httpVersion !== '1.0') {
     return { status: 505, text: `HTTP/${httpVersion} is not spoken here (RFC 9110 section 15.6.6)` };
+  }
+  if (head.rawHeaders.length > 2 * MOST_FIELDS) {
+    return { status: 431, text: `more than ${MOST_FIELDS} header fields (RFC 6585 section 5)` };
   }
   return refuseHost(head, httpVersion) ?? refuseTarget(head) ?? refuseFraming(head, httpVersion);
 }

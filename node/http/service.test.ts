@@ -155,6 +155,11 @@ describe('refusals', () => {
     ['another version', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', 505],
     ['a space before the colon', 'GET / HTTP/1.1\r\nHost : a\r\n\r\n', 400],
     ['a header section of 20 KB', `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
+    [
+      'a length behind 1,000 other fields',
+      `${POST}${'X:\r\n'.repeat(1000)}Content-Length: 5\r\n\r\nhello`,
+      431,
+    ],
   ])('%s', async (_name, text, status) => {
     let asked = 0;
     const origin = await h.origin((_request, response) => {

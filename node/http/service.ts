@@ -22,7 +22,7 @@ import { ClientConnection } from './connection.js';
 import { Exchange } from './exchange.js';
 import type { ExchangePorts } from './fetch.js';
 import { Front, FrontDesk } from './front.js';
-import { nodeIdentity } from './headers.js';
+import { MOST_FIELDS, nodeIdentity } from './headers.js';
 import { HostVerifier, type Lookup } from './host-verifier.js';
 import { LegPool } from './leg-pool.js';
 import { RequestMemo } from './memo.js';
@@ -227,6 +227,7 @@ export class HttpService implements HttpServer {
       connectionsCheckingInterval: Math.min(5_000, headersTimeout),
     });
     server.timeout = idleTimeout;
+    server.maxHeadersCount = MOST_FIELDS + 1;
     // Untyped: a client that has sent FIN behind its request still gets the response.
     Object.assign(server, { httpAllowHalfOpen: true });
     const handle = (request: IncomingMessage, response: ServerResponse): void =>

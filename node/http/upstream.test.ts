@@ -29,6 +29,17 @@ describe('requests', () => {
     expect(seen()).toContain('\r\nTrailer: X-Sum\r\n');
   });
 
+  it('have no trailers that would mean something else in their head', async () => {
+    const { port, seen } = await h.scripted((socket) => {
+      if (/0\r\n(?:.+\r\n)*\r\n$/.test(seen())) socket.end(OK);
+    });
+    const head = 'POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n';
+    const trailers = 'Cookie: a=b\r\nX-Sum: 1\r\nHOST: b\r\nAuthorization: Basic YQ==\r\n';
+    const { text } = await h.raw(await h.front(port), `${head}5\r\nhello\r\n0\r\n${trailers}\r\n`);
+    expect(text).toMatch(/^HTTP\/1\.1 200 /);
+    expect(seen()).toMatch(/\r\n0\r\nX-Sum: 1\r\n\r\n$/);
+  });
+
   it('whose client leaves in the middle do not stay open at the next hop', async () => {
     let leg: Socket | undefined;
     const origin = await h.rawOrigin((socket) => (leg = closing(socket).resume()));
@@ -155,6 +166,18 @@ describe('responses', () => {
       const { port } = await h.scripted(`${'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(count)}${OK}`);
       expect((await h.ask(await h.front(port), '/')).status).toBe(status);
     }
+  });
+
+  it('with fields that are not read are not passed on, nor stored', async () => {
+    for (const [count, status] of [
+      [998, 200],
+      [999, 502],
+    ] as const) {
+      const fields = `Content-Length: 2\r\n${'X:\r\n'.repeat(count)}Cache-Control: private, max-age=60\r\n`;
+      const { port } = await h.scripted(`HTTP/1.1 200 OK\r\n${fields}\r\nok`);
+      expect((await h.ask(await h.front(port), '/')).status).toBe(status);
+    }
+    expect(h.stat('entries')).toBe(0);
   });
 
   it('with a reason that cannot be written again get the usual one, and are stored', async () => {

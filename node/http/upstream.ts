@@ -3,7 +3,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import type { InformationEvent } from 'node:http';
 import type { Socket } from 'node:net';
 import { messageOf } from '../../core/errors.js';
-import { writablePairs } from './headers.js';
+import { MOST_FIELDS, trailerPairs } from './headers.js';
 import { RawBody } from './raw-body.js';
 import type { LegPool, LegRequestOptions, LegSource } from './leg-pool.js';
 
@@ -54,6 +54,10 @@ class TimeoutError extends Error {
 
 class UpgradeError extends Error {
   readonly code = 'unexpected-upgrade';
+}
+
+class FieldsError extends Error {
+  readonly code = 'too-many-fields';
 }
 
 class InformationError extends Error {
@@ -124,6 +128,7 @@ export class Upstream {
       return;
     }
     this.#request = request;
+    request.maxHeadersCount = MOST_FIELDS + 1;
     request.once('socket', (leg: Socket) => {
       this.#bytesBefore = leg.bytesRead;
       if (this.#what.raw) this.#raw = new RawBody(leg);
@@ -161,7 +166,7 @@ export class Upstream {
     request.once('close', () => socket.off('close', gone));
     content.once('end', () => {
       if (request.destroyed) return;
-      if (content.rawTrailers.length > 0) request.addTrailers(writablePairs(content.rawTrailers));
+      if (content.rawTrailers.length > 0) request.addTrailers(trailerPairs(content.rawTrailers));
       request.end();
     });
   }
@@ -197,6 +202,11 @@ export class Upstream {
   }
 
   #onResponse(message: IncomingMessage): void {
+    if (message.rawHeaders.length > 2 * MOST_FIELDS) {
+      this.#fail(new FieldsError(`more than ${MOST_FIELDS} header fields`));
+      this.#request?.destroy();
+      return;
+    }
     clearTimeout(this.#timer);
     this.#message = message;
     message.on('error', () => undefined); // the handlers may listen only for `close`
