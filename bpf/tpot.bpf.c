@@ -31,6 +31,7 @@
 #include "tpot_keep.h"
 #include "tpot_udp.h"
 #include "tpot_tap.h"
+#include "tpot_end.h"
 #include "tpot_splice.h"
 #include "tpot_fit.h"
 #include "tpot_tunnel.h"
@@ -154,8 +155,7 @@ SEC("tc") int tpot_note_fin(struct __sk_buff *skb)
 	other = splice ? other_direction(splice) : 0;
 	if (!other)
 		return 0;
-	other->peer_fin = end + splice->sequence_delta;
-	other->flags |= TPOT_SPLICE_PEER_FIN;
+	note_fin(other, end - 1 + splice->sequence_delta);
 	return 1;
 }
 
@@ -169,7 +169,7 @@ SEC("tc") int tpot_untap(struct __sk_buff *skb)
 		return 0;
 	splice = bpf_map_lookup_elem(&tpot_splices, &flow);
 	if (splice)
-		__sync_fetch_and_and((__u32 *)&splice->flags, ~(__u32)TPOT_SPLICE_TAPPED);
+		take_flags(splice, TPOT_SPLICE_TAPPED);
 	return splice != 0;
 }
 

@@ -103,7 +103,8 @@ static __noinline int read_quoted6(struct __sk_buff *skb, __u32 at, struct tpot_
 	at = read_quoted_udp(skb, at + IPV6_HLEN, outer->next_header, q);
 	if (bpf_skb_load_bytes(skb, at, &inner, sizeof(inner)))
 		return 0;
-	if ((outer->next_header != IPPROTO_IPV6_ && !q->udp) || inner.next_header != IPPROTO_TCP_)
+	if ((outer->next_header != IPPROTO_IPV6_ && !q->udp) || inner.next_header != IPPROTO_TCP_ ||
+	    !same_address(inner.source, outer->source) || is_mapped_ipv4(inner.source) || is_mapped_ipv4(inner.destination))
 		return 0;
 	copy_address(q->flow.source, inner.source);
 	copy_address(q->flow.destination, inner.destination);
@@ -224,7 +225,9 @@ static __noinline int read_quoted_segment(struct __sk_buff *skb, const struct pa
 	}
 	struct ipv6 ip;
 
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.next_header != IPPROTO_TCP_)
+	/* Every table would take IPv4-mapped addresses for IPv4 ones. */
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.next_header != IPPROTO_TCP_ || is_mapped_ipv4(ip.source) ||
+	    is_mapped_ipv4(ip.destination))
 		return 0;
 	copy_address(q->flow.source, ip.source);
 	copy_address(q->flow.destination, ip.destination);

@@ -34,10 +34,13 @@ static __always_inline __u32 inner_mtu(const struct packet *p, const struct icmp
 	return mtu > outer + IPV4_HLEN ? mtu - outer : 0;
 }
 
-/* Whether a segment that begins here, in the numbers of the leg it left by, is on its way. */
+/*
+ * Whether a segment that begins here, in the numbers of the leg it left by, is on its way. What was sent last may be somebody's
+ * forgery, so it alone does not say how much that can be.
+ */
 static __always_inline int is_on_its_way(__u32 sequence, const struct tpot_splice *splice, const struct tpot_splice *other)
 {
-	return (__s32)(sequence - other->acknowledged) >= 0 &&
+	return sequence - other->acknowledged <= MAX_FLIGHT &&
 	       (__s32)(splice->sent + splice->sequence_delta - sequence) > 0;
 }
 

@@ -162,7 +162,9 @@ static __noinline int on_connect(struct bpf_sock_ops *ops)
 
 	if (!config || !flow_of_socket(ops, &flow))
 		return 0;
-	bpf_map_delete_elem(&tpot_tunnels_closed, &flow); /* an earlier connection of these ports: this one may be plain */
+	/* Of an earlier connection of these ports: this one may be plain, and asks anew. */
+	bpf_map_delete_elem(&tpot_tunnels_closed, &flow);
+	bpf_map_delete_elem(&tpot_pending, &flow);
 	socket = source_storage(ops, config);
 	if (!socket || socket->request_hops == 0)
 		return 0;
@@ -192,6 +194,8 @@ static __noinline int reserve_request(struct bpf_sock_ops *ops)
 	socket->syns++;
 	pending = bpf_map_lookup_elem(&tpot_pending, &flow);
 	if (pending && pending->plain) {
+		if (socket->leg_reason != TPOT_R_REQUEST_OMITTED_UNTRUSTED)
+			count(TPOT_R_REQUEST_OMITTED_UNTRUSTED);
 		socket->leg_reason = TPOT_R_REQUEST_OMITTED_UNTRUSTED;
 		return 0;
 	}

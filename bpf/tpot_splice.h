@@ -39,6 +39,19 @@ static __always_inline int drop_spliced(__u32 reason)
  */
 __noinline int fit_segment(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice);
 
+/* Rule 8 of a connection that has its socket yet: a plain segment of a tunnelled one is none of it. */
+static __noinline int is_outside_its_tunnel(const struct packet *p)
+{
+	struct tpot_taken *taken;
+	struct tpot_flow flow;
+
+	if (!p || p->tunnelled)
+		return 0;
+	flow = p->flow; /* verifiers of before Linux 6.2 want a key on the stack */
+	taken = find_taken(&flow);
+	return taken && taken->state == TPOT_STATE_TUNNELLED;
+}
+
 /*
  * A HOLD entry outlives a node that is killed between two steps: it counts only while there is a socket. What a
  * sender sends again is dropped, so that the receive queue stays as it is; ACKs empty the send queue, and a RST
@@ -48,7 +61,7 @@ static __always_inline int hold_segment(struct __sk_buff *skb, const struct pack
 {
 	if ((p->flags & (TCP_SYN | TCP_RST)) || !is_open(connection_state(skb, p)))
 		return SPLICE_GO_ON;
-	if (payload_of(p) == 0 && !(p->flags & TCP_FIN))
+	if ((payload_of(p) == 0 && !(p->flags & TCP_FIN)) || is_outside_its_tunnel(p))
 		return SPLICE_GO_ON;
 	keep_segment(skb, p);
 	count(TPOT_R_DROP_SPLICE_HOLD);
@@ -83,14 +96,6 @@ static __always_inline struct tpot_splice *find_splice_by_out(const struct tpot_
 	return bpf_map_lookup_elem(&tpot_splices, &key);
 }
 
-static __always_inline struct tpot_splice *other_direction(const struct tpot_splice *splice)
-{
-	struct tpot_flow key;
-
-	flow_reverse(&key, &splice->out);
-	return bpf_map_lookup_elem(&tpot_splices, &key);
-}
-
 static __always_inline void forget_direction(const struct tpot_flow *flow, const struct tpot_flow *out)
 {
 	struct tpot_splice *splice = bpf_map_lookup_elem(&tpot_splices, flow);
@@ -111,26 +116,6 @@ static __always_inline void forget_both(const struct tpot_flow *flow, const stru
 	flow_reverse(&source, flow);
 	forget_direction(flow, &out);
 	forget_direction(&back, &source);
-}
-
-static __always_inline int is_over(const struct tpot_splice *splice, const struct tpot_splice *other)
-{
-	return ((splice->flags | other->flags) & TPOT_SPLICE_RESET) || (splice->flags & other->flags & TPOT_SPLICE_PEER_DONE);
-}
-
-/* A connection that is over counts no more for its client, though its entries stay a while. */
-static __always_inline void count_end(const struct packet *p, struct tpot_splice *splice, struct tpot_splice *other)
-{
-	struct tpot_flow flow;
-
-	if (splice->counted)
-		client_left(&p->flow);
-	if (other->counted) {
-		flow_reverse(&flow, &splice->out);
-		client_left(&flow);
-	}
-	splice->counted = 0;
-	other->counted = 0;
 }
 
 /* A new connection on the ports of one that is over. */
@@ -220,33 +205,6 @@ static __always_inline int route_spliced(struct __sk_buff *skb, const struct pac
 	return redirect_by(route);
 }
 
-/* How far the connection is on its way to its end: who ages the entries reads it. */
-static __noinline int follow_end(const struct packet *p, struct tpot_splice *splice, __u32 payload)
-{
-	struct tpot_splice *other;
-	int done;
-
-	if (!p || !splice)
-		return 0;
-	done = (splice->flags & TPOT_SPLICE_PEER_FIN) && (p->flags & TCP_ACK) && (__s32)(p->ack - splice->peer_fin) >= 0;
-	if (done)
-		splice->flags |= TPOT_SPLICE_PEER_DONE;
-	if (!done && !(p->flags & (TCP_FIN | TCP_RST)))
-		return 0;
-	other = other_direction(splice);
-	if (!other)
-		return 0;
-	if (p->flags & TCP_FIN) {
-		other->peer_fin = p->seq + splice->sequence_delta + payload + 1;
-		other->flags |= TPOT_SPLICE_PEER_FIN;
-	}
-	if (p->flags & TCP_RST)
-		other->flags |= TPOT_SPLICE_RESET;
-	if ((splice->counted || other->counted) && is_over(splice, other))
-		count_end(p, splice, other);
-	return 0;
-}
-
 /* Maps a segment in place, `cut`: less what was relayed. TC_ACT_OK: to be sent. */
 static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice, int *cut)
 {
@@ -277,7 +235,8 @@ static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, 
 		reason = rewrite_options(skb, p, splice) ? TPOT_R_NONE : TPOT_R_DROP_SPLICE_FAILED;
 	if (reason != TPOT_R_NONE)
 		return drop_spliced(reason);
-	if ((splice->flags & (TPOT_SPLICE_PEER_FIN | TPOT_SPLICE_TAPPED)) || (p->flags & (TCP_FIN | TCP_RST))) {
+	if ((splice->flags & (TPOT_SPLICE_PEER_FIN | TPOT_SPLICE_TAPPED | TPOT_SPLICE_DOUBTFUL)) ||
+	    (p->flags & (TCP_FIN | TCP_RST))) {
 		follow_end(p, splice, payload);
 		if (splice->flags & TPOT_SPLICE_TAPPED)
 			tap_segment(skb, p, splice);

@@ -47,6 +47,7 @@ enum tpot_splice_flag {
 	TPOT_SPLICE_RESET = 256,     /* a RST went either way */
 	TPOT_SPLICE_UDP = 512,       /* that tunnel is in UDP; for who lists the connections */
 	TPOT_SPLICE_TAPPED = 1024,   /* user space gets a copy of what arrives: see tpot_tap.h */
+	TPOT_SPLICE_DOUBTFUL = 2048, /* that RST may not have been taken for one: who goes on sending takes it back */
 };
 
 /* Every decision and every drop. The text form is the name in lower case with dashes, without TPOT_R_. */

@@ -357,9 +357,13 @@ static __noinline int send_tunnelled(struct __sk_buff *skb, struct packet *p)
 {
 	struct tpot_tunnel *found, tunnel;
 
-	/* A SYN never travels in the tunnel: it would be a new connection on an old port pair. */
-	if (!p || (p->flags & TCP_SYN))
+	if (!p)
 		return TC_ACT_UNSPEC;
+	/* A SYN never travels in the tunnel: it is a new connection on an old port pair, maybe of a program that asks nobody. */
+	if (p->flags & TCP_SYN) {
+		bpf_map_delete_elem(&tpot_tunnels_closed, &p->flow);
+		return TC_ACT_UNSPEC;
+	}
 	found = find_tunnel(skb, p);
 	if (!found)
 		return TC_ACT_UNSPEC;

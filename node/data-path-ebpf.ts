@@ -323,6 +323,7 @@ export class EbpfDataPath implements DataPath {
     clearInterval(this.#sweeps);
     // Spliced connections go on without this process: programs and tables stay where the next one finds them.
     const staying = !this.#splices.isEmpty();
+    this.#splices.close();
     if (staying) this.#programs.configure({ listenerPort4: 0, listenerPort6: 0 });
     this.#interfaces?.close({ leaveAttached: staying });
     this.#sockops?.detach();

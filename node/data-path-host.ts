@@ -1,14 +1,17 @@
 /** What the eBPF data path needs from the host: pins, a cgroup, a routing table, and warnings about settings. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Family } from '../core/address.js';
+import { fromMapped, toMapped, type Family } from '../core/address.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import { commandSync } from '../host/exec.js';
 import { enterCgroup, makeCgroup, ownCgroup, pinDirectory, removeCgroup } from '../host/mounts.js';
 import { runtimeDirectory } from '../host/paths.js';
+import { TpotSpliceFlag, type TpotFlow } from '../bpf/generated/maps.js';
 import { pinnedMap } from '../bpf/pinned.js';
 import { DELIVERY_MARK, DELIVERY_MASK, LAYOUT_VERSION, TpotPrograms } from '../bpf/programs.js';
+import { clientOf } from '../tpot/client.js';
+import { reverseKernelFlow } from './splice-entry.js';
 
 /** Number of the routing table in which every destination is local, and of the rule that leads there. */
 const TABLE = '5450';
@@ -81,8 +84,41 @@ export function loadAdopting(
   }
 }
 
+/** One connection of this client is over (bpf/tpot_client.h). */
+function clientLeft(programs: TpotPrograms, { source }: TpotFlow): void {
+  const clients = programs.map('tpotClients');
+  const client = { address: toMapped(clientOf(fromMapped(source))) };
+  const connections = clients.get(client) ?? 0;
+  if (connections > 1) clients.set(client, connections - 1);
+  else clients.delete(client);
+}
+
+/**
+ * Entries of connections that closed while no program was told, as when a node goes down and its spliced connections stay:
+ * they have no socket, and nobody else would ever remove them.
+ */
+function removeStale(programs: TpotPrograms): void {
+  const [taken, tunnels, splices] = [
+    programs.map('tpotTaken'),
+    programs.map('tpotTunnels'),
+    programs.map('tpotSplices'),
+  ];
+  for (const [flow, { counted }] of [...taken.entries()]) {
+    if (programs.hasSocket(flow)) continue;
+    taken.delete(flow);
+    if (counted !== 0) clientLeft(programs, flow);
+  }
+  for (const out of [...tunnels.keys()]) {
+    const arriving = reverseKernelFlow(out);
+    const { flags = TpotSpliceFlag.HOLD } = splices.get(arriving) ?? {};
+    const spliced = (flags & TpotSpliceFlag.HOLD) === 0;
+    if (!spliced && !programs.hasSocket(arriving)) tunnels.delete(out);
+  }
+}
+
 /** Recounts the tables: their fill is what is in them now. */
 function adopt(programs: TpotPrograms, logger: Logger): void {
+  removeStale(programs);
   const taken = [...programs.map('tpotTaken').keys()].length;
   const tunnels = [...programs.map('tpotTunnels').keys()].length;
   programs

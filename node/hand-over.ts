@@ -73,6 +73,8 @@ export class HandOver implements HandOverPort {
   readonly #conditions: SpliceConditions | undefined;
   #joined: (Joined & { readonly ok: true }) | undefined;
   #tap: Tap | undefined;
+  #repairing = false;
+  #left = false;
 
   constructor(
     ports: SplicerPorts,
@@ -122,12 +124,26 @@ export class HandOver implements HandOverPort {
     for (const { flow } of legs) this.#ports.held.deliver(flow);
   }
 
+  /**
+   * After a step that has thrown: unless it had left them, the connection goes on in its sockets, which no step may leave in
+   * repair: what is written to such a one is never sent, and its peer never hears of its end. Whether it had left them.
+   */
+  undo(): boolean {
+    if (this.#left) return true;
+    for (const leg of [this.#client, this.#server])
+      if (this.#repairing && !isOver(leg)) tcp.endRepair(leg.fd);
+    this.#tap?.cancel();
+    this.release();
+    return false;
+  }
+
   settle(): void {
     passEveryProcessor();
   }
 
   read(): Joined {
     const legs = [this.#client, this.#server];
+    this.#repairing = true;
     for (const { fd } of legs) tcp.beginRepair(fd);
     const [a, b] = legs.map((leg) => this.#stateOf(leg));
     const joined: Joined =
@@ -167,15 +183,15 @@ export class HandOver implements HandOverPort {
     const legs = [this.#client, this.#server];
     const lost = legs.some(({ fd }) => !tcp.tcpInfo(fd).established);
     if (!lost) this.#tap?.begin();
-    this.#leaving();
-    if (lost) {
-      this.#tap?.cancel();
-      forget(this.#ports.programs, kernelFlow(this.#client.flow));
-      for (const { fd } of legs) tcp.endRepair(fd);
-    }
-    for (const { socket } of legs) {
-      if (lost) socket.resetAndDestroy();
-      else socket.destroy();
+    this.#left = true;
+    try {
+      this.#leaving();
+      if (lost) this.#endInSockets();
+    } finally {
+      for (const { socket } of legs) {
+        if (lost) socket.resetAndDestroy();
+        else socket.destroy();
+      }
     }
     const { held } = this.#ports;
     if (lost || this.#joined === undefined) {
@@ -184,6 +200,17 @@ export class HandOver implements HandOverPort {
     }
     held.forward(this.#client.flow, this.#joined.fromA);
     held.forward(this.#server.flow, this.#joined.fromB, (packet) => this.#tap?.see(packet));
+  }
+
+  /** Before both sockets are reset: the reset of a leg that has a tunnel is sent through it, as that of a closed one. */
+  #endInSockets(): void {
+    const { programs } = this.#ports;
+    this.#tap?.cancel();
+    const out = kernelFlow(reverse(this.#server.flow));
+    const tunnel = programs.map('tpotTunnels').get(out);
+    forget(programs, kernelFlow(this.#client.flow));
+    if (tunnel !== undefined) programs.map('tpotTunnelsClosed').set(out, tunnel);
+    for (const { fd } of [this.#client, this.#server]) tcp.endRepair(fd);
   }
 
   #stateOf({ fd, flow }: Leg): LegState | undefined {

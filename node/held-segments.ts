@@ -3,15 +3,19 @@ import { toMapped } from '../core/address.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import { RawSocket } from '../host/raw-socket.js';
-import { TpotFlowCodec } from '../bpf/generated/maps.js';
+import { maps, TpotFlowCodec } from '../bpf/generated/maps.js';
 import { DELIVERY_MARK, type TpotPrograms } from '../bpf/programs.js';
 import { testRun } from '../bpf/test-run.js';
 import { heldFin, heldFlow, mapHeld, wholeAgain } from '../splice/held.js';
 import type { FlowEnds, Mapping } from '../splice/mapping.js';
 import { kernelFlow } from './splice-entry.js';
 
-/** Packets of one direction; what is beyond is sent again by its sender. */
-const MOST_KEPT = 64;
+/** Packets that are kept of one direction, and in all; what is beyond is sent again by its sender. */
+interface HeldLimits {
+  readonly each: number;
+  readonly all: number;
+}
+const LIMITS: HeldLimits = { each: 64, all: 1024 };
 
 const keyOf = ({ source, sourcePort, destination, destinationPort }: FlowEnds): string =>
   Buffer.concat([toMapped(source), toMapped(destination)]).toString('latin1') +
@@ -50,10 +54,13 @@ export class HeldSegments {
   readonly #sockets: ReturnType<typeof openSockets>;
   /** By the flow they arrived as; those that are being handed over now. */
   readonly #kept = new Map<string, Uint8Array[]>();
+  readonly #limits: HeldLimits;
+  #packets = 0;
   #sent = 0;
 
-  constructor(programs: TpotPrograms, logger: Logger) {
+  constructor(programs: TpotPrograms, logger: Logger, limits = LIMITS) {
     this.#programs = programs;
+    this.#limits = limits;
     this.#sockets = openSockets(logger);
   }
 
@@ -64,6 +71,7 @@ export class HeldSegments {
 
   /** From here on, what is held back of this flow is kept. */
   begin(flow: FlowEnds): void {
+    this.#take(keyOf(flow));
     this.#kept.set(keyOf(flow), []);
   }
 
@@ -100,18 +108,32 @@ export class HeldSegments {
     if (this.#sockets?.[way][family].send(packet, bytes)) this.#sent++;
   }
 
-  /** Sorts what has come, and gives out what is of this flow. */
+  /**
+   * Sorts what has come, and gives out what is of this flow. Nothing more of it comes, so that is in the queue by now; what
+   * others send meanwhile may come faster than it is taken out.
+   */
   #end(flow: FlowEnds): readonly Uint8Array[] {
     const held = this.#programs.map('tpotHeld');
-    for (let one = held.take(); one !== undefined; one = held.take()) {
-      const packet = one.packet.subarray(0, one.length);
-      const ends = heldFlow(packet);
-      const kept = ends && this.#kept.get(keyOf(ends));
-      if (kept !== undefined && kept.length < MOST_KEPT) kept.push(packet);
+    for (let taken = 0; taken < maps.tpotHeld.maxEntries; taken++) {
+      const one = held.take();
+      if (one === undefined) break;
+      this.#keep(one.packet.slice(0, one.length));
     }
-    const key = keyOf(flow);
+    return this.#take(keyOf(flow));
+  }
+
+  #keep(packet: Uint8Array): void {
+    const ends = heldFlow(packet);
+    const kept = ends && this.#kept.get(keyOf(ends));
+    if (kept === undefined || kept.length >= this.#limits.each || this.#packets >= this.#limits.all) return;
+    kept.push(packet);
+    this.#packets++;
+  }
+
+  #take(key: string): readonly Uint8Array[] {
     const kept = this.#kept.get(key) ?? [];
     this.#kept.delete(key);
+    this.#packets -= kept.length;
     return kept;
   }
 }

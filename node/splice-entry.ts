@@ -14,6 +14,13 @@ export function kernelFlow(flow: FlowEnds): TpotFlow {
   };
 }
 
+export const reverseKernelFlow = (flow: TpotFlow): TpotFlow => ({
+  source: flow.destination,
+  destination: flow.source,
+  sourcePort: flow.destinationPort,
+  destinationPort: flow.sourcePort,
+});
+
 export interface EntryFacts {
   /** Segments of this direction count only from the tunnel of this address. */
   readonly outerSource: IpAddress | undefined;

@@ -10,6 +10,7 @@ import type { TpotPrograms } from '../bpf/programs.js';
 import type { SplicedConnection, SplicedTotals } from './data-path.js';
 import { forget } from './hand-over.js';
 import { tunnelOf } from './leg-tunnel.js';
+import { reverseKernelFlow } from './splice-entry.js';
 
 /** Milliseconds an entry stays after its last packet. */
 const KEEP = {
@@ -22,6 +23,8 @@ const KEEP = {
  * somebody waits for a half.
  */
 const REST = { sweep: 9, list: 1 } as const;
+/** Who reads a list so slowly stops no sweep: a reader may be suspended for days. Milliseconds. */
+const LIST_PATIENCE = 10_000;
 const NS_PER_MS = 1e6;
 const NS_PER_SECOND = 1e9;
 
@@ -38,19 +41,15 @@ function keepFor(flags: number, otherFlags: number, idleMs: number): number {
   return (flags & otherFlags & PEER_DONE) !== 0 ? KEEP.ended : idleMs;
 }
 
-const reverseKernelFlow = (flow: TpotFlow): TpotFlow => ({
-  source: flow.destination,
-  destination: flow.source,
-  sourcePort: flow.destinationPort,
-  destinationPort: flow.sourcePort,
-});
-
 export class SpliceTable {
   readonly #programs: TpotPrograms;
   readonly #idleMs: number;
   #sweeping = false;
   /** Lists that are being read: nothing is taken from the table meanwhile, so that sums over it do not fall. */
   #lists = 0;
+  /** When one of them was read last. */
+  #readAt = 0;
+  #closed = false;
   #ended = { connections: 0, bytesIn: 0, bytesOut: 0 };
 
   /** `idleMs`: after how long without a packet a connection is forgotten. */
@@ -92,17 +91,17 @@ export class SpliceTable {
 
   /** Removes what is over. */
   async sweep(): Promise<void> {
-    if (this.#sweeping || this.#lists > 0) return;
+    if (this.#sweeping || this.#isReadOrClosed()) return;
     this.#sweeping = true;
     try {
       for (const batch of this.#entries.batches()) {
-        if (this.#lists > 0) return;
         const began = performance.now();
         const now = nowNs();
         for (let index = 0; index < batch.size; index++) {
           if (this.#isDue(batch, index, now)) this.#forgetIfOver(batch.key(index), batch.value(index), now);
         }
         await delay((performance.now() - began) * REST.sweep);
+        if (this.#isReadOrClosed()) return;
       }
     } finally {
       this.#sweeping = false;
@@ -119,14 +118,35 @@ export class SpliceTable {
 
   /** After an earlier process: its hand-overs that were under way are void. Returns how many connections there are. */
   adopt(): number {
+    const held: TpotSplice[] = [];
     let connections = 0;
     for (const batch of this.#entries.batches()) {
       for (let index = 0; index < batch.size; index++) {
-        if ((batch.u32(index, AT.flags) & HOLD) !== 0) this.#entries.delete(batch.key(index));
-        else if (isClients(batch, index)) connections++;
+        if (isClients(batch, index)) connections++;
+        if ((batch.u32(index, AT.flags) & HOLD) === 0) continue;
+        held.push(batch.value(index));
+        this.#entries.delete(batch.key(index));
       }
     }
-    return connections;
+    return connections - held.filter(({ out }) => this.#forgetHalf(reverseKernelFlow(out))).length;
+  }
+
+  /** What is being read ends; nothing is looked at any more. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** A process that was killed while it joined a connection leaves one direction of it. Whether its client's. */
+  #forgetHalf(flow: TpotFlow): boolean {
+    const half = this.#entries.get(flow);
+    if (half === undefined) return false;
+    forget(this.#programs, flow);
+    return (half.flags & FROM_CLIENT) !== 0;
+  }
+
+  /** Whether a sweep has to wait for a list, so that its sums do not fall; or for nothing any more. */
+  #isReadOrClosed(): boolean {
+    return this.#closed || (this.#lists > 0 && performance.now() - this.#readAt < LIST_PATIENCE);
   }
 
   get #entries() {
@@ -138,8 +158,10 @@ export class SpliceTable {
     try {
       for (const batch of this.#entries.batches()) {
         const began = performance.now();
+        this.#readAt = began;
         yield batch;
         await delay((performance.now() - began) * REST.list);
+        if (this.#closed) return;
       }
     } finally {
       this.#lists--;

@@ -41,6 +41,7 @@ const clock = { monotonic: () => performance.now(), wait: (ms: number) => delay(
 export class Splicer {
   readonly #ports: SplicerPorts;
   readonly #logger: Logger;
+  #closed = false;
 
   /** `taps` make copies; it closes them. */
   constructor(programs: TpotPrograms, logger: Logger, taps?: Taps) {
@@ -71,10 +72,10 @@ export class Splicer {
     if (refused !== undefined) return { spliced: false, reason: refused };
     for (const { fd } of [a, b]) tcp.clampWindow(fd, WINDOW);
     const port = new HandOver(this.#ports, a, b, this.#outerOf(a), leaving, conditions);
-    const result = await this.#handOver(port).catch((error: unknown): RelayedReason => {
-      port.release();
+    const result = await this.#handOver(port).catch((error: unknown): HandOverResult => {
+      if (this.#closed) return 'relayed-closing'; // its tables are gone; who finds them again voids what is left there
       this.#logger.debug('hand-over-failed', { error: messageOf(error) });
-      return 'relayed-closing'; // a socket that was closed between two steps
+      return port.undo() ? 'spliced' : 'relayed-closing'; // a socket that was closed between two steps
     });
     if (result === 'spliced') return { spliced: true };
     for (const leg of [a, b]) if (!isOver(leg)) tcp.clampWindow(leg.fd, NO_CLAMP);
@@ -92,6 +93,7 @@ export class Splicer {
   }
 
   close(): void {
+    this.#closed = true;
     this.#ports.timestamps.close();
     this.#ports.held.close();
     this.#ports.taps?.close();

@@ -25,6 +25,8 @@ import type { FlowEnds, Mapping } from './mapping.js';
 const MIN_SEGMENT = 512;
 /** What a router before RFC 1191 may have meant. */
 const OLD_ROUTER_MTU = 576;
+/** Bytes beyond what is acknowledged: as much as a sender has on its way by default at most. */
+const MAX_FLIGHT = 2 ** 22;
 const AT = { 4: { addresses: 12, length: 2 }, 6: { addresses: 8, length: 4 } } as const;
 const SEQUENCE_AT = 4;
 const addressSize = (family: Family): number => (family === 4 ? 4 : 16);
@@ -64,9 +66,11 @@ function outerLength(protocol: number, family: Family): number {
   return protocol === (family === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6) ? TUNNEL_OVERHEAD[family] : 0;
 }
 
+/** What was sent last may be somebody's forgery, so it alone does not say how much is on its way. */
 function isOnItsWay(sequence: Seq, { sent, acknowledged, mapping }: SplicedDirection): boolean {
   const end = seq(sent + mapping.sequenceDelta);
-  return diff(sequence, acknowledged) >= 0 && diff(end, sequence) > 0;
+  const ahead = diff(sequence, acknowledged);
+  return ahead >= 0 && ahead <= MAX_FLIGHT && diff(end, sequence) > 0;
 }
 
 /** Addresses, ports and sequence number of a quoted packet as its sender sent it. */

@@ -1,7 +1,7 @@
 /** ICMP errors about tunnel packets: the BPF program against tpot/icmp.ts, byte for byte. */
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { toMapped, type Family } from '../core/address.js';
+import { toMapped, type Family, type IpAddress } from '../core/address.js';
 import { translateTooBig } from '../tpot/icmp.js';
 import { concat } from '../wire/bytes.js';
 import { buildTcp } from '../wire/build.js';
@@ -13,6 +13,7 @@ import { ipv4 } from '../wire/ipv4.js';
 import { ipv6 } from '../wire/ipv6.js';
 import { PROTOCOL } from '../wire/protocols.js';
 import { ip } from '../core/address.js';
+import { entry } from './bpf-node.js';
 import { flows, frameOf, mapFlow, nodeAddresses, ProgramsUnderTest, reversed } from './bpf-programs.js';
 
 const kernel = new ProgramsUnderTest();
@@ -152,20 +153,33 @@ it('an error about a segment that a node sent in the name of D is delivered to i
     const quotation = buildTcp({ ...reversed(flows[of]), flags: ['ack'], payload: new Uint8Array(900) });
     const frame = frameOf(error(of, TOO_BIG[of](1280), quotation.subarray(0, 500)), of);
     kernel.expect('tpot_ingress', frame, { verdict: 'untouched' });
-    taken.set(mapFlow(flows[of]), {
-      outerSource: toMapped(flows[of].source),
-      isn: 1,
-      state: 3,
-      capabilities: 0,
-      hops: 8,
-      udp: 0,
-      mss: 0,
-      keyed: 0,
-      counted: 0,
-    });
+    taken.set(mapFlow(flows[of]), entry(of, 3));
     kernel.expect('tpot_ingress', frame, { verdict: 'deliver', reason: 'icmp-delivered' });
     taken.delete(mapFlow(flows[of]));
   }
+});
+
+it('an error that quotes IPv4-mapped addresses in IPv6 is about no IPv4 connection', () => {
+  const mapped = (address: IpAddress): IpAddress => ({ family: 6, bytes: toMapped(address) });
+  const flow = {
+    ...flows[4],
+    source: mapped(flows[4].source),
+    destination: mapped(flows[4].destination),
+  };
+  kernel.programs.configure({ flags: 1 });
+  const taken = kernel.programs.map('tpotTaken');
+  taken.set(mapFlow(flows[4]), entry(4, 3));
+  pin(4);
+  const sent = buildTcp({ ...reversed(flow), flags: ['ack'], payload: new Uint8Array(900) });
+  const inner = buildTcp({ ...flow, flags: ['ack'], payload: new Uint8Array(900) });
+  const tunnelled = encapsulate(inner, { source: flow.source, destination: mapped(nodeAddresses[4]) });
+  for (const quotation of [sent, tunnelled]) {
+    const packet = error(6, TOO_BIG[6](1280), quotation.subarray(0, 500));
+    expect(translateTooBig(packet)).toBeUndefined();
+    kernel.expect('tpot_ingress', frameOf(packet, 6), { verdict: 'untouched' });
+  }
+  taken.delete(mapFlow(flows[4]));
+  forget();
 });
 
 it('no ICMP of any content throws or changes what is not about a tunnel of ours', () => {

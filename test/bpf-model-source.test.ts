@@ -288,4 +288,13 @@ describe('a segment of a pinned connection', () => {
       kernel.expect('tpot_egress', frameOf(data, of), { verdict: 'untouched' });
     }
   });
+
+  it('of a new one on the ports of a closed one stays plain, whoever has made it', () => {
+    for (const of of [4, 6] as const) {
+      table('tpotTunnelsClosed').set(mapFlow(flows[of]), tunnel(of));
+      for (const flags of [['syn'], ['ack'], ['psh', 'ack'], ['fin', 'ack']] as const) {
+        kernel.expect('tpot_egress', frameOf(segment(of, { flags }), of), { verdict: 'untouched' });
+      }
+    }
+  });
 });

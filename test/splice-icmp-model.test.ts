@@ -155,6 +155,35 @@ describe('a "too big" about a spliced segment', () => {
     expect([...seen].sort()).toEqual(['ended', 'told']);
   });
 
+  it('is not believed behind data that nobody can have sent yet, though somebody seems to have', () => {
+    for (const of of [4, 6] as const) {
+      const mapping = { ...base, out: OUT[of] };
+      const direction = { flow: flows[of], mapping, acknowledged: seq(7), remote: undefined, udp: false };
+      const error = (far: number, sent: number): Case => {
+        const inner = buildTcp({ ...OUT[of], flags: ['ack'], seq: 7 + far, payload: new Uint8Array(1400) });
+        const quotation = inner.subarray(0, TUNNEL_OVERHEAD[of] + 20);
+        const packet = emitError(
+          { source: ROUTER[of], destination: OUT[of].source },
+          1280,
+          quotation,
+          sum(quotation),
+        );
+        return { of, direction: { ...direction, sent: seq(7 + sent) }, packet };
+      };
+      for (const [far, sent, counted] of [
+        [2 ** 29, 2 ** 30, 'drop-icmp-spliced'],
+        [2 ** 22 + 1, 2 ** 23, 'drop-icmp-spliced'],
+        [2 ** 22, 2 ** 23, 'splice-told'],
+      ] as const) {
+        const one = error(far, sent);
+        enter(one);
+        expect(kernel.run('tpot_ingress', frameOf(one.packet, of)).counted).toEqual({ [counted]: 1 });
+        const learned = learnPathMtu(one.packet, nodeAddresses[of], one.direction);
+        expect(learned !== undefined).toBe(counted === 'splice-told');
+      }
+    }
+  });
+
   it('is left alone when it quotes another connection', () => {
     for (const of of [4, 6] as const) {
       const quotation = buildTcp({

@@ -176,4 +176,24 @@ describe('a connection', () => {
     });
     socket.destroy();
   });
+
+  it('asks anew, whatever became of an earlier one of the same ports that never stood', async () => {
+    programs.configure({ maxTunnels: 10 });
+    const flow: Flow = {
+      source: ip('127.0.0.1'),
+      sourcePort: 20_003,
+      destination: ip('192.0.2.80'),
+      destinationPort: 80,
+    };
+    programs.map('tpotPending').set(mapFlow(flow), { plain: 1, keyed: 0, verified: 1, unused: 0 });
+    const before = counted('request-sent');
+    const to = { host: '192.0.2.80', port: 80, localAddress: '127.0.0.1', localPort: flow.sourcePort };
+    const socket = connect(to).on('error', () => undefined);
+    await waitFor(() => counted('request-sent') + counted('request-omitted-untrusted') > before, {
+      what: 'the SYN to leave',
+    });
+    expect(counted('request-sent')).toBe(before + 1);
+    expect(programs.map('tpotPending').get(mapFlow(flow))).toMatchObject({ plain: 0, verified: 0 });
+    socket.destroy();
+  });
 });

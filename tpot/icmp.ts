@@ -7,7 +7,7 @@
  *   IP | ICMP, MTU m − outer           | inner IP S→D | TCP …
  * ```
  */
-import type { IpAddress } from '../core/address.js';
+import { fromMapped, sameIp, type IpAddress } from '../core/address.js';
 import { concat } from '../wire/bytes.js';
 import { checksum, pseudoHeaderSum } from '../wire/checksum.js';
 import { icmp, icmpMeaning, quotedFlow } from '../wire/icmp.js';
@@ -20,6 +20,9 @@ import { UDP_TUNNEL_OVERHEAD } from '../wire/udp-tunnel.js';
 import type { Flow } from './decap.js';
 
 const PORTS = 4;
+
+const isMappedIpv4 = ({ family, bytes }: IpAddress): boolean =>
+  family === 6 && fromMapped(bytes).family === 4;
 
 export interface QuotedTunnel {
   /** The connection, in the direction in which it is tunnelled. */
@@ -41,6 +44,9 @@ export function quotedTunnel(header: IpRepr, quotation: Uint8Array): QuotedTunne
   if (quotation.length < whole || outer === undefined || inner === undefined) return undefined;
   const carries = header.family === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6;
   if ((!udp && outer.protocol !== carries) || inner.protocol !== PROTOCOL.tcp) return undefined;
+  if (!sameIp(inner.source, outer.source)) return undefined;
+  // Every table would take them for IPv4 ones.
+  if (isMappedIpv4(inner.source) || isMappedIpv4(inner.destination)) return undefined;
   return { flow: inner, remote: outer.destination, udp, overhead };
 }
 

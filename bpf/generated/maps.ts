@@ -791,6 +791,7 @@ export const TpotSpliceFlag = {
   RESET: 256,
   UDP: 512,
   TAPPED: 1024,
+  DOUBTFUL: 2048,
 } as const;
 
 /** `enum tpot_state`. */
