@@ -5,6 +5,7 @@
  * itself or cannot be read, the reading is the one that reuses less: a number that is none, or two different ones,
  * counts as 0 (RFC 9111 section 4.2.1), and a quoted string that does not end makes the response one that is not stored.
  */
+import { recent } from './recent.js';
 import { isToken, listMembers } from './fields.js';
 
 /** RFC 9111 section 1.2.2: a larger number of seconds is taken as this one. */
@@ -167,6 +168,14 @@ function applyResponse(into: Mutable<ResponseDirectives>, directive: Directive):
 /** The directives of a response's Cache-Control lines. */
 export function parseResponseDirectives(values: readonly string[] | undefined): ResponseDirectives {
   if (values === undefined) return NO_RESPONSE_DIRECTIVES;
+  const [only] = values;
+  return values.length === 1 && only !== undefined ? ofLine(only) : ofLines(values);
+}
+
+/** Many responses of an origin say the same. */
+const ofLine = recent((line) => ofLines([line]));
+
+function ofLines(values: readonly string[]): ResponseDirectives {
   const directives = readDirectives(values);
   if (directives === undefined) return { ...NO_RESPONSE_DIRECTIVES, noStore: true };
   const result: Mutable<ResponseDirectives> = { ...NO_RESPONSE_DIRECTIVES };

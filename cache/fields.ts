@@ -5,6 +5,8 @@
  * duplicate is exactly what a careful cache must see.
  */
 
+import { recent, shared } from './recent.js';
+
 /** Alternating names and values in order and case of arrival, as in `IncomingMessage.rawHeaders`. */
 export type RawHeaders = readonly string[];
 
@@ -17,6 +19,9 @@ export interface Fields {
   has(name: string): boolean;
 }
 
+/** A field name in lower case. */
+const lowerCase = recent((name) => name.toLowerCase());
+
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 export function isToken(text: string): boolean {
@@ -26,13 +31,55 @@ export function isToken(text: string): boolean {
 export function indexFields(raw: RawHeaders): ReadonlyMap<string, readonly string[]> {
   const fields = new Map<string, string[]>();
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = (raw[index] ?? '').toLowerCase();
+    const name = lowerCase(raw[index] ?? '');
     const value = raw[index + 1] ?? '';
     const values = fields.get(name);
     if (values === undefined) fields.set(name, [value]);
     else values.push(value);
   }
   return fields;
+}
+
+/** Fields that are looked for where they stand: for header sections that are kept, or asked a few times only. */
+class ListedFields implements Fields {
+  readonly #raw: RawHeaders;
+
+  constructor(raw: RawHeaders) {
+    this.#raw = raw;
+  }
+
+  get(name: string): readonly string[] | undefined {
+    let values: string[] | undefined;
+    for (let at = this.#find(name, 0); at >= 0; at = this.#find(name, at + 2)) {
+      const value = this.#raw[at + 1] ?? '';
+      if (values === undefined) values = [value];
+      else values.push(value);
+    }
+    return values;
+  }
+
+  has(name: string): boolean {
+    return this.#find(name, 0) >= 0;
+  }
+
+  #find(name: string, from: number): number {
+    const raw = this.#raw;
+    for (let at = from; at + 1 < raw.length; at += 2) {
+      const other = raw[at];
+      if (other?.length === name.length && lowerCase(other) === name) return at;
+    }
+    return -1;
+  }
+}
+
+/** The fields of `raw`, without an index of their own. */
+export function listFields(raw: RawHeaders): Fields {
+  return new ListedFields(raw);
+}
+
+/** The same pairs, those that others have too in strings that are shared with them: for header sections that are kept. */
+export function compact(raw: RawHeaders): RawHeaders {
+  return raw.map(shared);
 }
 
 /** The value of a field that must stand at most once; `undefined` when absent, `null` when repeated. */
@@ -122,7 +169,9 @@ export function nominatesUnreadably(fields: Fields): boolean {
 
 /** The pairs without the fields of this hop, order and case kept. */
 export function endToEnd(raw: RawHeaders, fields: Fields): string[] {
-  const nominated = tokenList(fields.get('connection') ?? []) ?? [];
+  const connection = fields.get('connection');
+  if (connection === undefined) return without(raw, (name) => HOP_BY_HOP.has(name));
+  const nominated = tokenList(connection) ?? [];
   const dropped = new Set(nominated.filter((name) => !NEVER_NOMINATED.has(name)));
   return without(raw, (name) => HOP_BY_HOP.has(name) || dropped.has(name));
 }
@@ -140,7 +189,7 @@ export function without(raw: RawHeaders, dropped: (name: string) => boolean): st
   const kept: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] ?? '';
-    if (!dropped(name.toLowerCase())) kept.push(name, raw[index + 1] ?? '');
+    if (!dropped(lowerCase(name))) kept.push(name, raw[index + 1] ?? '');
   }
   return kept;
 }

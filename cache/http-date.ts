@@ -1,4 +1,5 @@
 /** HTTP dates (RFC 9110 section 5.6.7): the preferred form and the two obsolete ones, which recipients must accept. */
+import { recent } from './recent.js';
 
 const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'];
 
@@ -27,16 +28,21 @@ function fullYear(twoDigits: number, now: number): number {
   return year > current + 50 ? year - 100 : year;
 }
 
+/** What many responses say within a second; `null`: it is not of this form. */
+const fixdate = recent((text: string): number | undefined | null => {
+  const fixed = IMF_FIXDATE.exec(text);
+  if (fixed === null) return null;
+  const [, day = '', month = '', year = '', ...time] = fixed;
+  return instant(Number(year), month, day, time);
+});
+
 /**
  * Milliseconds of an HTTP date, `undefined` when it is none. Letter case does not matter (RFC 9111 section 4.2), and the
  * day of the week, which adds nothing, is not checked against the date. `now`, in milliseconds, dates years of two digits.
  */
 export function parseHttpDate(text: string, now: number): number | undefined {
-  const fixed = IMF_FIXDATE.exec(text);
-  if (fixed !== null) {
-    const [, day = '', month = '', year = '', ...time] = fixed;
-    return instant(Number(year), month, day, time);
-  }
+  const preferred = fixdate(text);
+  if (preferred !== null) return preferred;
   const rfc850 = RFC_850.exec(text);
   if (rfc850 !== null) {
     const [, day = '', month = '', year = '', ...time] = rfc850;

@@ -45,10 +45,13 @@ export function namedKeys(destination: Destination, request: RequestHead, respon
 const MOST_GROUPS = 64;
 const LONGEST_GROUP = 256;
 
+/** One list for all that name none, which is most of what is stored. */
+const NO_GROUPS: readonly string[] = [];
+
 function groupList(fields: Fields, name: string): readonly string[] {
   const values = fields.get(name);
   const members = values && parseList(values);
-  if (members === undefined) return [];
+  if (members === undefined) return NO_GROUPS;
   const groups: string[] = [];
   for (const member of members) {
     // RFC 9875 section 2: only strings, and one member of another type spoils the list.

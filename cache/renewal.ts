@@ -1,5 +1,5 @@
 /** New stored responses from stored ones: renewed by a 304 or a HEAD, put together from parts. */
-import { indexFields } from './fields.js';
+import { listFields } from './fields.js';
 import type { Completion } from './flight.js';
 import type { ExchangeTimes } from './freshness.js';
 import type { RequestHead } from './key.js';
@@ -25,7 +25,7 @@ function withHeaders(
 ): Renewal {
   const { status, statusMessage, body, bodyLength, pieces, file } = stored;
   const { httpVersion } = response;
-  const fields = indexFields(rawHeaders);
+  const fields = listFields(rawHeaders);
   const merged: ResponseHead = { status, statusMessage, httpVersion, rawHeaders, fields, framing: 'length' };
   const as = request.method === 'GET' ? request : { ...request, method: 'GET' };
   const verdict = judgeResponse(as, merged, times, targets);

@@ -1,5 +1,5 @@
 /** Stored responses: what is kept of one, and how a 304 or a HEAD renews it. */
-import { indexFields, storable, type Fields } from './fields.js';
+import { compact, listFields, storable, type Fields } from './fields.js';
 import type { ResponseDirectives } from './cache-control.js';
 import type { ExchangeTimes, Freshness } from './freshness.js';
 import { cacheGroups } from './invalidation.js';
@@ -53,7 +53,7 @@ export interface StoredResponse extends StoredHead {
 }
 
 /** What is never stored beside the fields of the hop: the age is counted anew, and trailers are not kept. */
-const NOT_KEPT = ['age', 'trailer'];
+const NOT_KEPT: ReadonlySet<string> = new Set(['age', 'trailer']);
 
 /** The head to keep of a response that may be stored. */
 export function storedHead(
@@ -64,19 +64,21 @@ export function storedHead(
 ): StoredHead {
   const { directives, dates, vary, freshness, forEverybody } = verdict;
   // RFC 9111 sections 5.2.2.4 and 5.2.2.7: fields that must not be sent unvalidated, or not to anybody else.
-  const unwanted = new Set([...NOT_KEPT, ...directives.noCacheFields, ...directives.privateFields]);
+  const named = [...directives.noCacheFields, ...directives.privateFields];
   const partial = response.status === 206;
-  if (partial) unwanted.add('content-range').add('content-length');
-  if (!dates.dated) unwanted.add('date');
-  const rawHeaders = storable(response.rawHeaders, response.fields, unwanted);
+  if (partial) named.push('content-range', 'content-length');
+  if (!dates.dated) named.push('date');
+  const unwanted = named.length === 0 ? NOT_KEPT : new Set([...NOT_KEPT, ...named]);
+  const kept = storable(response.rawHeaders, response.fields, unwanted);
   // RFC 9110 section 6.6.1: a recipient with a clock records when it received a response that has no Date.
-  if (!dates.dated) rawHeaders.push('Date', new Date(times.receivedAt).toUTCString());
+  if (!dates.dated) kept.push('Date', new Date(times.receivedAt).toUTCString());
+  const rawHeaders = compact(kept);
   return {
     status: partial ? 200 : response.status,
     statusMessage: partial ? 'OK' : response.statusMessage,
     httpVersion: response.httpVersion,
     rawHeaders,
-    fields: indexFields(rawHeaders),
+    fields: listFields(rawHeaders),
     freshness,
     directives,
     vary,

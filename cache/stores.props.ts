@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Clock } from '../core/clock.js';
 import { NO_RESPONSE_DIRECTIVES } from './cache-control.js';
 import { DiskStore, type DiskStoreOptions } from './disk/store.js';
-import { indexFields } from './fields.js';
+import { indexFields, listFields } from './fields.js';
 import { cacheGroups } from './invalidation.js';
 import type { StoredResponse } from './stored.js';
 import { variantKey } from './vary.js';
@@ -33,7 +33,7 @@ export function response(
   { vary = [], asked = [] }: { readonly vary?: readonly string[]; readonly asked?: readonly string[] } = {},
 ): StoredResponse {
   const content = Buffer.from(body);
-  const fields = indexFields(sent);
+  const fields = listFields(sent);
   return {
     status: 200,
     statusMessage: 'OK',

@@ -12,10 +12,13 @@ const UNORDERED = new Set(['accept-language', 'accept-encoding', 'accept-charset
 const ABSENT = '\0';
 const SEPARATOR = '\n';
 
+/** One list for all responses that vary by nothing. */
+const NO_NAMES: readonly string[] = [];
+
 /** The fields a response varies by: sorted, lower-case; `undefined` for `*` and for what cannot be read. */
 export function readVary(fields: Fields): readonly string[] | undefined {
   const values = fields.get('vary');
-  if (values === undefined) return [];
+  if (values === undefined) return NO_NAMES;
   const names = tokenList(values);
   return names === undefined || names.includes('*') ? undefined : [...new Set(names)].sort();
 }

@@ -15,7 +15,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { NO_RESPONSE_DIRECTIVES } from '../cache-control.js';
-import { indexFields } from '../fields.js';
+import { compact, listFields } from '../fields.js';
 import type { StoredHead, StoredResponse } from '../stored.js';
 
 const MAGIC = Buffer.from('TPOTOBJ\x01', 'latin1');
@@ -161,7 +161,7 @@ export function decodeObject(name: string, bytes: Buffer, moment: Moment): DiskO
 /** The age goes on across processes by the wall clock; one that was set back makes the response stale. */
 function headFrom(text: Buffer, moment: Moment): { metadata: Metadata; head: StoredHead } {
   const metadata = JSON.parse(text.toString('utf8')) as Metadata;
-  const { status, statusMessage, httpVersion, rawHeaders, heuristic, initialAge } = metadata;
+  const { status, statusMessage, httpVersion, heuristic, initialAge } = metadata;
   // Numbers that a response does not say are left out in JSON.
   const directives = { ...NO_RESPONSE_DIRECTIVES, ...metadata.directives };
   const { vary, variant, forEverybody, since, groups } = metadata;
@@ -173,7 +173,8 @@ function headFrom(text: Buffer, moment: Moment): { metadata: Metadata; head: Sto
     initialAge,
     receivedMonotonic: same ? metadata.receivedMonotonic : moment.monotonic - Math.max(0, resident),
   };
-  const line = { status, statusMessage, httpVersion, rawHeaders, fields: indexFields(rawHeaders) };
+  const rawHeaders = compact(metadata.rawHeaders);
+  const line = { status, statusMessage, httpVersion, rawHeaders, fields: listFields(rawHeaders) };
   const head = { ...line, freshness, directives, vary, variant, forEverybody, since, groups };
   return { metadata, head };
 }
