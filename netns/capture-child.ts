@@ -10,15 +10,15 @@
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import cap from 'cap';
-import { openSockets, packetDrops } from './packet-socket.js';
+import { openSockets, packetCounts } from './packet-socket.js';
 import { pcapHeader, pcapRecord } from './pcap.js';
 import type { CaptureEvent, CaptureSummary } from './capture.js';
 
 const MAX_PACKET = 65_535; // a packet that is still to be segmented (TSO, GSO)
 const RING_BYTES = 32 * 1024 * 1024;
 const FLUSH_BYTES = 256 * 1024;
-/** Rounds of the event loop with nothing new after which everything that had crossed the wire has been read. */
-const QUIET_ROUNDS = 3;
+/** Rounds of the event loop with nothing new after which nothing more is waited for, whatever the kernel has counted. */
+const QUIET_ROUNDS = 200;
 const ROUND_MS = 5;
 const IP_IN_IP = 4; // RFC 2003; `cap` calls it IPV4
 
@@ -46,6 +46,8 @@ class Tap {
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #packets = 0;
+  #kept = 0;
+  #drops = 0;
 
   constructor(device: string, path: string) {
     this.#file = openSync(path, 'w');
@@ -54,18 +56,27 @@ class Tap {
     this.#capture.on('packet', (length) => this.#packet(length));
     const linkType = this.#capture.open(device, '', RING_BYTES, this.#buffer);
     if (linkType !== 'ETHERNET') throw new Error(`${device}: link type ${linkType}, not Ethernet`);
-    this.#socket = [...openSockets()].find((fd) => !before.has(fd) && packetDrops(fd) !== undefined);
+    this.#socket = [...openSockets()].find((fd) => !before.has(fd) && packetCounts(fd) !== undefined);
   }
 
   get packets(): number {
     return this.#packets;
   }
 
+  /** Whether everything that has crossed the wire has been read. */
+  isComplete(): boolean {
+    const counts = this.#socket === undefined ? undefined : packetCounts(this.#socket);
+    if (counts === undefined) return false;
+    this.#kept += counts.kept;
+    this.#drops += counts.drops;
+    return this.#packets >= this.#kept;
+  }
+
   close(): CaptureSummary {
-    const drops = this.#socket === undefined ? undefined : packetDrops(this.#socket);
     this.#capture.close();
     this.#flush();
     closeSync(this.#file);
+    const drops = this.#socket === undefined ? undefined : this.#drops;
     return { packets: this.#packets, drops, protocols: this.#protocols };
   }
 
@@ -98,6 +109,8 @@ const print = (event: CaptureEvent): void => {
 async function settle(taps: readonly Tap[]): Promise<void> {
   const total = (): number => taps.reduce((sum, tap) => sum + tap.packets, 0);
   for (let quiet = 0, seen = total(); quiet < QUIET_ROUNDS; quiet = total() === seen ? quiet + 1 : 0) {
+    const complete = taps.map((tap) => tap.isComplete());
+    if (!complete.includes(false)) return;
     seen = total();
     await new Promise((resolve) => setTimeout(resolve, ROUND_MS));
   }

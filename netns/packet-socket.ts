@@ -29,9 +29,17 @@ export function openSockets(): Set<number> {
   return sockets;
 }
 
-/** Packets lost for want of room since the last call; `undefined` when `fd` is no packet socket. */
-export function packetDrops(fd: number): number | undefined {
+export interface PacketCounts {
+  /** Put where the program can read them. */
+  readonly kept: number;
+  /** Lost for want of room. */
+  readonly drops: number;
+}
+
+/** Since the last call; `undefined` when `fd` is no packet socket. */
+export function packetCounts(fd: number): PacketCounts | undefined {
   const value = Buffer.alloc(STATISTICS_SIZE);
-  const failed = getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, value, [STATISTICS_SIZE]) !== 0;
-  return failed ? undefined : value.readUInt32LE(4);
+  if (getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, value, [STATISTICS_SIZE]) !== 0) return undefined;
+  const [packets, drops] = [value.readUInt32LE(0), value.readUInt32LE(4)];
+  return { kept: packets - drops, drops };
 }
