@@ -89,7 +89,7 @@ function section({ name, summary, runs }: PageLab): string {
   const held = runs.filter(({ ok }) => ok).length;
   return [
     `## ${name}: ${summary}`,
-    `\`tpot-node lab ${name}\`; every check held in ${held} of ${runs.length} runs.`,
+    `\`tpot-node lab ${name}\`; every check held in ${held} of ${runs.length} ${runs.length === 1 ? 'run' : 'runs'}.`,
     [
       '| case | without TPOT | with TPOT | turned against it | to fall back | next time |',
       '|---|---|---|---|---|---|',

@@ -31,6 +31,9 @@ for (const lab of labs.filter(({ name }) => NAMES.includes(name))) {
 }
 const day = new Date().toISOString().slice(0, 10);
 const file = join(packageRoot, 'docs', 'reliability.md');
-writeFileSync(file, reliabilityPage(pages, `${day}, Linux ${release()}, ${runs} runs of each lab`));
+writeFileSync(
+  file,
+  reliabilityPage(pages, `${day}, Linux ${release()}, ${runs} ${runs === 1 ? 'run' : 'runs'} of each lab`),
+);
 process.stdout.write(`${file}\n`);
 if (pages.some((page) => page.runs.some(({ ok }) => !ok))) process.exitCode = 1;
