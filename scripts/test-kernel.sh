@@ -1,6 +1,6 @@
 #!/bin/sh
 # Boots Debian 12's stock 6.1 kernel in an emulator, with everything of this machine in it, and runs the BPF load test
-# and the lab `hello` there. `--short`: the load test only. Nothing outside .cache/kernel and a scratch folder is written.
+# and labs there. `--short`: the load test only. Nothing outside .cache/kernel and a scratch folder is written.
 #
 #   this machine ── 9p, read-only ──▶ guest: 6.1, overlay (tmpfs) on top ── test/kernel/guest.sh ──▶ scratch/status
 #
@@ -11,7 +11,7 @@ checkout=$(pwd)
 say() { printf 'test-kernel: %s\n' "$*" >&2; }
 unavailable() { say "$*"; exit 77; }
 
-mode=long limit=900
+mode=long limit=2400
 case "${1-}" in
   '') ;;
   --short) mode=short limit=240 ;;
@@ -63,7 +63,7 @@ for folder in dev mnt new proc sys ro rw out; do mkdir "$scratch/ir/$folder"; do
 cp /bin/busybox "$scratch/ir/bin/"
 cp test/kernel/init "$scratch/ir/init"
 chmod +x "$scratch/ir/init"
-for module in $(sed -n 's/^modules="\(.*\)"$/\1/p; s/^modules="\(.*\)$/\1/p; s/^  \([a-z0-9_ ]*\)"$/\1/p' test/kernel/init); do
+for module in $(sed -n 's/^modules="\(.*\)"$/\1/p; s/^modules="\(.*\)$/\1/p; s/^  \([a-z0-9_ ]*\)"\{0,1\}$/\1/p' test/kernel/init); do
   find "$cache/linux-image-$release/lib/modules" -name "$module.ko" -exec cp {} "$scratch/ir/mod/" \;
 done
 (cd "$scratch/ir" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$scratch/initrd.gz"

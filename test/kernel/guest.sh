@@ -17,8 +17,10 @@ if [ "$mode" = long ] && [ ! -e /run/failed ]; then
   ip link delete g0
 fi
 if [ "$mode" = long ] && [ ! -e /run/failed ]; then
-  say 'tpot-node lab hello'
-  { bin/tpot-node lab hello || echo $? >/run/failed; } 2>&1 | sed 's/^/guest: /'
+  for lab in hello ecmp stripped blocked restart mtu attack; do
+    say "tpot-node lab $lab"
+    { bin/tpot-node lab "$lab" || echo $? >/run/failed; } 2>&1 | sed 's/^/guest: /'
+  done
 fi
 [ ! -e /run/failed ] || status=$(cat /run/failed)
 say "done after $(cut -d ' ' -f 1 /proc/uptime) s"
