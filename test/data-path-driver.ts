@@ -107,11 +107,15 @@ export class Driver {
     return this.#stderr;
   }
 
-  connections(): Accepted[] {
+  /** Those that were accepted by now: the answer to a call comes behind what was told before it. */
+  async connections(): Promise<Accepted[]> {
+    await this.counters();
     return this.#events.filter((event): event is Accepted => event.event === 'connection');
   }
 
-  legs(): LegEvent[] {
+  /** Those that were opened by now. */
+  async legs(): Promise<LegEvent[]> {
+    await this.counters();
     return this.#events.filter((event): event is LegEvent => event.event === 'leg');
   }
 
