@@ -17,9 +17,9 @@ import { Prepared } from './prepared.js';
 
 /** Longer header sections are not remembered: each is as good as another's cookie. */
 export const MOST_HEAD_BYTES = 4096;
-/** Bytes of header sections in one generation; there are two. */
-const GENERATION_BYTES = 8 * 2 ** 20;
-/** What an entry takes beside its header section, roughly. */
+/** Bytes of header sections, requests' and responses', in one generation; there are two. */
+const GENERATION_BYTES = 16 * 2 ** 20;
+/** What an entry takes beside its header sections, roughly. */
 const ENTRY_OVERHEAD = 256;
 
 /** That all of a stored response was the answer to a request after which the connection goes on. */
@@ -127,7 +127,8 @@ export class RequestMemo {
   }
 
   #enter(name: string, known: Remembered): void {
-    const bytes = name.length + known.place.length + ENTRY_OVERHEAD;
+    // A response that several requests were answered with counts for each: none may be the last to hold it.
+    const bytes = name.length + known.place.length + known.prepared.size + ENTRY_OVERHEAD;
     if (this.#youngBytes + bytes > GENERATION_BYTES) {
       this.#old = this.#young;
       this.#young = new Map();

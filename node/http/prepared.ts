@@ -40,6 +40,11 @@ export class Prepared {
     this.#parts = parts;
   }
 
+  /** Characters it holds, the last header section that was asked for included. */
+  get size(): number {
+    return this.#parts.reduce((sum, part) => sum + 2 * part.length, 0);
+  }
+
   /** The header section at an age in whole seconds; one character for each byte. */
   head(age: number): string {
     if (age !== this.#age) {
