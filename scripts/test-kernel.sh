@@ -11,7 +11,7 @@ checkout=$(pwd)
 say() { printf 'test-kernel: %s\n' "$*" >&2; }
 unavailable() { say "$*"; exit 77; }
 
-mode=long limit=2400
+mode=long limit=1500
 case "${1-}" in
   '') ;;
   --short) mode=short limit=240 ;;

@@ -17,7 +17,7 @@ if [ "$mode" = long ] && [ ! -e /run/failed ]; then
   ip link delete g0
 fi
 if [ "$mode" = long ] && [ ! -e /run/failed ]; then
-  for lab in hello ecmp stripped blocked restart mtu attack; do
+  for lab in hello ecmp stripped blocked; do
     say "tpot-node lab $lab"
     { bin/tpot-node lab "$lab" || echo $? >/run/failed; } 2>&1 | sed 's/^/guest: /'
   done
