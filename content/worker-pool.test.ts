@@ -42,6 +42,8 @@ it('never takes the answer to one response for that to another', async () => {
     }
   };
   const [, second] = await Promise.all([text('one content'), text('two content')]);
-  expect(['two', 'failed']).toContain(second);
-  expect(await text('two again')).toBe('two');
+  // The worker's own answer to the first comes late, and ends the worker with whatever it has just been given: once.
+  const answers = [second, await text('two again'), await text('two more')];
+  expect(answers.filter((answer) => answer !== 'two' && answer !== 'failed')).toEqual([]);
+  expect(answers.filter((answer) => answer === 'failed').length).toBeLessThan(2);
 });
