@@ -21,6 +21,7 @@ import { seq } from '../wire/seq.js';
 import { entry } from './bpf-node.js';
 import { flows, frameOf, mapFlow, ProgramsUnderTest, type Outcome } from './bpf-programs.js';
 import { enterNewNetworkNamespace } from './network-namespace.js';
+import { UNMAPPED } from './splicing-programs.js';
 
 /** As many as a node has room for, and as many as there is room for here. */
 const HELD = maps.tpotHeld.maxEntries;
@@ -83,21 +84,6 @@ afterEach(() => {
   }
 });
 
-const unmapped = {
-  base: seq(0),
-  acknowledged: seq(0),
-  sequenceDelta: 0,
-  acknowledgmentDelta: 0,
-  timestampDelta: 0,
-  echoDelta: 0,
-  scaleUp: 0,
-  scaleDown: 0,
-  maxSegment: 1480,
-  timestamps: false,
-  sack: false,
-  ecn: false,
-};
-
 function numbersOf({ fd }: Leg): { sendNext: number; receiveNext: number } {
   tcp.beginRepair(fd);
   const numbers = tcp.sequences(fd);
@@ -142,7 +128,7 @@ describe('a segment that meets a hand-over', () => {
     };
     const kept = (leg: Leg): number => {
       let seen = 0;
-      limited.forward(leg.flow, { ...unmapped, out: leg.flow, maxSegment: 0 }, () => seen++);
+      limited.forward(leg.flow, { ...UNMAPPED, out: leg.flow, maxSegment: 0 }, () => seen++);
       return seen;
     };
     for (const leg of [client, origin]) begin(leg);
@@ -272,7 +258,7 @@ describe('a hand-over', () => {
   ])('whose process is killed %s is the next one’s whole, or not at all', (_, joined, left) => {
     const facts = { outerSource: undefined, bytes: 0n, now: 1n, startedAt: 1n };
     for (const [at, [from, to]] of [[client, origin] as const, [origin, client] as const].entries()) {
-      const mapped = spliceEntry({ ...unmapped, out: reverse(to.flow) }, { ...facts, fromClient: at === 0 });
+      const mapped = spliceEntry({ ...UNMAPPED, out: reverse(to.flow) }, { ...facts, fromClient: at === 0 });
       const one = joined[at] === true ? mapped : holdEntry(reverse(to.flow), 1n);
       table('tpotSplices').set(mapFlow(from.flow), one);
     }

@@ -12,22 +12,15 @@ import { concat } from '../wire/bytes.js';
 import { ipv4 } from '../wire/ipv4.js';
 import { seq } from '../wire/seq.js';
 import { flows, frameOf, mapFlow, type Outcome } from './bpf-programs.js';
-import { OUT, SplicingPrograms } from './splicing-programs.js';
+import { OUT, SplicingPrograms, UNMAPPED } from './splicing-programs.js';
 
 const ACTION = { pass: -1, drop: 2 } as const;
 const plain: Omit<Mapping, 'out'> = {
+  ...UNMAPPED,
   base: seq(1000),
   acknowledged: seq(1),
   sequenceDelta: 5,
   acknowledgmentDelta: 7,
-  timestampDelta: 0,
-  echoDelta: 0,
-  scaleUp: 0,
-  scaleDown: 0,
-  maxSegment: 1480,
-  timestamps: false,
-  sack: false,
-  ecn: false,
 };
 const data = { ...flows[4], flags: ['ack'] as const, seq: 1000, ack: 1, payload: new Uint8Array(8) };
 

@@ -11,22 +11,11 @@ import type { TcpFlag } from '../wire/tcp.js';
 import { buildTcp } from '../wire/build.js';
 import { add, seq } from '../wire/seq.js';
 import { flows, frameOf, mapFlow } from './bpf-programs.js';
-import { OUT, SplicingPrograms } from './splicing-programs.js';
+import { OUT, SplicingPrograms, UNMAPPED } from './splicing-programs.js';
 
 const { RESET, DOUBTFUL, PEER_FIN, PEER_DONE } = TpotSpliceFlag;
 const ENDS = RESET | DOUBTFUL | PEER_FIN | PEER_DONE;
 const DELTA = 0x7000_0000;
-const none = {
-  timestampDelta: 0,
-  echoDelta: 0,
-  scaleUp: 0,
-  scaleDown: 0,
-  maxSegment: 1480,
-  timestamps: false,
-  sack: false,
-  ecn: false,
-};
-
 let kernel: SplicingPrograms;
 beforeAll(() => {
   kernel = new SplicingPrograms(9100);
@@ -41,7 +30,7 @@ const arrivingFromB = reverse(OUT[4]);
 beforeEach(() => {
   const facts = { outerSource: undefined, bytes: 0n, now: 1n, startedAt: 1n };
   const fromA: Mapping = {
-    ...none,
+    ...UNMAPPED,
     out: OUT[4],
     base: A,
     acknowledged: seq(B - 7),
@@ -49,7 +38,7 @@ beforeEach(() => {
     acknowledgmentDelta: 7,
   };
   const fromB: Mapping = {
-    ...none,
+    ...UNMAPPED,
     out: reverse(flows[4]),
     base: B,
     acknowledged: add(A, DELTA),

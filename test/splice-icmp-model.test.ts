@@ -13,7 +13,7 @@ import { encapsulate, TUNNEL_OVERHEAD } from '../wire/ipip.js';
 import { add, seq } from '../wire/seq.js';
 import { encapsulateInUdp, UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { expectBytes, flows, frameOf, mapFlow, nodeAddresses } from './bpf-programs.js';
-import { OUT, SplicingPrograms } from './splicing-programs.js';
+import { OUT, SplicingPrograms, UNMAPPED } from './splicing-programs.js';
 
 const REDIRECT = 7;
 const ROUTER: Record<Family, IpAddress> = { 4: ip('198.18.9.9'), 6: ip('2001:db8:9::9') };
@@ -25,21 +25,7 @@ beforeAll(() => {
 });
 afterAll(() => kernel.close());
 
-const base: Mapping = {
-  out: OUT[4],
-  base: seq(0),
-  acknowledged: seq(0),
-  sequenceDelta: 0,
-  acknowledgmentDelta: 0,
-  timestampDelta: 0,
-  echoDelta: 0,
-  scaleUp: 0,
-  scaleDown: 0,
-  maxSegment: 1480,
-  timestamps: false,
-  sack: false,
-  ecn: false,
-};
+const base: Mapping = { ...UNMAPPED, out: OUT[4] };
 
 interface Case {
   readonly of: Family;

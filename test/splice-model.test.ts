@@ -29,7 +29,7 @@ import {
   reversed,
   type Outcome,
 } from './bpf-programs.js';
-import { OUT, SplicingPrograms } from './splicing-programs.js';
+import { OUT, SplicingPrograms, UNMAPPED } from './splicing-programs.js';
 
 const ACTION = { pass: -1, drop: 2, redirect: 7 } as const;
 const OUTER = ip('198.18.0.7');
@@ -207,19 +207,12 @@ function mayFragment(packet: Uint8Array): Uint8Array {
 }
 
 const plain: Mapping = {
+  ...UNMAPPED,
   out: OUT[4],
   base: seq(1000),
   acknowledged: seq(1),
   sequenceDelta: 5,
   acknowledgmentDelta: 7,
-  timestampDelta: 0,
-  echoDelta: 0,
-  scaleUp: 0,
-  scaleDown: 0,
-  maxSegment: 1480,
-  timestamps: false,
-  sack: false,
-  ecn: false,
 };
 const data = { ...flows[4], flags: ['ack'] as const, seq: 1000, ack: 1, payload: new Uint8Array(8) };
 

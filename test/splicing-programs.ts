@@ -4,7 +4,8 @@ import { ip, toMapped, type Family } from '../core/address.js';
 import { TpotFlag } from '../bpf/generated/maps.js';
 import { ipv4Number } from '../bpf/programs.js';
 import { commandSync } from '../host/exec.js';
-import type { FlowEnds } from '../splice/mapping.js';
+import type { FlowEnds, Mapping } from '../splice/mapping.js';
+import { seq } from '../wire/seq.js';
 import { nodeAddresses, ProgramsUnderTest } from './bpf-programs.js';
 import { enterNewNetworkNamespace } from './network-namespace.js';
 
@@ -12,6 +13,22 @@ import { enterNewNetworkNamespace } from './network-namespace.js';
 export const OUT: Record<Family, FlowEnds> = {
   4: { source: nodeAddresses[4], sourcePort: 51000, destination: ip('192.0.2.80'), destinationPort: 80 },
   6: { source: nodeAddresses[6], sourcePort: 51000, destination: ip('2001:db8:80::80'), destinationPort: 80 },
+};
+
+/** Numbers and windows stay as they are; timestamps, SACK and ECN are of no leg. */
+export const UNMAPPED: Omit<Mapping, 'out'> = {
+  base: seq(0),
+  acknowledged: seq(0),
+  sequenceDelta: 0,
+  acknowledgmentDelta: 0,
+  timestampDelta: 0,
+  echoDelta: 0,
+  scaleUp: 0,
+  scaleDown: 0,
+  maxSegment: 1480,
+  timestamps: false,
+  sack: false,
+  ecn: false,
 };
 
 /** Works in a network namespace of its own until it is closed; its link takes packets of up to `mtu` bytes. */
