@@ -152,9 +152,10 @@ export class Tap {
   /** Why nothing will come any more. */
   #endOf({ client, server }: Entries, now: number): Ending | undefined {
     const { RESET, PEER_DONE, TAPPED } = TpotSpliceFlag;
+    // First: where copies were lost, the connection may well have come to its end by the time this is read.
+    if (server !== undefined && (server.flags & TAPPED) === 0) return 'lost';
     if (client === undefined || server === undefined) return 'ended';
     if (((client.flags | server.flags) & RESET) !== 0 || (client.flags & PEER_DONE) !== 0) return 'ended';
-    if ((server.flags & TAPPED) === 0) return 'lost';
     return now - this.#movedAt > IDLE_MS ? 'idle' : undefined;
   }
 
