@@ -22,7 +22,7 @@ export class InterfaceSet {
 
   /**
    * `wanted` undefined means every non-loopback interface; `announced` counts as this machine's own even where no
-   * interface has it. Attaches at once.
+   * interface has it. Attaches at once, to all of them or, when that fails, to none.
    */
   constructor(
     programs: TpotPrograms,
@@ -34,14 +34,19 @@ export class InterfaceSet {
     this.#wanted = wanted;
     this.#announced = announced;
     this.#logger = logger;
-    this.refresh();
-    this.#watch = watchLinks(() => {
-      try {
-        this.refresh();
-      } catch (error) {
-        logger.warn('interfaces-not-refreshed', { error: messageOf(error) });
-      }
-    });
+    try {
+      this.refresh();
+      this.#watch = watchLinks(() => {
+        try {
+          this.refresh();
+        } catch (error) {
+          logger.warn('interfaces-not-refreshed', { error: messageOf(error) });
+        }
+      });
+    } catch (error) {
+      this.#detachAll();
+      throw error;
+    }
   }
 
   names(): string[] {
@@ -62,10 +67,8 @@ export class InterfaceSet {
   /** With `leaveAttached` the programs go on working without this process. */
   close({ leaveAttached = false } = {}): void {
     this.#watch.stop();
-    for (const [index, entry] of this.#attached) {
-      if (leaveAttached) for (const attachment of entry.attachments) attachment.leave();
-      else this.#detach(index, entry);
-    }
+    if (!leaveAttached) this.#detachAll();
+    else for (const { attachments } of this.#attached.values()) for (const one of attachments) one.leave();
   }
 
   #wants(candidate: NetworkInterface): boolean {
@@ -77,6 +80,10 @@ export class InterfaceSet {
     if (attachments.length === 0) return;
     this.#attached.set(target.index, { name: target.name, attachments });
     this.#logger.info('interface-attached', { interface: target.name, link: attachments[0]?.kind });
+  }
+
+  #detachAll(): void {
+    for (const [index, entry] of this.#attached) this.#detach(index, entry);
   }
 
   #detach(index: number, entry: Attached): void {

@@ -93,6 +93,19 @@ export interface BypassPrefix {
   readonly ports: Uint8Array;
 }
 
+/** What a node is told by its configuration, and told anew while it runs. */
+export interface ProgramRules {
+  readonly rows: readonly TpotPolicyRow[];
+  readonly bypass: readonly BypassPrefix[];
+  readonly keys: readonly TpotKey[];
+  readonly trust: readonly Prefix[];
+}
+
+function trustPrefix({ address, length }: Prefix): TpotPrefix {
+  const bits = FAMILY_BITS + length + (address.family === 4 ? MAPPED_BITS : 0);
+  return { length: bits, family: address.family, address: toMapped(address) };
+}
+
 /** What the kernel takes for the same entry has the same name: bits beyond the length do not count. */
 function trustKey({ length, family, address }: TpotPrefix): string {
   const bits = length - FAMILY_BITS;
@@ -156,12 +169,17 @@ export class TpotPrograms {
     bypass: readonly BypassPrefix[] = [],
     changes: Partial<TpotConfig> = {},
   ): void {
+    this.configure({ ...changes, policy: this.#preparePolicy(rows, bypass) });
+  }
+
+  /** The word that puts them in force. */
+  #preparePolicy(rows: readonly TpotPolicyRow[], bypass: readonly BypassPrefix[]): number {
     if (rows.length > POLICY_ROWS) throw new RangeError(`at most ${POLICY_ROWS} policy rows`);
     const table = this.#object.map(maps.tpotPolicy);
     const bank = (this.#current.policy & BANK_BIT) === 0 ? 1 : 0;
     for (const [index, row] of rows.entries()) table.set(2 * index + bank, row);
     this.#setBypass(bypass, bank === 1 ? TpotBypassList.BANK : 0);
-    this.configure({ ...changes, policy: ((bank === 1 ? BANK_BIT : 0) | rows.length) >>> 0 });
+    return ((bank === 1 ? BANK_BIT : 0) | rows.length) >>> 0;
   }
 
   #setBypass(prefixes: readonly BypassPrefix[], bank: number): void {
@@ -180,25 +198,54 @@ export class TpotPrograms {
    * is not in use, which counts from one store on, `changes` of the configuration included.
    */
   setKeys(keys: readonly TpotKey[], changes: Partial<TpotConfig> = {}): void {
+    this.configure({ ...changes, keys: this.#prepareKeys(keys) });
+  }
+
+  #prepareKeys(keys: readonly TpotKey[]): number {
     if (keys.length > MAX_KEYS) throw new RangeError(`at most ${MAX_KEYS} keys`);
     const table = this.#object.map(maps.tpotKeys);
     const bank = (this.#current.keys & BANK_BIT) === 0 ? 1 : 0;
     for (const [index, key] of keys.entries()) table.set(bank * MAX_KEYS + index, key);
-    const word = keys.length === 0 ? 0 : ((bank === 1 ? BANK_BIT : 0) | keys.length) >>> 0;
-    this.configure({ ...changes, keys: word });
+    return keys.length === 0 ? 0 : ((bank === 1 ? BANK_BIT : 0) | keys.length) >>> 0;
   }
 
   /** Which next hops may pin a connection (protocol rule 2). What stays is trusted all the time. */
   setTrust(prefixes: readonly Prefix[]): void {
+    this.#widenTrust(prefixes).narrow();
+  }
+
+  /** Adds what is not trusted yet; `narrow` takes away what no longer is, `undo` what has been added. */
+  #widenTrust(prefixes: readonly Prefix[]): {
+    readonly narrow: () => void;
+    readonly undo: () => void;
+  } {
     const trust = this.#object.map(maps.tpotTrust);
-    const gone = new Map(Array.from(trust.keys(), (key) => [trustKey(key), key]));
-    for (const { address, length } of prefixes) {
-      const bits = FAMILY_BITS + length + (address.family === 4 ? MAPPED_BITS : 0);
-      const key = { length: bits, family: address.family, address: toMapped(address) };
-      trust.set(key, 1);
-      gone.delete(trustKey(key));
+    const before = new Map(Array.from(trust.keys(), (key) => [trustKey(key), key]));
+    const after = new Map(prefixes.map(trustPrefix).map((key) => [trustKey(key), key]));
+    const without = (some: typeof after, other: typeof after): TpotPrefix[] =>
+      [...some].flatMap(([name, key]) => (other.has(name) ? [] : [key]));
+    const [added, gone] = [without(after, before), without(before, after)];
+    const undo = (): void => added.forEach((key) => trust.delete(key));
+    try {
+      for (const key of added) trust.set(key, 1);
+    } catch (error) {
+      undo();
+      throw error;
     }
-    for (const key of gone.values()) trust.delete(key);
+    return { undo, narrow: () => gone.forEach((key) => trust.delete(key)) };
+  }
+
+  /** All of it from one store on. An error leaves everything that is in force as it was. */
+  reconfigure({ rows, bypass, keys, trust }: ProgramRules, changes: Partial<TpotConfig>): void {
+    const { narrow, undo } = this.#widenTrust(trust);
+    try {
+      const policy = this.#preparePolicy(rows, bypass);
+      this.configure({ ...changes, policy, keys: this.#prepareKeys(keys) });
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    narrow();
   }
 
   /**
@@ -231,19 +278,22 @@ export class TpotPrograms {
     return attachCgroup(this.#object.programFd('tpot_sockops'), cgroup, this.#pin('link_sockops'));
   }
 
-  /** Both directions of one interface; empty when it has gone meanwhile. */
+  /** Both directions of one interface, or none; empty when it has gone meanwhile. */
   attachInterface(target: NetworkInterface): Attachment[] {
     const suffix = target.ethernet ? '' : WITHOUT_ETHERNET;
-    return (['ingress', 'egress'] as const).flatMap((direction) => {
-      const program = this.programFd(`tpot_${direction}${suffix}`);
-      const attachment = attachInterface(
-        program,
-        target.index,
-        direction,
-        this.#pin(`link_${direction}_${target.index}`),
-      );
-      return attachment === undefined ? [] : [attachment];
-    });
+    const attached: Attachment[] = [];
+    try {
+      for (const direction of ['ingress', 'egress'] as const) {
+        const program = this.programFd(`tpot_${direction}${suffix}`);
+        const pin = this.#pin(`link_${direction}_${target.index}`);
+        const attachment = attachInterface(program, target.index, direction, pin);
+        if (attachment !== undefined) attached.push(attachment);
+      }
+      return attached;
+    } catch (error) {
+      for (const attachment of attached) attachment.detach();
+      throw error;
+    }
   }
 
   /** Whether a socket of this network namespace, TIME_WAIT included, has the segments of this flow as its own. */

@@ -1,7 +1,17 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { TpotError } from '../core/errors.js';
 import { ConfigError } from '../node/config.js';
-import { EXIT, exitStatusOf, formatAge, formatBytes, formatError, section, table } from './output.js';
+import {
+  EXIT,
+  exitStatusOf,
+  formatAge,
+  formatBytes,
+  formatError,
+  print,
+  printJson,
+  section,
+  table,
+} from './output.js';
 
 describe('errors', () => {
   it.each([
@@ -75,4 +85,38 @@ describe('quantities for people', () => {
     [1536, '1.5 KiB'],
     [2 ** 30, '1.0 GiB'],
   ])('%d bytes are %s', (bytes, text) => expect(formatBytes(bytes)).toBe(text));
+});
+
+describe('what others have written', () => {
+  /** A path or a tag as Node hands it over: bytes from 0x80 on are one character each. */
+  const hostile = 'x\u001b]0;owned\u0007\u009b2J\r\nconnections: 7';
+  const shown = (show: () => void): string => {
+    const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+    try {
+      show();
+      return write.mock.calls.map(([text]) => String(text)).join('');
+    } finally {
+      write.mockRestore();
+    }
+  };
+
+  it.each([
+    ['a table', () => print(table(['URL', 'N'], [[hostile, 1]])), 2],
+    ['a section', () => print(section('cache', { [hostile]: hostile, nested: { a: hostile } })), 3],
+    ['lines', () => print(`a ${hostile}`), 2],
+    ['JSON', () => printJson({ url: hostile }), 1],
+    ['an error', () => process.stdout.write(formatError(new TpotError('refused', hostile))), 2],
+  ])('%s: no terminal obeys it, and it makes no line where it has no business', (_, show, lines) => {
+    const text = shown(show);
+    expect(text).toMatch(/^[^\p{Cc}]*(\n[^\p{Cc}]*)*$/u);
+    expect(text.trimEnd().split('\n')).toHaveLength(lines);
+  });
+});
+
+it('a table can have as many rows as a node has connections', () => {
+  const text = table(
+    ['N'],
+    Array.from({ length: 300_000 }, (_, index) => [index]),
+  );
+  expect(text.slice(-6)).toBe('299999');
 });

@@ -1,6 +1,7 @@
 /** What commands print, and the status they exit with. */
 import { ConfigError } from '../node/config.js';
 import { messageOf, TpotError } from '../core/errors.js';
+import { printable, printableJson, printableLines } from '../core/printable.js';
 
 /** Exit statuses, after sysexits.h where it has one. */
 export const EXIT = {
@@ -37,7 +38,7 @@ export function exitStatusOf(error: unknown): number {
 }
 
 function withHint(message: string, hint: string | undefined): string {
-  return `error: ${message}\n${hint === undefined ? '' : `hint: ${hint}\n`}`;
+  return printableLines(`error: ${message}\n${hint === undefined ? '' : `hint: ${hint}\n`}`);
 }
 
 /** What stderr shows of an error: the message, and on a line of its own what can be done. */
@@ -53,42 +54,44 @@ export function formatError(error: unknown): string {
   );
 }
 
-/** One value, on one line, so that it can be piped. */
+/** One value, on one line, so that it can be piped; whatever strings it has, a terminal shows them. */
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+  process.stdout.write(`${printableJson(value)}\n`);
 }
 
+/** Lines for people. Nothing in them reaches a terminal as a command: names, URLs and paths may be anybody's. */
 export function print(text: string): void {
-  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  const shown = printableLines(text);
+  process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`);
 }
 
 type Cell = string | number | boolean | null | undefined;
 
 /** Columns as wide as their widest cell; numbers stand right. The first row is the heading. */
 export function table(heading: readonly string[], rows: readonly (readonly Cell[])[]): string {
-  const shown = (cell: Cell): string => (cell === null || cell === undefined ? '-' : String(cell));
-  const widths = heading.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => shown(row[column]).length)),
-  );
-  const numeric = heading.map(
-    (_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === 'number'),
-  );
-  const line = (cells: readonly Cell[]): string =>
-    cells
-      .map((cell, column) => {
-        const width = widths[column] ?? 0;
-        return numeric[column] ? shown(cell).padStart(width) : shown(cell).padEnd(width);
+  const shown = (cell: Cell): string => (cell === null || cell === undefined ? '-' : printable(String(cell)));
+  const lines = [heading, ...rows].map((row) => heading.map((_, column) => shown(row[column])));
+  const columns = heading.map((_, column) => ({
+    // No spread: there can be more rows than a call can have arguments.
+    width: lines.reduce((most, cells) => Math.max(most, cells[column]?.length ?? 0), 0),
+    numeric: rows.length > 0 && rows.every((row) => typeof row[column] === 'number'),
+  }));
+  const aligned = (cells: readonly string[]): string =>
+    columns
+      .map(({ width, numeric }, column) => {
+        const cell = cells[column] ?? '';
+        return numeric ? cell.padStart(width) : cell.padEnd(width);
       })
       .join('  ')
       .trimEnd();
-  return [heading, ...rows].map(line).join('\n');
+  return lines.map(aligned).join('\n');
 }
 
 /** A titled list of names and values, aligned; nested values are printed as JSON. */
 export function section(title: string, values: Readonly<Record<string, unknown>>): string {
   const entries = Object.entries(values).map(([key, value]): [string, string] => [
-    key,
-    typeof value === 'string' ? value : JSON.stringify(value),
+    printable(key),
+    typeof value === 'string' ? printable(value) : printableJson(value),
   ]);
   if (entries.length === 0) return `${title}: none`;
   const width = Math.max(...entries.map(([key]) => key.length));

@@ -4,6 +4,7 @@ import { askNode, chooseNode } from '../node/admin-client.js';
 import type { ConnectionRow } from '../node/connections.js';
 import { shimReports, type ShimReport } from '../client-shim/report.js';
 import { TpotError } from '../core/errors.js';
+import { printable } from '../core/printable.js';
 import type { NodeStats, NodeStatus } from '../node/node.js';
 import { formatAge, formatBytes, print, printJson, section, table } from './output.js';
 import { transformMetrics } from './transform-metrics.js';
@@ -129,7 +130,7 @@ export function formatShims(reports: readonly ShimReport[]): string {
   if (reports.length === 0) return 'no command runs with TPOT on';
   return reports
     .flatMap(({ pid, command, uptimeSeconds, counters, tunnels, blackHoles }) => [
-      section(`tpot-node run ${command.join(' ')}`, { pid, up: formatAge(uptimeSeconds) }),
+      section(`tpot-node run ${printable(command.join(' '))}`, { pid, up: formatAge(uptimeSeconds) }),
       section('counters', counters),
       tunnels.length === 0
         ? 'tunnels: none'

@@ -5,6 +5,7 @@
  *   <runtime directory>/run/PID.sock   mode 0600; a connection gets one line of JSON, a ShimReport, and is closed
  * ```
  */
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -41,8 +42,12 @@ export function serveReports(
 ): () => void {
   const folder = directoryOf(directory);
   const path = join(folder, `${pid}${SUFFIX}`);
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
-  rmSync(path, { force: true }); // of an earlier process with this number
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    rmSync(path, { force: true }); // of an earlier process with this number
+  } catch {
+    return () => undefined; // nowhere to answer: the command runs all the same
+  }
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.end(`${JSON.stringify(report())}\n`);
@@ -86,11 +91,18 @@ export async function shimReports(directory = runtimeDirectory): Promise<ShimRep
   return reports.filter((report) => report !== undefined).sort((a, b) => a.pid - b.pid);
 }
 
+/**
+ * Root writes into a folder that may be anybody's, as /tmp is: under a name that nobody foresees, and never through a
+ * symbolic link that waits there (O_EXCL).
+ */
+const partOf = (file: string): string => `${file}.part-${randomBytes(6).toString('hex')}`;
+const NEW = { flag: 'wx' } as const;
+
 /** Before the command runs: nobody hears its supervisor later. */
 export function requireReportable(file: string): void {
-  const probe = `${file}.part-${process.pid}`;
+  const probe = partOf(file);
   try {
-    writeFileSync(probe, '');
+    writeFileSync(probe, '', NEW);
     rmSync(probe);
   } catch (cause) {
     throw new TpotError('report-not-writable', `the report cannot be written: ${messageOf(cause)}`, {
@@ -102,7 +114,7 @@ export function requireReportable(file: string): void {
 
 /** Puts a report where a reader finds either nothing, or what was there, or all of it. */
 export function writeReport(file: string, report: ShimReport): void {
-  const part = `${file}.part-${process.pid}`;
-  writeFileSync(part, `${JSON.stringify(report)}\n`);
+  const part = partOf(file);
+  writeFileSync(part, `${JSON.stringify(report)}\n`, NEW);
   renameSync(part, file);
 }

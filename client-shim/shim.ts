@@ -5,7 +5,6 @@
 import { fromMapped, type IpAddress, type Prefix } from '../core/address.js';
 import type { Logger } from '../core/log.js';
 import { InterfaceSet } from '../bpf/interfaces.js';
-import type { Attachment } from '../bpf/attach.js';
 import { TpotFlag, TpotOrigin, TpotReason, type TpotFlow, type TpotSocket } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { TpotPrograms } from '../bpf/programs.js';
@@ -25,29 +24,31 @@ export interface ShimOptions {
 }
 
 export class Shim {
-  readonly #options: ShimOptions;
   readonly #programs: TpotPrograms;
-  readonly #interfaces: InterfaceSet;
-  readonly #sockops: Attachment;
   readonly #sockets: TypedMap<number, TpotSocket>;
+  /** Undoes what the constructor has done, the last first. */
+  readonly #undo: (() => void)[] = [];
 
   /** Loads and attaches; on an error nothing is left behind. */
   constructor(options: ShimOptions, logger: Logger) {
-    this.#options = options;
     makeCgroup(options.cgroup);
+    this.#undo.push(() => removeCgroup(options.cgroup));
     try {
       this.#programs = TpotPrograms.load({
         maxEntries: { tpot_taken: 1, tpot_transient: 1, tpot_splices: 1, tpot_tunnels: MAX_CONNECTIONS },
       });
+      this.#undo.push(() => this.#programs.close());
       this.#programs.declareUnused();
       this.#programs.configure({ flags: TpotFlag.SOURCE, hops: options.hops, maxTunnels: MAX_CONNECTIONS });
       this.#sockets = this.#programs.map('tpotSockets');
       this.#programs.setTrust(options.trust);
       this.#programs.setKeys((options.keys ?? []).map(keyHalves));
-      this.#interfaces = new InterfaceSet(this.#programs, undefined, [], logger);
-      this.#sockops = this.#programs.attachCgroup(options.cgroup);
+      const interfaces = new InterfaceSet(this.#programs, undefined, [], logger);
+      this.#undo.push(() => interfaces.close());
+      const sockops = this.#programs.attachCgroup(options.cgroup);
+      this.#undo.push(() => sockops.detach());
     } catch (error) {
-      removeCgroup(options.cgroup);
+      this.close();
       throw error;
     }
   }
@@ -96,9 +97,6 @@ export class Shim {
   }
 
   close(): void {
-    this.#sockops.detach();
-    this.#interfaces.close();
-    this.#programs.close();
-    removeCgroup(this.#options.cgroup);
+    for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 }

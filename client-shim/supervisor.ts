@@ -116,15 +116,8 @@ function reportOf(shim: Shim, { pid, command }: SupervisorArguments, started: nu
   };
 }
 
-async function main(options: SupervisorArguments): Promise<void> {
-  // Signals of the terminal and of service managers are meant for the command; this process ends when that has.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const)
-    process.on(signal, () => undefined);
-  const shim = start(options);
-  if (shim === undefined) {
-    process.exitCode = 1;
-    return;
-  }
+/** Until the command and its descendants have ended, and their last segments have left. */
+async function hold(shim: Shim, options: SupervisorArguments): Promise<void> {
   const started = performance.now();
   const told = (): ShimReport => reportOf(shim, options, started);
   const silence = serveReports(options.pid, told);
@@ -136,10 +129,28 @@ async function main(options: SupervisorArguments): Promise<void> {
       .resume(),
   );
   await untilEmpty(options.cgroup);
-  if (options.report !== undefined) writeReport(options.report, told());
-  await untilDrained(shim);
-  silence();
-  shim.close();
+  try {
+    if (options.report !== undefined) writeReport(options.report, told());
+  } finally {
+    await untilDrained(shim);
+    silence();
+  }
+}
+
+async function main(options: SupervisorArguments): Promise<void> {
+  // Signals of the terminal and of service managers are meant for the command; this process ends when that has.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const)
+    process.on(signal, () => undefined);
+  const shim = start(options);
+  if (shim === undefined) {
+    process.exitCode = 1;
+    return;
+  }
+  try {
+    await hold(shim, options);
+  } finally {
+    shim.close();
+  }
 }
 
 await main(JSON.parse(process.argv[2] ?? '{}') as SupervisorArguments);

@@ -1,4 +1,5 @@
 import type { Clock } from './clock.js';
+import { printableJson } from './printable.js';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -12,20 +13,13 @@ export interface Logger {
   error(event: string, fields?: LogFields): void;
 }
 
-/** What JSON leaves as it is, yet moves a terminal's cursor or ends a line: DEL, C1, the Unicode separators. */
-const RAW_CONTROLS = /[\u007f-\u009f\u2028\u2029]/g;
-
-function escapeUnit(unit: string): string {
-  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
-}
-
 /**
  * Formats one value for logfmt: bare when it needs no quoting, JSON-quoted otherwise, so that a hostile string
  * (a URL, a header) can never forge a line or a field.
  */
 function formatValue(value: string | number | bigint | boolean): string {
   const text = String(value);
-  return /^[\w.:/@%+,-]+$/.test(text) ? text : JSON.stringify(text).replace(RAW_CONTROLS, escapeUnit);
+  return /^[\w.:/@%+,-]+$/.test(text) ? text : printableJson(text);
 }
 
 /** Makes a logger that hands each finished line, newline included, to `write`. No I/O happens here. */

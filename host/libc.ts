@@ -248,6 +248,11 @@ export function lockFile(fd: number): boolean {
   throw new SystemCallError('flock', koffi.errno());
 }
 
+/** As {@link lockFile}, but waits until nobody else has it: for locks that are held for milliseconds. */
+export function waitForLock(fd: number): void {
+  check('flock', cFlock(fd, LOCK_EX) as number);
+}
+
 const SO_PEERCRED = 17;
 
 /** The user who connected a unix socket. */

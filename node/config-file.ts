@@ -44,7 +44,11 @@ function rangeStart(node: unknown): number | undefined {
 /** Reads YAML 1.2; `file` is only used in messages. An empty document is an empty configuration. */
 export function parseConfigText(file: string, text: string): ConfigSource {
   const lines = new (yaml().LineCounter)();
-  const document = yaml().parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const document = yaml().parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'error', // its warnings would go to stderr past everything; those it has found are in the document
+  });
   const locateNode = (node: unknown): string => {
     const start = rangeStart(node);
     return start === undefined ? file : position(file, lines, start);

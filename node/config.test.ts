@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { formatIp, formatPrefix } from '../core/address.js';
 import { ConfigError, loadConfig, type ConfigOverrides, type NodeConfig } from './config.js';
 import { describeRule, explainConfig } from './config-explain.js';
@@ -157,8 +157,8 @@ describe('a valid file', () => {
     expect(load('address: 198.18.1.1\ncache: { stallTimeout: 2m }').stallTimeoutMs).toBe(120_000);
   });
 
-  it('may be empty or absent when the address comes from the command line', () => {
-    expect(load('', { address: '2001:db8::1' }).addresses[4]).toBeUndefined();
+  it('may say nothing or be absent when the address comes from the command line', () => {
+    expect(load('{}', { address: '2001:db8::1' }).addresses[4]).toBeUndefined();
     expect(formatIp(loadConfig(undefined, { address: '2001:db8::1' }).addresses[6]!)).toBe('2001:db8::1');
   });
 
@@ -343,4 +343,20 @@ rules:
     const yaml = 'address: 198.18.1.1\nrules: [{ match: { dport: 80 }, action: cache }]';
     expect(explainConfig(load(yaml), 'x')).toContain('otherwise: The connection passes untouched.');
   });
+});
+
+it('an empty file is no configuration: it may be half written, or a pipe that was read before', () => {
+  expect(problems(' \n')).toMatchObject([{ message: expect.stringContaining('is empty') as string }]);
+  expect(problems('{}')).toEqual([]);
+  expect(problems('# nothing but this\n')).toEqual([]);
+});
+
+it('what the parser thinks of keys that are lists is said as any other problem, and by nobody else', () => {
+  const warned = vi.spyOn(process, 'emitWarning');
+  try {
+    expect(problems('? [a]\n: 1\n')).toHaveLength(1);
+    expect(warned).not.toHaveBeenCalled();
+  } finally {
+    warned.mockRestore();
+  }
 });

@@ -130,10 +130,17 @@ function list<T extends string | number>(value: T | readonly T[]): readonly T[] 
   return typeof value === 'object' ? value : [value];
 }
 
+/** To take it for the defaults would open a running node to everybody whom its rules had kept out. */
+const NOTHING = {
+  message: 'is empty, as a file is that is being written, and a pipe that is read again',
+  hint: 'Write to another file and rename it; `{}` means the defaults.',
+};
+
 function readText(file: string): string {
   const read = readTrusted(file);
-  if ('text' in read) return read.text;
-  throw new ConfigError([{ where: file, ...read.problem }]);
+  const problem = 'problem' in read ? read.problem : read.text.trim() === '' ? NOTHING : undefined;
+  if (problem !== undefined) throw new ConfigError([{ where: file, ...problem }]);
+  return 'text' in read ? read.text : '';
 }
 
 function parseOverrides(overrides: ConfigOverrides): Pick<ConfigSource, 'raw' | 'problems'> {

@@ -266,13 +266,13 @@ export class EbpfDataPath implements DataPath {
     // Legs that have their clients' addresses outlive the setting.
     const kept = this.#programs.config.flags & ~(EDGE | REQUIRE_KEY);
     const flags = kept | (edge ? EDGE : 0) | (clientLegs ? CLIENT_LEGS : 0) | (requireKey ? REQUIRE_KEY : 0);
-    this.#programs.setKeys(keys.map(keyHalves));
-    this.#programs.setPolicy(policy.map(kernelRow), bypassPrefixes(bypass), {
-      flags,
-      maxConnections,
-      maxPerClient,
-    });
-    this.#programs.setTrust(trust);
+    const rules = {
+      rows: policy.map(kernelRow),
+      bypass: bypassPrefixes(bypass),
+      keys: keys.map(keyHalves),
+      trust,
+    };
+    this.#programs.reconfigure(rules, { flags, maxConnections, maxPerClient });
   }
 
   setRoom(connections: number): void {

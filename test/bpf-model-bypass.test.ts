@@ -1,7 +1,7 @@
 /** Bypass lists: the kernel's look-up of the most specific prefix against the list itself, in both banks. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { ip, type Family } from '../core/address.js';
+import { ip, type Family, type Prefix } from '../core/address.js';
 import { TpotFlag } from '../bpf/generated/maps.js';
 import { defaultConfig } from '../bpf/programs.js';
 import { bypassPrefixes, kernelRow } from '../node/kernel-policy.js';
@@ -85,4 +85,31 @@ it('a list that the table cannot hold changes nothing', () => {
     flags: ['syn'],
   });
   kernel.expect('tpot_ingress', frameOf(packet, 4), { verdict: 'untouched', reason: 'pass-no-listener' });
+});
+
+it('nor does it change the keys and the trust that came with it', () => {
+  const { programs } = kernel;
+  const prefix = (text: string, length: number): Prefix => ({ address: ip(text), length });
+  const [one] = bypassPrefixes([
+    { side: 'source', prefix: prefix('198.18.0.0', 16), ports: { from: 0, to: 65_535 } },
+  ]);
+  if (one === undefined) throw new Error('no entry');
+  const rules = { rows, bypass: [], keys: [{ k0: 1n, k1: 2n }], trust: [prefix('198.18.0.0', 15)] };
+  programs.reconfigure(rules, {});
+  const inForce = (): unknown => ({
+    config: { ...programs.config },
+    trust: [...programs.map('tpotTrust').keys()],
+    keys: [...programs.map('tpotKeys').entries()].filter(([, { k0 }]) => k0 === 1n),
+  });
+  const before = inForce();
+  const changed = {
+    ...rules,
+    bypass: [{ ...one, length: 200 }],
+    keys: [{ k0: 3n, k1: 4n }],
+    trust: [prefix('203.0.113.0', 24)],
+  };
+  expect(() => programs.reconfigure(changed, { maxConnections: 1 })).toThrow();
+  expect(inForce()).toEqual(before);
+  programs.reconfigure({ ...changed, bypass: [] }, { maxConnections: 1 });
+  expect(inForce()).not.toEqual(before);
 });

@@ -208,10 +208,8 @@ function strictly(upstream: string): string[] {
     const fields = head[2] ?? '';
     const lengths = fields.match(/^content-length: *\d+ *$/gim) ?? [];
     const codings = fields.match(/^transfer-encoding: *chunked *$/gim) ?? [];
-    if (
-      (fields.match(/^(content-length|transfer-encoding)[^:]*:/gim) ?? []).length !==
-      lengths.length + codings.length
-    )
+    const framing = fields.match(/^(content-length|transfer-encoding):/gim) ?? [];
+    if (framing.length !== lengths.length + codings.length)
       throw new Error(`framing that is not plain: ${JSON.stringify(rest)}`);
     if (lengths.length + codings.length > 1) throw new Error(`framed twice: ${JSON.stringify(rest)}`);
     paths.push(head[1] ?? '');

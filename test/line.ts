@@ -73,9 +73,15 @@ export async function standLine(layout: Layout): Promise<Chain> {
 const CONNECTIONS = 4;
 const WHOLE = { right: CONNECTIONS, wrong: 0, failed: 0, errors: {} };
 
-/** Connections from a client without a shim to a server that echoes; every byte of what comes back is compared. */
+const [PAUSE_MS, CHUNK, REST_MS, STAGGER_MS, HOLD] = [2, 9000, 0, 0, 1];
+
+/**
+ * Connections from a client without a shim to a server that echoes; every byte of what comes back is compared. Half of them
+ * wait half-way for SIGHUP.
+ */
 function startDuplex(chain: Chain, destination: string): Program {
-  const args = [fixture('duplex.mjs'), destination, '22', CONNECTIONS, 2_000_000, CONNECTIONS, 2];
+  const times = [PAUSE_MS, CHUNK, REST_MS, STAGGER_MS, HOLD];
+  const args = [fixture('duplex.mjs'), destination, '22', CONNECTIONS, 2_000_000, CONNECTIONS, ...times];
   return chain.host('c1').spawn(process.execPath, args.map(String), { label: 'duplex' });
 }
 
@@ -88,7 +94,7 @@ export async function splicedAt(chain: Chain, node: string): Promise<number> {
   return (await chain.stats(node)).connections.byReason['spliced'] ?? 0;
 }
 
-/** Runs {@link startDuplex} to its end, with something done when the first of its connections are spliced. */
+/** Runs {@link startDuplex} to its end, with something done when the first of its connections are spliced and others are still to be. */
 export async function transfer(
   chain: Chain,
   destination: string,
@@ -100,6 +106,7 @@ export async function transfer(
     timeoutMs: 30_000,
   });
   await whenSpliced?.();
+  program.signal('SIGHUP');
   expect(await scoreOf(program)).toMatchObject(WHOLE);
 }
 

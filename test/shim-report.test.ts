@@ -1,5 +1,5 @@
 /** What `tpot-node run` tells of itself: while it runs (`status --shim`), and when it has ended (`--report`). */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ShimReport } from '../client-shim/report.js';
@@ -51,4 +51,17 @@ test('a report that cannot be written is refused before the command runs', async
   expect(code).toBe(1);
   expect(stderr).toMatch(/^error: the report cannot be written: .*\nhint: /);
   expect(existsSync(marker)).toBe(false);
+});
+
+test('a report goes through no link that somebody has put in its way', async () => {
+  const folder = join(chain.net.directory, 'anybody');
+  const victim = join(chain.net.directory, 'victim');
+  mkdirSync(folder);
+  writeFileSync(victim, 'precious');
+  symlinkSync(victim, join(folder, 'r.json'));
+  // The number of the process is easily foreseen; this shell knows it beforehand.
+  const script = `ln -s ${victim} ${folder}/r.json.part-$$; exec ${node20} ${launcher} run --report ${folder}/r.json -- true`;
+  await chain.host('c1').must('sh', ['-c', script]);
+  await waitFor(() => !lstatSync(join(folder, 'r.json')).isSymbolicLink(), { what: 'the report' });
+  expect(readFileSync(victim, 'utf8')).toBe('precious');
 });
