@@ -2,6 +2,7 @@
 import { getSocketOption, setSocketOption, ioctlNumber } from './libc.js';
 
 const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
 const SO_KEEPALIVE = 9;
 /** Urgent data (RFC 6093) stays where it is in the stream: read apart, it would be missing from what is relayed. */
 const SO_OOBINLINE = 10;
@@ -106,9 +107,19 @@ export function beginRepair(fd: number): void {
   setSocketOption(fd, IPPROTO_TCP, TCP_REPAIR, REPAIR_ON);
 }
 
-/** The socket is as any other again. */
+/** The socket is as any other again. The kernel has forgotten whether it shared its port, and takes it for one that does not. */
 export function endRepair(fd: number): void {
   setSocketOption(fd, IPPROTO_TCP, TCP_REPAIR, REPAIR_OFF_SILENTLY);
+  sharePort(fd);
+}
+
+/**
+ * Others may bind to the socket's port, too, if they say the same of theirs: with the same address as long as none of them listens
+ * there, and a listener on all addresses. Of a connection that a node has taken, and keeps in TIME_WAIT, the port is that of
+ * its destination: a service of this machine must not find it in use. Accepted sockets inherit it.
+ */
+export function sharePort(fd: number): void {
+  setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 }
 
 function queueSequence(fd: number, queue: number): number {

@@ -66,7 +66,17 @@ const METHODS: Readonly<Record<string, string>> = {
   '/black-holes': 'DELETE',
 };
 
-/** One request to a node; the JSON it answers. */
+const FAILED = 500;
+
+function refusal(name: string, error: unknown): TpotError {
+  return new TpotError('refused', `the node ${name} says: ${String(error)}`);
+}
+
+/**
+ * One request to a node; the JSON it answers.
+ *
+ * @throws TpotError `no-such-node` when it does not answer, `refused` with what it says has failed.
+ */
 export function askNode(
   name: string,
   path:
@@ -90,7 +100,15 @@ export function askNode(
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => (text += chunk));
       response.on('error', lost);
-      response.on('end', () => resolve(JSON.parse(text)));
+      response.on('end', () => {
+        try {
+          const told: unknown = JSON.parse(text);
+          if (response.statusCode === FAILED) reject(refusal(name, (told as { error?: unknown }).error));
+          else resolve(told);
+        } catch (error) {
+          lost(error);
+        }
+      });
     });
     outgoing.on('error', lost);
     outgoing.end();
@@ -115,8 +133,7 @@ export async function* askLines(
     const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
     for await (const text of createInterface({ input: response })) {
       const value = JSON.parse(text) as { readonly error?: unknown; readonly url?: unknown };
-      if (typeof value.error === 'string' && value.url === undefined)
-        throw new TpotError('refused', `the node ${name} says: ${value.error}`);
+      if (typeof value.error === 'string' && value.url === undefined) throw refusal(name, value.error);
       yield value;
     }
     if (!response.complete) throw new Error('the answer broke off');

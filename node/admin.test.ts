@@ -53,6 +53,30 @@ describe('the administration socket', () => {
     expect(statSync(socketPath('p1', directory)).mode & 0o777).toBe(0o600);
   });
 
+  it('says what has failed, and goes on', async () => {
+    const fails = (): never => {
+      throw new Error('E2BIG');
+    };
+    await open('p1', {
+      conns: fails,
+      forgetBlackHoles: fails,
+      stats: () => Promise.reject(new Error('ENOMEM')),
+    });
+    const asked = (path: '/conns' | '/stats' | '/black-holes'): Promise<unknown> =>
+      askNode('p1', path, directory);
+    await expect(asked('/conns')).rejects.toMatchObject({
+      code: 'refused',
+      message: expect.stringContaining('says: E2BIG') as string,
+    });
+    await expect(asked('/black-holes')).rejects.toMatchObject({
+      message: expect.stringContaining('says: E2BIG') as string,
+    });
+    await expect(asked('/stats')).rejects.toMatchObject({
+      message: expect.stringContaining('says: ENOMEM') as string,
+    });
+    expect(await askNode('p1', '/status', directory)).toMatchObject({ state: 'running' });
+  });
+
   it.each(['%', '%zz', '%ff', '192.0.2.1%00', 'x', '/'])(
     'forgets nothing for a destination that is no address: %s',
     async (text) => {

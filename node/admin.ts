@@ -6,6 +6,7 @@
  *   POST /drain                      202 { pid, drainTimeoutMs }; the node then stops as on SIGTERM
  *   POST /reload                     200, or 422 when the configuration is refused: a ReloadReport (reload.ts)
  *   DELETE /black-holes[/ADDRESS]    200 { cleared }; 400 for what is no address
+ *                                    500 { error } for what fails
  *   /cache/…                         see cache-admin.ts
  *
  *   <runtime directory>/NAME.sock    mode 0600
@@ -18,7 +19,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { parseIp, type IpAddress } from '../core/address.js';
-import { TpotError } from '../core/errors.js';
+import { messageOf, TpotError } from '../core/errors.js';
 import { peerUser } from '../host/libc.js';
 import { runtimeDirectory } from '../host/paths.js';
 import type { Some } from './data-path.js';
@@ -110,9 +111,14 @@ async function answerList(response: ServerResponse, list: Some<unknown>): Promis
   response.end(separator === '[' ? '[]\n' : ']\n');
 }
 
-/** What cannot be told any more breaks off. */
+/** A question that cannot be answered ends neither the node nor its connections. What was begun breaks off. */
+function answerError(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) response.destroy();
+  else answer(response, 500, { error: messageOf(error) });
+}
+
 function answerLater(response: ServerResponse, answering: Promise<void>): void {
-  answering.catch(() => response.destroy());
+  answering.catch((error: unknown) => answerError(response, error));
 }
 
 const CLEAR = 'DELETE /black-holes';
@@ -203,7 +209,13 @@ export class AdminServer {
     mkdirSync(directory, { recursive: true, mode: 0o755 });
     await refuseTakenName(name, directory);
     rmSync(socketPath(name, directory), { force: true });
-    const server = createServer((request, response) => handle(target, request, response));
+    const server = createServer((request, response) => {
+      try {
+        handle(target, request, response);
+      } catch (error) {
+        answerError(response, error);
+      }
+    });
     server.on('connection', refuseOthers);
     await listen(server, socketPath(name, directory));
     const state: NodeStateFile = {

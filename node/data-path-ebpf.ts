@@ -14,7 +14,7 @@ import { type Family, formatIp, type IpAddress, fromMapped, toMapped } from '../
 import { messageOf, TpotError } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import * as libc from '../host/libc.js';
-import { tuneForRelay } from '../host/tcp.js';
+import { sharePort, tuneForRelay } from '../host/tcp.js';
 import { InterfaceSet } from '../bpf/interfaces.js';
 import type { Attachment } from '../bpf/attach.js';
 import { maps, TpotFlag, TpotOrigin, TpotReason, type TpotSocket } from '../bpf/generated/maps.js';
@@ -103,6 +103,7 @@ export function openListener(family: Family): number {
     // So is this. With no descriptor left, libuv accepts and closes at once: a FIN would pass for an empty answer.
     libc.resetOnClose(fd);
     libc.bind(fd, LOOPBACK[family], 0);
+    sharePort(fd); // and this; not before, for the port itself is to be nobody else's
     return fd;
   } catch (error) {
     libc.close(fd);

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { randomInt } from 'node:crypto';
 import type { IpAddress } from '../core/address.js';
 import { bind, setSocketOption, sourceAddress, SystemCallError } from '../host/libc.js';
+import { sharePort } from '../host/tcp.js';
 import type { FlowEnds } from '../splice/mapping.js';
 
 /** With half of all ports in use, one in 10^19 legs finds none. Then the kernel chooses, as it does without splices. */
@@ -37,8 +38,6 @@ function readPortRange(): readonly [number, number] {
 type InUse = (arriving: FlowEnds) => boolean;
 type Destination = { readonly address: IpAddress; readonly port: number };
 
-const SOL_SOCKET = 1;
-const SO_REUSEADDR = 2;
 const TRANSPARENT = { 4: [0, 19], 6: [41, 75] } as const; // SOL_IP, IP_TRANSPARENT; SOL_IPV6, IPV6_TRANSPARENT
 
 /** Binds to one of the ports, the first at which answers would meet nobody else; whether there was one. */
@@ -79,7 +78,7 @@ function* randomPorts(): Generator<number> {
 export function bindClient(fd: number, client: Destination, destination: Destination, isInUse: InUse): void {
   const [level, option] = TRANSPARENT[client.address.family];
   setSocketOption(fd, level, option, 1);
-  setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1); // a client uses one port towards several destinations
+  sharePort(fd); // a client uses one port towards several destinations
   const ports = function* (): Generator<number> {
     yield client.port;
     yield* randomPorts();

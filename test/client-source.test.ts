@@ -13,6 +13,28 @@ const RULES = [
 ];
 const CLIENTS = { c1: '198.18.1.2', c2: '198.18.2.2' } as const;
 
+const PORT = 45_001;
+
+/** Two connections from PORT, the second one when it is told to by a signal; each has got something then. */
+const CLIENT = `
+import signal, socket
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+kept = []
+def connect(port, ask):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.settimeout(10)
+    s.bind(('', ${PORT}))
+    s.connect(('${ORIGIN}', port))
+    s.sendall(ask)
+    kept.append(s)
+    print(port, len(s.recv(10)), flush=True)
+connect(22, b'hello')
+signal.sigwait([signal.SIGUSR1])
+connect(9000, b'GET 10\\n')
+signal.sigwait([signal.SIGUSR1])
+`;
+
 let chain: Chain;
 
 const curl = (...args: string[]): [string, ...string[]] => [
@@ -89,6 +111,33 @@ describe('a focal point', () => {
       await program.output(new RegExp(`"ping ${ping}\\\\n"`));
     }
     await program.stop();
+  });
+
+  test('a port that two connections share, one of which was nearly spliced, is that of both, and no service finds it in use', async () => {
+    const relayed = async (): Promise<number> =>
+      (await chain.stats('p1')).connections.byReason['relayed-timestamps'] ?? 0;
+    const before = await relayed();
+    // A leg with timestamps and one without are looked at, in repair, and relayed.
+    const timestamps = (on: number): Promise<unknown> =>
+      chain.host('c1').must('sysctl', ['-qw', `net.ipv4.tcp_timestamps=${on}`]);
+    await timestamps(0);
+    const capture = await startCapture(chain.net, { links: ['p2-origin'] });
+    const client = chain.host('c1').spawn('python3', ['-c', CLIENT], { label: 'client' });
+    await client.output(/22 \d+/);
+    await client.while(async () => (await relayed()) > before, { what: 'the decision to relay' });
+    client.signal('SIGUSR1');
+    await client.output(/9000 \d+/);
+    const syns = synsTo((await capture.stop()).get('p2-origin'), ORIGIN);
+    expect(syns.map(({ from, sourcePort }) => [from, sourcePort])).toEqual([
+      [CLIENTS.c1, PORT],
+      [CLIENTS.c1, PORT],
+    ]);
+    // The client's connection has the origin's port 22 here, which is not that of this machine.
+    const service = chain.host('p1').spawn('busybox', ['nc', '-l', '-p', '22'], { label: 'service' });
+    await service.listening(22);
+    await service.stop();
+    await client.stop();
+    await timestamps(1);
   });
 
   test("a port that this machine uses itself is left alone: another one of the client's address", async () => {

@@ -17,6 +17,7 @@ test(
     context.skip(code === UNAVAILABLE, last);
     expect(stderr).toMatch(/guest: programs loaded/);
     expect(stderr).toMatch(/guest: attached: cgroup, clsact, clsact/);
+    expect(stderr).toMatch(/guest: detached, and nothing stays/);
     expect(stderr).toMatch(/guest: a SYN was judged/);
     expect(code).toBe(0);
   },

@@ -7,6 +7,7 @@ import { TpotFlag } from '../../dist/bpf/generated/maps.js';
 import { TpotPrograms } from '../../dist/bpf/programs.js';
 import { testRun } from '../../dist/bpf/test-run.js';
 import { ip } from '../../dist/core/address.js';
+import { commandSync } from '../../dist/host/exec.js';
 import { listInterfaces } from '../../dist/host/interfaces.js';
 import { makeCgroup, ownCgroup, removeCgroup } from '../../dist/host/mounts.js';
 import { encodeOption } from '../../dist/tpot/option.js';
@@ -27,6 +28,12 @@ const attachments = [
 console.log(`attached: ${attachments.map(({ kind }) => kind).join(', ')}`);
 for (const attachment of attachments) attachment.detach();
 removeCgroup(cgroup);
+const left = commandSync('tc', ['qdisc', 'show', 'dev', 'lo']);
+if (left.includes('clsact')) {
+  console.log(`a qdisc stays: ${left}`);
+  process.exit(1);
+}
+console.log('detached, and nothing stays');
 
 programs.configure({ flags: TpotFlag.NODE, maxConnections: 1 });
 const syn = buildTcp({
