@@ -43,8 +43,9 @@ export interface AttemptOptions {
   readonly upload?: string;
 }
 
-const DEFAULT_TIMEOUT_MS = 20_000;
-const MARGIN_MS = 10_000;
+const DEFAULT_TIMEOUT_MS = 60_000;
+/** For the shim to start and to end. */
+const MARGIN_MS = 60_000;
 const SCRIPT = `limit=$1 count=$2 body=$3; shift 3
 for i in $(seq $count); do
   curl -sSN --max-time $limit -o "$body-$i" -w '%{exitcode} %{time_total}\\n' "$@"

@@ -42,6 +42,8 @@ const SIZE = 2 * 1024 * 1024;
 const PATH = `/gated/${SIZE}`;
 const HALF = SIZE / 2 - 65_536;
 const SMALL_PATH = '/bytes/65536';
+/** The victims wait through all the attacks, on a slow machine too. */
+const DOWNLOAD_TIMEOUT_MS = 900_000;
 
 const base = pathSpec();
 const spec: TopologySpec = {
@@ -160,7 +162,7 @@ async function portsOf({ topology }: LabRun): Promise<number[]> {
 async function victim(run: LabRun, hops: number | undefined): Promise<Victim> {
   const { topology } = run;
   const others = await portsOf(run);
-  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), { hops, timeoutMs: 120_000 });
+  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), { hops, timeoutMs: DOWNLOAD_TIMEOUT_MS });
   const received = (): boolean => (statSync(running.bodyFile, { throwIfNoEntry: false })?.size ?? 0) >= HALF;
   await waitFor(received, { what: 'half of a download' });
   const own = (await portsOf(run)).filter((port) => !others.includes(port));
@@ -246,7 +248,7 @@ async function answeredFalsely(run: LabRun, attacker: Attacker, hops: number | u
   await run.recapture(hops === undefined ? 'syn-acks' : 'replies');
   await setMiddlebox(topology, 'm', [`iifname "to-p1" ${SYN_ACK} drop`]);
   const url = urlTo(4, SMALL_PATH);
-  const curl = ['curl', '-sSf', '-m', '20', '--local-port', String(port), '-o', '/dev/null', url];
+  const curl = ['curl', '-sSf', '-m', '60', '--local-port', String(port), '-o', '/dev/null', url];
   const shim = hops === undefined ? [] : [...tpotNodeCommand, 'run', '--hops', String(hops), '--'];
   const [program = '', ...args] = [...shim, ...curl];
   const fetching = client.run(program, args);

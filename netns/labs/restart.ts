@@ -21,7 +21,9 @@ const HALF = SIZE / 2 - 65_536;
 const SMALL = 65_536;
 const SMALL_PATH = `/bytes/${SMALL}`;
 const SPLICE_RULES = [{ action: 'splice' }];
-const DRAIN = '20s';
+/** Longer than a download is kept waiting, on any machine; a node ends as soon as it has arrived. */
+const DRAIN = '10m';
+const DOWNLOAD_TIMEOUT_MS = 300_000;
 
 type End = 'down' | 'kill';
 
@@ -77,7 +79,10 @@ const nodeSpec = (rules: readonly unknown[]): { host: string; config: Record<str
 
 /** A download that has come half-way, without TPOT if `hops` is undefined. */
 async function started({ topology }: LabRun, hops: number | undefined): Promise<RunningFetch> {
-  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), { hops });
+  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), {
+    hops,
+    timeoutMs: DOWNLOAD_TIMEOUT_MS,
+  });
   const received = (): boolean => (statSync(running.bodyFile, { throwIfNoEntry: false })?.size ?? 0) >= HALF;
   await waitFor(received, { what: 'half of a download' });
   return running;
@@ -123,7 +128,7 @@ function judge(one: Case, result: FetchResult): CheckResult {
 }
 
 const small = ({ topology }: LabRun, hops: number | undefined = HOPS): Promise<Attempt[]> =>
-  attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops, timeoutMs: 5000 });
+  attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops });
 
 const isWhole = ({ exit, sha256 }: FetchResult): boolean => exit === 0 && sha256 === contentHash(PATH, SIZE);
 
@@ -178,7 +183,7 @@ async function goneForGood(run: LabRun): Promise<void> {
   const hash = contentHash(SMALL_PATH, SMALL);
   await topology.startNode(nodeSpec(RELAY_RULES));
   await topology.node('p1').stop('SIGKILL');
-  const options = { hops: HOPS, count: 10, timeoutMs: 5000 };
+  const options = { hops: HOPS, count: 10 };
   const attempts = await attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), options);
   const plain = await attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), {
     ...options,
