@@ -85,8 +85,12 @@ static __noinline int is_no_answer(struct __sk_buff *skb, const struct packet *p
 	if (!sk)
 		return 0;
 	tcp = bpf_tcp_sock(sk);
-	if (tcp)
-		result = p->ack - tcp->snd_una - 1 >= tcp->snd_nxt - tcp->snd_una;
+	if (tcp) {
+		__u32 beyond = p->ack - tcp->snd_una - 1; /* the SYN itself; data in it (RFC 7413) may be acknowledged, too */
+
+		/* On the way of a SYN that is answered on the same machine, snd_nxt does not count it yet. */
+		result = beyond > 0 && beyond >= tcp->snd_nxt - tcp->snd_una;
+	}
 	bpf_sk_release(sk);
 	return result;
 }
