@@ -68,6 +68,34 @@ static __noinline __u32 judge_reply(const struct option_scan *scan, const struct
 }
 
 /*
+ * Whether a SYN-ACK acknowledges anything but our SYN: somebody who has not seen it made that up, and TCP refuses it
+ * (RFC 9293 section 3.10.7.3). Where there is no socket to ask, it counts as an answer.
+ */
+static __noinline int is_no_answer(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *sk;
+	int result = 0;
+
+	if (!p)
+		return 0;
+	fill_tuple(&tuple, p);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, tuple_size(p), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	tcp = bpf_tcp_sock(sk);
+	if (tcp) {
+		__u32 beyond = p->ack - tcp->snd_una - 1; /* the SYN itself; data in it (RFC 7413) may be acknowledged, too */
+
+		/* On the way of a SYN that is answered on the same machine, snd_nxt does not count it yet. */
+		result = beyond > 0 && beyond >= tcp->snd_nxt - tcp->snd_una;
+	}
+	bpf_sk_release(sk);
+	return result;
+}
+
+/*
  * A SYN-ACK arrives for a SYN that carried a request. An invalid reply is dropped before TCP sees it, and the
  * next SYN goes plain; a valid one is left to TCP, with an MSS that leaves room on this interface too.
  */
@@ -95,6 +123,8 @@ static __noinline int check_syn_ack(struct __sk_buff *skb, const struct packet *
 	if (reason == TPOT_R_REPLY_ACCEPTED && !reply_admitted(p, &scan, pending))
 		reason = TPOT_R_DROP_REPLY_UNKEYED;
 	if (reason != TPOT_R_REPLY_ACCEPTED) {
+		if (is_no_answer(skb, p))
+			return TC_ACT_UNSPEC;
 		pending->plain = 1;
 		count(reason);
 		return TC_ACT_SHOT;

@@ -3,11 +3,12 @@
  * the connection. docs/reliability.md is written from them (`npm run reliability`).
  */
 import { createHash } from 'node:crypto';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CheckResult } from './checks.js';
 import { tpotNodeCommand, type Host } from './host.js';
 import type { Topology } from './topology.js';
+import { waitFor } from './wait.js';
 
 /** One row of docs/reliability.md. Texts hold no times, so that they are the same in every run. */
 export interface CaseOutcome {
@@ -36,6 +37,8 @@ export interface Attempt {
 export interface AttemptOptions {
   /** Hops in the requests of the shim; `undefined` runs curl without the shim. */
   readonly hops: number | undefined;
+  /** Further options of `tpot-node run`. */
+  readonly shim?: readonly string[];
   /** Fetches one after the other by one shim, each on a connection of its own; default 1. */
   readonly count?: number;
   readonly timeoutMs?: number;
@@ -43,8 +46,9 @@ export interface AttemptOptions {
   readonly upload?: string;
 }
 
-const DEFAULT_TIMEOUT_MS = 20_000;
-const MARGIN_MS = 10_000;
+const DEFAULT_TIMEOUT_MS = 60_000;
+/** For the shim to start and to end. */
+const MARGIN_MS = 60_000;
 const SCRIPT = `limit=$1 count=$2 body=$3; shift 3
 for i in $(seq $count); do
   curl -sSN --max-time $limit -o "$body-$i" -w '%{exitcode} %{time_total}\\n' "$@"
@@ -67,12 +71,12 @@ export async function attempt(
   url: string,
   options: AttemptOptions,
 ): Promise<Attempt[]> {
-  const { hops, count = 1, timeoutMs = DEFAULT_TIMEOUT_MS, upload } = options;
+  const { hops, shim: more = [], count = 1, timeoutMs = DEFAULT_TIMEOUT_MS, upload } = options;
   batches += 1;
   const body = join(topology.directory, `${client.name}-case-${batches}`);
   const post = upload === undefined ? [] : ['-H', 'Expect:', '--data-binary', `@${upload}`];
   const shell = ['sh', '-c', SCRIPT, 'sh', String(timeoutMs / 1000), String(count), body, ...post, url];
-  const shim = hops === undefined ? [] : [...tpotNodeCommand, 'run', '--hops', String(hops), '--'];
+  const shim = hops === undefined ? [] : [...tpotNodeCommand, 'run', '--hops', String(hops), ...more, '--'];
   const [program = '', ...args] = [...shim, ...shell];
   const { stdout } = await client.run(program, args, { timeoutMs: count * timeoutMs + MARGIN_MS });
   return stdout
@@ -90,6 +94,29 @@ export async function attempt(
         sha256,
       };
     });
+}
+
+/** What `tpot-node run` tells at its end. */
+export interface ShimTold {
+  readonly counters: Readonly<Record<string, number>>;
+  readonly blackHoles: readonly { readonly destination: string }[];
+}
+
+/** {@link attempt} with TPOT, and what the shim tells of it. */
+export async function attemptTold(
+  topology: Topology,
+  client: Host,
+  url: string,
+  options: AttemptOptions,
+): Promise<{ readonly attempts: Attempt[]; readonly told: ShimTold }> {
+  const file = join(topology.directory, `${client.name}-report-${batches + 1}`);
+  const shim = [...(options.shim ?? []), '--report', file];
+  const attempts = await attempt(topology, client, url, { ...options, shim });
+  // The supervisor writes it after the command has ended, whole or not at all.
+  await waitFor(() => existsSync(file), { what: 'the report of the shim' });
+  const told = JSON.parse(readFileSync(file, 'utf8')) as ShimTold;
+  rmSync(file);
+  return { attempts, told };
 }
 
 /** Every fetch ended well with the right body. */

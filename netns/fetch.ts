@@ -27,8 +27,8 @@ export interface FetchResult {
   readonly complaint: string;
 }
 
-const DEFAULT_TIMEOUT_MS = 30_000;
-const MARGIN_MS = 10_000; // curl gives up by itself; only a hanging shim needs the harder way
+const DEFAULT_TIMEOUT_MS = 120_000;
+const MARGIN_MS = 60_000; // curl gives up by itself; only a hanging shim needs the harder way
 
 /** The header fields of a response as curl's `--dump-header` writes them. */
 export function parseHeaders(dump: string): { status: number; headers: Record<string, string> } {

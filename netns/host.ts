@@ -46,7 +46,7 @@ export interface HostContext {
   register(process: ProcessIdentity, child: ChildProcess): void;
 }
 
-const RUN_TIMEOUT_MS = 60_000;
+const RUN_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 10_000;
 const LISTEN_STATE = '0A'; // TCP_LISTEN in /proc/net/tcp
 const QUOTED_TAIL = 600;

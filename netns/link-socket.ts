@@ -11,6 +11,7 @@ const IPPROTO_RAW = 255;
 const ENOBUFS = 105;
 const ETHERNET_HEADER = 14;
 const ETHERTYPE_OFFSET = 12;
+const ETHERTYPE_IPV4 = 0x0800;
 const MAX_PACKET = 65_536;
 
 const c = koffi.load('libc.so.6');
@@ -71,6 +72,25 @@ export class LinkSocket {
     if (sendBytes(this.#fd, this.#frame, length, 0) >= 0) return true;
     if (koffi.errno() === ENOBUFS) return false;
     throw new TpotError('system-call', `send: errno ${koffi.errno()}`);
+  }
+}
+
+/**
+ * Calls `action` with every IPv4 packet that arrives on `device`, without what goes out there; `ready` once none is missed.
+ * Blocks for ever.
+ */
+export function onArrival(device: string, ready: () => void, action: (packet: Buffer) => void): never {
+  const fd = must('socket', openSocket(AF_PACKET, SOCK_RAW, 0));
+  const address = Buffer.alloc(20); // struct sockaddr_ll
+  address.writeUInt16LE(AF_PACKET, 0);
+  address.writeUInt16BE(ETHERTYPE_IPV4, 2);
+  address.writeInt32LE(interfaceIndex(device), 4);
+  must('bind', bindTo(fd, address, address.length));
+  const frame = Buffer.alloc(MAX_PACKET);
+  ready();
+  for (;;) {
+    const length = must('recv', receive(fd, frame, frame.length, 0));
+    action(frame.subarray(ETHERNET_HEADER, length));
   }
 }
 

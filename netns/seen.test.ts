@@ -57,3 +57,16 @@ test('requests are counted on their way there, replies on their way back', () =>
     resets: 1,
   });
 });
+
+test('a reset counts that ends a connection, and not one of a connection that is over or was there before', () => {
+  const syn = buildTcp({ ...there, flags: ['syn'] });
+  const reset = buildTcp({ ...there, flags: ['rst'] });
+  const [fin, finBack] = [there, back].map((end) => buildTcp({ ...end, flags: ['fin', 'ack'] })) as [
+    Uint8Array,
+    Uint8Array,
+  ];
+  expect(seen(syn, fin, reset).resets).toBe(1);
+  expect(seen(syn, fin, finBack, reset).resets).toBe(0);
+  expect(seen(reset).resets).toBe(0);
+  expect(seen(syn, fin, finBack, reset).plain).toBe(1);
+});

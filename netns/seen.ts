@@ -3,7 +3,7 @@ import { formatIp } from '../core/address.js';
 import { decodeOption } from '../tpot/option.js';
 import { protocolOf, type IpRepr } from '../wire/ip.js';
 import { PROTOCOL } from '../wire/protocols.js';
-import { hasFlags } from '../wire/tcp.js';
+import { hasFlags, type TcpRepr } from '../wire/tcp.js';
 import type { LinkCapture } from './capture.js';
 
 /** Packets of connections towards one destination, each counted in every row it belongs to. */
@@ -18,10 +18,24 @@ export interface Seen {
   readonly tunnelled: number;
   /** Of these, in UDP. */
   readonly tunnelledInUdp: number;
-  /** Neither SYN nor SYN-ACK, towards the destination, outside any tunnel. */
+  /** Neither SYN, SYN-ACK nor reset, towards the destination, outside any tunnel. */
   readonly plain: number;
-  /** Resets in either direction. */
+  /** Resets in either direction of connections whose SYN was seen and that had not ended: both FINs are an end. */
   readonly resets: number;
+}
+
+/** Which resets end a connection. */
+class Resets {
+  /** By the client's port, for each connection whose SYN was seen: the sides that have sent a FIN. */
+  readonly #fins = new Map<number, Set<boolean>>();
+
+  counts(tcp: TcpRepr, forward: boolean): boolean {
+    const port = forward ? tcp.sourcePort : tcp.destinationPort;
+    if (hasFlags(tcp, 'syn') && forward && !this.#fins.has(port)) this.#fins.set(port, new Set());
+    const fins = this.#fins.get(port);
+    if (hasFlags(tcp, 'fin')) fins?.add(forward);
+    return hasFlags(tcp, 'rst') && fins !== undefined && fins.size < 2;
+  }
 }
 
 const isUdp = (outer: IpRepr | undefined): boolean =>
@@ -39,6 +53,7 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     plain: 0,
     resets: 0,
   };
+  const resets = new Resets();
   for (const { dissection } of capture.packets) {
     if (dissection.kind !== 'tcp') continue;
     const { ip, tcp, outer, options } = dissection;
@@ -46,14 +61,14 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     if (!forward && formatIp(ip.source) !== destination) continue;
     const types = options.map((option) => decodeOption(option)?.type);
     const syn = hasFlags(tcp, 'syn');
-    if (hasFlags(tcp, 'rst')) seen.resets++;
+    if (resets.counts(tcp, forward)) seen.resets++;
     if (syn && forward) seen.syns++;
     if (syn && forward && types.includes('request')) seen.requests++;
     if (syn && !forward) seen.synAcks++;
     if (syn && !forward && types.includes('reply')) seen.replies++;
     if (isUdp(outer)) seen.tunnelledInUdp++;
     if (outer !== undefined) seen.tunnelled++;
-    else if (forward && !syn) seen.plain++;
+    else if (forward && !syn && !hasFlags(tcp, 'rst')) seen.plain++;
   }
   return seen;
 }

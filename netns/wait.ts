@@ -9,7 +9,8 @@ export interface WaitOptions {
 
 type Truthy<T> = Exclude<T, false | undefined | null | 0 | ''>;
 
-const DEFAULT_TIMEOUT_MS = 15_000;
+/** Bounds what never comes. An emulated processor is that slow with what does: it takes seconds to start a program. */
+const DEFAULT_TIMEOUT_MS = 60_000;
 const DEFAULT_INTERVAL_MS = 15;
 
 export function pause(milliseconds: number): Promise<void> {
@@ -19,7 +20,7 @@ export function pause(milliseconds: number): Promise<void> {
 /**
  * Polls `condition` until it gives something truthy and returns that; what the condition throws passes through.
  *
- * @throws TpotError `timeout` when `timeoutMs` (default 15 s) have passed.
+ * @throws TpotError `timeout` when `timeoutMs` (default 60 s) have passed.
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,

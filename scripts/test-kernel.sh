@@ -1,6 +1,11 @@
 #!/bin/sh
-# Boots Debian 12's stock 6.1 kernel in an emulator, with everything of this machine in it, and runs the BPF load test
-# and labs there. `--short`: the load test only. Nothing outside .cache/kernel and a scratch folder is written.
+# Boots Debian 12's stock 6.1 kernel in an emulator, with everything of this machine in it, and runs the BPF load test,
+# `doctor` and labs there. Nothing outside .cache/kernel and a scratch folder is written.
+#
+#   npm run test:kernel                            all of it, 30 to 60 minutes
+#   npm run test:kernel -- --short                 the load test only, less than a minute
+#   npm run test:kernel -- --labs restart,mtu      the load test and these labs (tpot-node lab list)
+#   npm run test:kernel -- --help
 #
 #   this machine ── 9p, read-only ──▶ guest: 6.1, overlay (tmpfs) on top ── test/kernel/guest.sh ──▶ scratch/status
 #
@@ -11,12 +16,18 @@ checkout=$(pwd)
 say() { printf 'test-kernel: %s\n' "$*" >&2; }
 unavailable() { say "$*"; exit 77; }
 
-mode=long limit=1500
+usage() { sed -n 's/^#   npm run/npm run/p' scripts/test-kernel.sh; }
+misused() { say "$*; usage:"; usage >&2; exit 2; }
+
+mode=long limit=5400 labs=hello,ecmp,stripped,blocked,restart,mtu,attack
 case "${1-}" in
   '') ;;
   --short) mode=short limit=240 ;;
-  *) say "unknown argument $1; only --short is known"; exit 2 ;;
+  --labs) mode=labs labs=${2-} ;;
+  --help | -h) usage; exit 0 ;;
+  *) misused "unknown argument $1" ;;
 esac
+case $labs in '' | *[!a-z,]*) misused '--labs takes names of labs with commas between them, as in: --labs restart,mtu' ;; esac
 [ "$(id -u)" = 0 ] || { say 'root is needed: the guest reads the whole file system. Run with sudo.'; exit 77; }
 [ "$(dpkg --print-architecture)" = amd64 ] || unavailable 'only on amd64'
 case $checkout in *[[:space:]]*) unavailable 'the path of the checkout has a space in it' ;; esac
@@ -74,7 +85,7 @@ started=$(date +%s)
 # timeout in the foreground, so that Ctrl-C reaches both; the emulator ends with it.
 timeout --foreground "$limit" qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 3072 -cpu max -nographic -no-reboot \
   -kernel "$kernel" -initrd "$scratch/initrd.gz" -nic none \
-  -append "console=ttyS0 quiet panic=-1 tpot.mode=$mode tpot.dir=$checkout tpot.node=$(dirname "$(command -v node)")" \
+  -append "console=ttyS0 quiet panic=-1 tpot.mode=$mode tpot.labs=$labs tpot.dir=$checkout tpot.node=$(dirname "$(command -v node)")" \
   -virtfs "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap" \
   -virtfs "local,path=$scratch/out,mount_tag=out,security_model=none" </dev/null 2>&1 |
   tee "$scratch/console" | sed -un 's/\r$//; s/^.*guest: /guest: /p' >&2 || true

@@ -146,6 +146,17 @@ describe('an invalid reply', () => {
     expect(trace.state).toMatchObject({ phase: 'plain', reason: 'request-omitted-untrusted' });
   });
 
+  it('is left to TCP when it does not acknowledge our SYN, and the next SYN asks again', () => {
+    const forged = [replyOf('203.0.113.1'), replyOf('198.18.1.1'), undefined];
+    for (const reply of forged) {
+      const answer: SourceEvent = { type: 'syn-ack', reply, acknowledges: false, known: undefined };
+      const trace = run([connect, syn, answer, syn]);
+      expect(types(trace.actions[2])).toEqual(['deliver']);
+      expect(withRequest(trace.actions[3] ?? [])).toBe(true);
+      expect(trace.state).toMatchObject({ phase: 'connecting', requests: 2, omitting: undefined });
+    }
+  });
+
   it('is no evidence of a black hole', () => {
     const events = [connect, syn, syn, synAck(replyOf('203.0.113.1')), syn, synAck()];
     expect(types(run(events).actions.at(-1))).toEqual(['deliver']);

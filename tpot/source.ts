@@ -80,6 +80,8 @@ export type SourceEvent =
   | {
       readonly type: 'syn-ack';
       readonly reply: ReplyOption | undefined;
+      /** Whether it acknowledges our SYN and nothing else; default: yes. */
+      readonly acknowledges?: boolean;
       /** Whether the reply's MAC is that of one of our keys (key.ts); counts where `keyed`. */
       readonly authentic?: boolean;
       readonly known: BlackHoleEntry | undefined;
@@ -239,6 +241,8 @@ type SynAck = Extract<SourceEvent, { type: 'syn-ack' }>;
 function receiveSynAck(state: SourceState, event: SynAck, config: SourceConfig, now: number): SourceStep {
   // A second SYN-ACK, of this node or another, changes nothing: TCP answers it with an ACK (RFC 5961 section 4).
   if (state.phase !== 'connecting') return { state, actions: [{ type: 'deliver' }] };
+  // Made up by somebody who has not seen our SYN; TCP refuses it (RFC 9293 section 3.10.7.3).
+  if (event.acknowledges === false) return { state, actions: [{ type: 'deliver' }] };
   // A reply that was not asked for is an option like any other that is not known.
   const { reply, authentic = false } = event;
   if (reply === undefined || state.requests === 0 || state.source === undefined) {

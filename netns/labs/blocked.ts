@@ -46,6 +46,14 @@ interface Blocking {
 const silent = ({ verdict }: Blocking): boolean => verdict === 'drop';
 const protocol = ({ family }: Blocking): string => (family === 4 ? '4' : '41');
 
+/** What the same does when somebody on the path does it on purpose. */
+const UDP_DELAY = 'one connection is delayed, and for ten minutes those to this node go in UDP';
+const PLAIN_DELAY =
+  'one connection is delayed, and for ten minutes, doubled each time up to a day, those to this destination are plain';
+const FORGED =
+  'the same without the delay; forged errors of who does not see the segments count for nothing (`attack`)';
+const SAME = 'as over IPv4';
+
 const udpPasses = (one: Blocking): PathCase => ({
   id: one.id,
   title: `protocol ${protocol(one)} is ${one.how}`,
@@ -54,6 +62,7 @@ const udpPasses = (one: Blocking): PathCase => ({
   outcome: silent(one)
     ? 'tunnelled in UDP once the node has repeated its SYN-ACK'
     : 'tunnelled in UDP at once',
+  against: one.id === 'rejected' ? FORGED : one.id === 'dropped' ? UDP_DELAY : SAME,
   holds: inUdp,
 });
 
@@ -63,6 +72,7 @@ const nothingPasses = (one: Blocking): PathCase => ({
   family: one.family,
   rules: [TUNNELS[one.family], IN_UDP].map((what) => `${what} ${one.verdict}`),
   outcome: silent(one) ? 'plain once the node has repeated its SYN-ACK twice, then at once' : 'plain at once',
+  against: one.id === 'rejected' ? FORGED : one.id === 'dropped' ? PLAIN_DELAY : SAME,
   holds: givenUp,
 });
 
@@ -105,6 +115,7 @@ async function control({ topology, step, check, outcome }: LabRun): Promise<void
     title: 'protocol 4 is dropped after the connection has begun',
     without: 'works',
     with: 'the connection is lost, as by a route that fails',
+    against: 'who drops just these packets ends each connection that goes by tunnel, and no other',
   });
 }
 

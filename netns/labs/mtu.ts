@@ -9,16 +9,18 @@
  * way to the node has a header more to carry; nothing that works without it may fail. Where m lets no IP in IP pass, it has
  * eight bytes more, of UDP.
  */
+import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { allWhole, attempt, beyond, noneWhole } from '../cases.js';
 import { content, contentHash } from '../content.js';
 import type { Lab, LabRun } from '../lab.js';
 import { setMiddlebox, SYN, SYN_ACK } from '../middlebox.js';
-import { linkBetween, type RouteSpec, type TopologySpec } from '../spec.js';
-import { type Family, HOPS, urlTo } from './path.js';
+import type { RouteSpec, TopologySpec } from '../spec.js';
+import { type Family, grown, HOPS, urlTo } from './path.js';
 import { RELAY_RULES } from './common.js';
-import { grown } from './path.js';
+import { runForged } from './mtu-forged.js';
+import { forgetPaths, narrow } from './mtu-link.js';
 
 const UPLOAD = 1_000_000;
 const HASH = contentHash('upload', UPLOAD);
@@ -26,11 +28,9 @@ const ORIGIN_V6 = '2001:db8:4::1';
 /** What does not go through stalls: long enough for what does, which takes less than a second. */
 const STALL_MS = 5_000;
 const TIMEOUT_MS = 40_000;
-const SILENT = ['icmp type destination-unreachable icmp code 4 drop', 'icmpv6 type packet-too-big drop'];
 const NO_IP_IN_IP = ['ip protocol 4', 'ip6 nexthdr 41'].map(
   (match) => `${match} reject with icmpx admin-prohibited`,
 );
-const HOSTS = ['c1', 'm', 'n', 'p1', 'origin'] as const;
 
 const spec: TopologySpec = {
   hosts: [
@@ -149,11 +149,7 @@ const CASES: readonly Case[] = [
 ];
 
 async function prepare({ topology }: LabRun, one: Case): Promise<void> {
-  const { own, far } = linkBetween(topology.links, 'm', 'n');
-  for (const end of [own, far]) {
-    await topology.host(end.host).must('ip', ['link', 'set', end.interface, 'mtu', String(one.mtu)]);
-    await setMiddlebox(topology, end.host, one.silent === true ? SILENT : [], 'output');
-  }
+  await narrow(topology, one.mtu, one.silent === true);
   const size = one.mtu - (one.family === 4 ? 40 : 60);
   const clamp = [SYN, SYN_ACK].map(
     (flags) => `${flags} tcp option maxseg size > ${size} tcp option maxseg size set ${size}`,
@@ -164,11 +160,7 @@ async function prepare({ topology }: LabRun, one: Case): Promise<void> {
     [...(one.clamp === true ? clamp : []), ...(one.udp === true ? NO_IP_IN_IP : [])],
     'forward',
   );
-  for (const name of HOSTS) {
-    const host = topology.host(name);
-    await host.must('sysctl', ['-qw', `net.ipv4.tcp_mtu_probing=${one.probing ?? 0}`]);
-    for (const family of ['-4', '-6']) await host.must('ip', [family, 'route', 'flush', 'cache']);
-  }
+  await forgetPaths(topology, one.probing ?? 0);
 }
 
 async function runCase(run: LabRun, one: Case, upload: string): Promise<void> {
@@ -219,6 +211,8 @@ async function run(run: LabRun): Promise<void> {
   const upload = join(run.topology.directory, 'upload');
   writeFileSync(upload, Buffer.concat([...content('upload', UPLOAD)]));
   for (const one of CASES) await runCase(run, one, upload);
+  const answer = createHash('sha256').update(`${HASH} ${UPLOAD}\n`).digest('hex');
+  await runForged(run, upload, answer);
 }
 
 export const mtu: Lab = {

@@ -3,7 +3,7 @@
  * over the links on both sides of m shows that the case is what it is said to be.
  */
 import type { LinkCapture } from '../capture.js';
-import { allWhole, attempt, beyond, type Attempt } from '../cases.js';
+import { allWhole, attempt, attemptTold, beyond, type Attempt, type ShimTold } from '../cases.js';
 import { checkCaptures, type CheckResult } from '../checks.js';
 import { contentHash } from '../content.js';
 import type { LabRun } from '../lab.js';
@@ -23,10 +23,12 @@ export interface PathCase {
   readonly family: Family;
   /** What m does to packets it forwards. */
   readonly rules: readonly string[];
+  /** Further options of `tpot-node run`. */
+  readonly shim?: readonly string[];
   readonly outcome: string;
   readonly against?: string;
-  /** What must be seen between c1 and m, between m and p1, and at the node; says what is wrong. */
-  readonly holds: (near: Seen, far: Seen, counters: Counters) => string | undefined;
+  /** What must be seen between c1 and m, between m and p1, at the node and by the shim; says what is wrong. */
+  readonly holds: (near: Seen, far: Seen, counters: Counters, told: ShimTold) => string | undefined;
 }
 
 export type Counters = Readonly<Record<string, number>>;
@@ -40,13 +42,14 @@ function checkLinks(
   one: PathCase,
   captures: ReadonlyMap<string, LinkCapture>,
   counters: Counters,
+  shim: ShimTold,
 ): CheckResult[] {
   const destination = originOf(one.family);
   const [near, far] = (['c1-m', 'm-p1'] as const).map((link) =>
     seenOn(captureOf(captures, link), destination),
   );
   if (near === undefined || far === undefined) return [];
-  const wrong = one.holds(near, far, counters);
+  const wrong = one.holds(near, far, counters, shim);
   const counts = (seen: Seen): string =>
     `${seen.requests} requests, ${seen.replies} replies, ${seen.tunnelled} tunnelled`;
   const { name, ...rest } = checkCaptures([captureOf(captures, 'c1-m'), captureOf(captures, 'm-p1')]);
@@ -70,16 +73,17 @@ export async function runPathCase(run: LabRun, lab: string, one: PathCase): Prom
   await setMiddlebox(topology, 'm', one.rules);
   const plain = await attempt(topology, client, url, { hops: undefined });
   await run.recapture(one.id);
-  const { value: tpot, counters } = await grown(topology, 'p1', () =>
-    attempt(topology, client, url, { hops: HOPS, count: FETCHES }),
+  const { value, counters } = await grown(topology, 'p1', () =>
+    attemptTold(topology, client, url, { hops: HOPS, count: FETCHES, shim: one.shim ?? [] }),
   );
+  const tpot = value.attempts;
   const captures = await run.captured();
   const told = (attempts: readonly Attempt[]): string =>
     attempts.map(({ milliseconds }) => `${milliseconds} ms`).join(', then ');
   step(`${one.title}: without TPOT ${told(plain)}; with TPOT ${told(tpot)}`);
   check(allWhole(`${one.title}: without TPOT`, plain, sha256));
   check(allWhole(`${one.title}: with TPOT`, tpot, sha256));
-  check(checkLinks(one, captures, counters));
+  check(checkLinks(one, captures, counters, value.told));
   outcome({
     id: `${lab}/${one.id}`,
     title: one.title,

@@ -21,7 +21,12 @@ const HALF = SIZE / 2 - 65_536;
 const SMALL = 65_536;
 const SMALL_PATH = `/bytes/${SMALL}`;
 const SPLICE_RULES = [{ action: 'splice' }];
-const DRAIN = '20s';
+/** Longer than a download is kept waiting, on any machine; a node ends as soon as it has arrived. */
+const DRAIN = '10m';
+const DOWNLOAD_TIMEOUT_MS = 300_000;
+
+/** How often the node fails in a row. */
+const FAILURES = 3;
 
 type End = 'down' | 'kill';
 
@@ -33,6 +38,7 @@ interface Case {
   /** Whether the download that is under way when the node ends arrives. */
   readonly survives: boolean;
   readonly outcome: string;
+  readonly against?: string;
 }
 
 const CASES: readonly Case[] = [
@@ -59,6 +65,7 @@ const CASES: readonly Case[] = [
     end: 'kill',
     survives: false,
     outcome: 'the download is reset at once, as by any proxy that dies',
+    against: 'the last row but one',
   },
   {
     id: 'kill-spliced',
@@ -67,6 +74,7 @@ const CASES: readonly Case[] = [
     end: 'kill',
     survives: true,
     outcome: 'the download goes on without the node',
+    against: 'the last row but one',
   },
 ];
 
@@ -77,7 +85,10 @@ const nodeSpec = (rules: readonly unknown[]): { host: string; config: Record<str
 
 /** A download that has come half-way, without TPOT if `hops` is undefined. */
 async function started({ topology }: LabRun, hops: number | undefined): Promise<RunningFetch> {
-  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), { hops });
+  const running = startFetch(topology, topology.host('c1'), urlTo(4, PATH), {
+    hops,
+    timeoutMs: DOWNLOAD_TIMEOUT_MS,
+  });
   const received = (): boolean => (statSync(running.bodyFile, { throwIfNoEntry: false })?.size ?? 0) >= HALF;
   await waitFor(received, { what: 'half of a download' });
   return running;
@@ -123,7 +134,7 @@ function judge(one: Case, result: FetchResult): CheckResult {
 }
 
 const small = ({ topology }: LabRun, hops: number | undefined = HOPS): Promise<Attempt[]> =>
-  attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops, timeoutMs: 5000 });
+  attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), { hops });
 
 const isWhole = ({ exit, sha256 }: FetchResult): boolean => exit === 0 && sha256 === contentHash(PATH, SIZE);
 
@@ -167,6 +178,7 @@ async function runCase(run: LabRun, one: Case): Promise<void> {
     title: one.title,
     without: arrived ? 'not affected' : 'the download ends',
     with: one.outcome,
+    ...(one.against === undefined ? {} : { against: one.against }),
     fallbackMs: beyond(plain[0], unasked[0]),
     laterMs: beyond(again[0], unasked[0]),
   });
@@ -178,7 +190,7 @@ async function goneForGood(run: LabRun): Promise<void> {
   const hash = contentHash(SMALL_PATH, SMALL);
   await topology.startNode(nodeSpec(RELAY_RULES));
   await topology.node('p1').stop('SIGKILL');
-  const options = { hops: HOPS, count: 10, timeoutMs: 5000 };
+  const options = { hops: HOPS, count: 10 };
   const attempts = await attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), options);
   const plain = await attempt(topology, topology.host('c1'), urlTo(4, SMALL_PATH), {
     ...options,
@@ -194,7 +206,47 @@ async function goneForGood(run: LabRun): Promise<void> {
     title: 'the node is killed and stays dead: new connections',
     without: 'not affected',
     with: 'plain at once',
+    against: 'connections are as without TPOT',
     fallbackMs: Math.max(0, worst(attempts) - worst(plain)),
+  });
+}
+
+/** Somebody can make the process fail, and does so again whenever it is back: what has been spliced, and what is new. */
+async function againAndAgain(run: LabRun): Promise<void> {
+  const { topology, check, step, outcome } = run;
+  const spec = nodeSpec(SPLICE_RULES);
+  await topology.startNode(spec);
+  const without = await started(run, undefined);
+  const running = await halfWay(run, true);
+  const fetched: Attempt[] = [];
+  for (let round = 1; round <= FAILURES; round++) {
+    await topology.node('p1').stop('SIGKILL');
+    fetched.push(...(await small(run)));
+    await topology.startNode(spec);
+    fetched.push(...(await small(run)));
+  }
+  await openGate(run);
+  const [result, beside] = [await running.result, await without.result];
+  await topology.node('p1').stop();
+  const title = `\`kill -9\` and a start, ${FAILURES} times, while a download is spliced`;
+  step(`${title}: download ${result.exit === 0 ? 'whole' : result.complaint}`);
+  check({
+    name: `${title}: the download arrives whole`,
+    ok: isWhole(result),
+    detail: `${result.bytes} bytes`,
+  });
+  check({
+    name: `${title}: as does one without TPOT`,
+    ok: isWhole(beside),
+    detail: `${beside.bytes} bytes`,
+  });
+  check(allWhole(`${title}: every new connection is served`, fetched, contentHash(SMALL_PATH, SMALL)));
+  outcome({
+    id: 'restart/again',
+    title,
+    without: 'not affected',
+    with: 'the download goes on, and new connections are served, with the node and without',
+    against: 'who can make the process fail resets what it relays, each time, and nothing else',
   });
 }
 
@@ -202,6 +254,7 @@ async function run(run: LabRun): Promise<void> {
   await run.captured(); // what counts here is what arrives
   await run.topology.node('p1').stop();
   for (const one of CASES) await runCase(run, one);
+  await againAndAgain(run);
   await goneForGood(run);
 }
 

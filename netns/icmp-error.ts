@@ -1,21 +1,28 @@
 /** ICMP errors as routers send them, about packets that never were. */
-import { ip } from '../../core/address.js';
-import { concat } from '../../wire/bytes.js';
-import { checksum } from '../../wire/checksum.js';
-import { ipv4, IPV4_FLAG, IPV4_MIN_HEADER } from '../../wire/ipv4.js';
-import { PROTOCOL } from '../../wire/protocols.js';
+import { ip } from '../core/address.js';
+import { concat } from '../wire/bytes.js';
+import { checksum } from '../wire/checksum.js';
+import { ipv4, IPV4_FLAG, IPV4_MIN_HEADER } from '../wire/ipv4.js';
+import { PROTOCOL } from '../wire/protocols.js';
 
 const UNREACHABLE = 3; // RFC 792
 const CODES = { unreachable: 1, 'too-big': 4 } as const; // host unreachable; fragmentation needed
-const SMALLEST_MTU = 576;
+const USUAL_MTU = 576;
 const QUOTED = 28 * 2;
+
+export interface ErrorSpec {
+  readonly from: string;
+  readonly to: string;
+  readonly about: Uint8Array;
+  /** Of "too big"; default 576. */
+  readonly mtu?: number;
+}
 
 /** An error from `from` to `to` that quotes the head of `about`. */
 export function icmpError(
   kind: keyof typeof CODES,
-  { from, to, about }: { readonly from: string; readonly to: string; readonly about: Uint8Array },
+  { from, to, about, mtu = kind === 'too-big' ? USUAL_MTU : 0 }: ErrorSpec,
 ): Uint8Array {
-  const mtu = kind === 'too-big' ? SMALLEST_MTU : 0;
   const message = concat(
     Uint8Array.of(UNREACHABLE, CODES[kind], 0, 0, 0, 0, mtu >> 8, mtu & 0xff),
     about.subarray(0, QUOTED),
