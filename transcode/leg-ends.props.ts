@@ -1,6 +1,7 @@
 /** Two ends of a transformed leg over loopback, for the tests of this folder. */
 import { once } from 'node:events';
 import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
+import { libxxhash } from '../host/libxxhash.js';
 import { Budget } from './budget.js';
 import { agreementOf, DEDUP_BIT } from './capabilities.js';
 import { ChunkStore } from './chunk-store.js';
@@ -40,6 +41,7 @@ export function shared(bytes = 64 * 1024 * 1024): Shared {
     ceiling: new LevelCeiling(),
     held: new Budget(64 * 1024 * 1024),
     waiting: new Budget(64 * 1024 * 1024),
+    xxh3: libxxhash(),
   };
 }
 

@@ -31,7 +31,7 @@ async function byHand(side: Side, first = ''): Promise<{ leg: TransformedLeg; ra
   leg.on('error', () => undefined);
   sockets.push(leg);
   if (first !== '') leg.write(first);
-  socket.write(encodeHello({ storeId: Buffer.alloc(8, 1), dictionaryId: Buffer.alloc(8) }));
+  socket.write(encodeHello({ storeId: Buffer.alloc(8, 1), dictionaryId: Buffer.alloc(8), abilities: 0 }));
   return { leg, raw, socket };
 }
 
