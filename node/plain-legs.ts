@@ -20,6 +20,22 @@ function unwrapped(socket: Socket): { readonly socket: Socket; readonly read?: B
   return raw ?? { socket: socket.pause() };
 }
 
+/** What a frame stands for comes in the pieces that it was read in; what comes in one turn leaves in one write. */
+function gather(from: Socket, to: Socket): void {
+  if (!(from instanceof TransformedLeg) || to instanceof TransformedLeg) return;
+  let corked = false;
+  const uncork = (): void => {
+    corked = false;
+    to.uncork();
+  };
+  from.on('data', () => {
+    if (corked) return;
+    corked = true;
+    to.cork();
+    process.nextTick(uncork);
+  });
+}
+
 /**
  * Relays to the end, or until both nodes at each transformed leg have ended its transforms: then the relay has let go of
  * the sockets that the legs were made of.
@@ -39,6 +55,9 @@ export async function relayUntilBare(
     };
     for (const one of [client, leg]) if (one instanceof TransformedLeg) one.on('bare', look);
   });
+  // Before the relay, which writes what it hears of.
+  gather(client, leg);
+  gather(leg, client);
   const relaying = relay(client, leg, { ...read, letGo: letGo.signal });
   return Promise.race([bare, relaying.then(() => undefined)]);
 }

@@ -11,7 +11,8 @@
  * The checksum of `data` and `chunks` is that of the *plain* bytes they stand for, so that an error in a transform is found as
  * surely as one on the way: CRC-32 (ISO 3309, as in RFC 1952), or with the bit the lower half of XXH3-64, which takes a third
  * of the time and is used once the other node's hello has said that it can check it. That of a hello or a control frame is the
- * CRC-32 of its own bytes.
+ * CRC-32 of its own bytes. In a frame the first word is added to it without carry, so that no damage makes one kind of frame
+ * another one.
  *
  * Why a hello: the reply in the SYN-ACK says what was agreed, but whoever sent the reply cannot know whether it arrived
  * when no segment of the connection has come by tunnel. A direction that does not begin with a hello is plain.
@@ -144,9 +145,9 @@ export function word(number: number): Buffer {
 /** The header of a frame; the payload follows it as it is. */
 export function frameHeader(kind: Kind, form: Form, length: number, checksum: number, xxh3 = false): Buffer {
   const header = Buffer.allocUnsafe(FRAME_HEADER_LENGTH);
-  header.writeUInt8(kind * 16 + form + (xxh3 ? XXH3 : 0), 0);
-  header.writeUIntBE(length, 1, 3);
-  header.writeUInt32BE(checksum, 4);
+  const first = (((kind * 16 + form + (xxh3 ? XXH3 : 0)) << 24) | length) >>> 0;
+  header.writeUInt32BE(first, 0);
+  header.writeUInt32BE((checksum ^ first) >>> 0, 4);
   return header;
 }
 
@@ -183,7 +184,8 @@ export class FrameReader {
     if (this.#header === undefined) {
       if (this.#size < FRAME_HEADER_LENGTH) return undefined;
       const bytes = joined(this.#take(FRAME_HEADER_LENGTH));
-      this.#header = { ...parseHeader(bytes.readUInt32BE(0)), checksum: bytes.readUInt32BE(4) };
+      const first = bytes.readUInt32BE(0);
+      this.#header = { ...parseHeader(first), checksum: (bytes.readUInt32BE(4) ^ first) >>> 0 };
     }
     const { kind, form, xxh3, length, checksum } = this.#header;
     if (this.#size < length) return undefined;

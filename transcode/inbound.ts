@@ -292,7 +292,8 @@ export class Inbound {
   /** The payload of a frame that is not compressed and has a checksum of its own. */
   #checked({ form, checksum, payload }: Frame, least: number): Buffer {
     const bytes = joined(payload);
-    if (form !== FORM.plain || crcOf([bytes]) !== checksum) throw new FrameError('a control frame is damaged');
+    if (form !== FORM.plain || crcOf([bytes]) !== checksum)
+      throw new FrameError('a control frame is damaged');
     if (bytes.length < least) throw new FrameError('a control frame is cut');
     return bytes;
   }
@@ -359,7 +360,8 @@ export class Inbound {
     const parts = frame.parts as readonly Buffer[];
     const sumOf = frame.xxh3 ? this.#shared.xxh3 : crcOf;
     if (sumOf === undefined) throw new FrameError('a checksum that this node did not say it can check');
-    if (this.#spend(() => sumOf(parts)) !== frame.checksum) throw new FrameError('the checksum of its plain bytes is wrong');
+    if (this.#spend(() => sumOf(parts)) !== frame.checksum)
+      throw new FrameError('the checksum of its plain bytes is wrong');
     for (const part of parts) this.#deliver(part);
     if (!this.#closed) this.#tell(frame.references);
   }

@@ -258,7 +258,7 @@ export class Outbound {
 
   /** `plain`: what the payload stands for. */
   #frame(kind: Kind, payload: Buffer, plain: Buffer): void {
-    const { form, bytes } = this.#packer?.pack(payload, this.#ports.backedUp()) ?? {
+    const { form, bytes } = this.#packer?.pack(payload, () => this.#ports.backedUp()) ?? {
       form: FORM.plain,
       bytes: payload,
     };
