@@ -93,6 +93,9 @@ export class Connection {
   capabilities: number | undefined;
   /** The latest leg towards the destination that may be transformed. */
   nextLeg: Socket | undefined;
+  #clientLeg: Socket | undefined;
+  /** What counters of the socket lack of the bytes it has carried: it was a transformed leg's before. */
+  #framed = { in: 0, out: 0 };
   #left = false;
   readonly #openedAt: number;
   readonly #reasons: string[];
@@ -125,7 +128,20 @@ export class Connection {
   /** The client's leg is transformed: from here on everything goes through that. */
   transformed(leg: Socket): void {
     this.socket = leg;
+    this.#clientLeg = leg;
     this.because('transformed');
+  }
+
+  /** Nothing is transformed any more: it goes on over the socket that the client's leg was made of. */
+  bare(socket: Socket): void {
+    this.because('transforms-ended');
+    const leg = this.socket;
+    if (socket === leg) return;
+    this.#framed = {
+      in: leg.bytesRead - (socket.bytesRead - socket.readableLength),
+      out: leg.bytesWritten - socket.bytesWritten,
+    };
+    this.socket = socket;
   }
 
   /** Notes one more code. */
@@ -176,11 +192,11 @@ export class Connection {
   }
 
   get bytesIn(): number {
-    return this.#left ? 0 : this.socket.bytesRead;
+    return this.#left ? 0 : this.socket.bytesRead + this.#framed.in;
   }
 
   get bytesOut(): number {
-    return this.#left ? 0 : this.socket.bytesWritten;
+    return this.#left ? 0 : this.socket.bytesWritten + this.#framed.out;
   }
 
   /** Goes on as a relay over a leg that may be connected already. */
@@ -203,10 +219,10 @@ export class Connection {
       reason: this.#leg?.reason ?? this.#reasons.at(-1) ?? '',
       sni: this.#names?.sni ?? null,
       alpn: this.#names?.alpn ?? null,
-      clientTransforms: transformsOf(this.socket),
+      clientTransforms: transformsOf(this.#clientLeg),
       nextTransforms: transformsOf(this.nextLeg),
-      bytesIn: this.socket.bytesRead,
-      bytesOut: this.socket.bytesWritten,
+      bytesIn: this.bytesIn,
+      bytesOut: this.bytesOut,
       ageSeconds: Math.floor((now - this.#openedAt) / 1000),
     };
   }

@@ -61,22 +61,27 @@ function finish(socket: Socket): void {
   else socket.write(NOTHING, () => sendFin(socket));
 }
 
-/** One direction. */
-function pump(from: Socket, to: Socket, early: Buffer | undefined): void {
+/** One direction; what is returned lets go of both sockets as they are. */
+function pump(from: Socket, to: Socket, early: Buffer | undefined): () => void {
   const forward = (chunk: Buffer): void => {
     to.write(chunk);
     // Not write()'s result: it is false for any chunk above 16 KiB, even one the kernel took at once.
     if (to.writableLength >= HIGH_WATER) from.pause();
   };
-  to.on('drain', () => from.resume());
+  const goOn = (): void => void from.resume();
+  const end = (): void => finish(to);
+  to.on('drain', goOn);
   if (early !== undefined && early.length > 0) forward(early);
-  if (from.readableEnded) {
-    finish(to);
-    return;
+  if (from.readableEnded) end();
+  else {
+    from.on('data', forward);
+    from.once('end', end);
+    if (to.writableLength < HIGH_WATER) from.resume();
   }
-  from.on('data', forward);
-  from.once('end', () => finish(to));
-  if (to.writableLength < HIGH_WATER) from.resume();
+  return () => {
+    from.off('data', forward).off('end', end);
+    to.off('drain', goOn);
+  };
 }
 
 /** Resolves when the socket is closed; one that did not end cleanly in both directions resets the other. */
@@ -103,8 +108,8 @@ export async function relay(a: Socket, b: Socket, { fromA, fromB, letGo }: Relay
   if (!a.destroyed && !b.destroyed) {
     guard(a);
     guard(b);
-    pump(a, b, fromA);
-    pump(b, a, fromB);
+    const pumps = [pump(a, b, fromA), pump(b, a, fromB)];
+    letGo?.addEventListener('abort', () => pumps.forEach((release) => release()));
   }
   await closed;
 }

@@ -10,6 +10,7 @@ import type { Action, NodeRule } from './config.js';
 import type { Connection, Endpoint } from './connections.js';
 import type { DataPath, SpliceConditions, SpliceOutcome } from './data-path.js';
 import { watchForHello, type Classify } from './first-bytes.js';
+import { relayUntilBare, type Joined } from './plain-legs.js';
 import { relay, reset, type RelayOptions } from './relay.js';
 import { sniff, type SniffOutcome } from './sniff.js';
 import { TRANSFORM_BITS } from '../transcode/capabilities.js';
@@ -152,10 +153,29 @@ async function settle(leg: Socket, early: RelayOptions): Promise<[Socket, RelayO
 }
 
 async function relayOnly(connection: Connection, leg: Socket, early: RelayOptions = {}): Promise<void> {
-  const relaying = relay(connection.socket, ...(await settle(leg, early)));
+  const [next, read] = await settle(leg, early);
+  const transformed = isTransformed(connection.socket) || isTransformed(next);
+  if (transformed) {
+    const bare = await relayTransformed(connection, next, read);
+    return bare && relay(bare.client, bare.leg, bare.read);
+  }
+  const relaying = relay(connection.socket, next, read);
   // After the relay listens: whoever listens first sets the bytes flowing.
   if (early.fromA === undefined) void watch(connection);
   return relaying;
+}
+
+/** Relays to the end, or until nothing is transformed any more. */
+async function relayTransformed(
+  connection: Connection,
+  leg: Socket,
+  read: RelayOptions,
+): Promise<Joined | undefined> {
+  const relaying = relayUntilBare(connection.socket, leg, read);
+  if (read.fromA === undefined) void watch(connection);
+  const bare = await relaying;
+  if (bare !== undefined) connection.bare(bare.client);
+  return bare;
 }
 
 const isTransformed = (socket: Socket): boolean => socket instanceof TransformedLeg;
@@ -167,12 +187,16 @@ async function relayThenSplice(
   read: RelayOptions,
   { dataPath }: SessionPorts,
 ): Promise<void> {
-  const client = connection.socket;
-  const [leg, early] = await settle(opened, read);
-  if (isTransformed(client) || isTransformed(leg)) {
+  const [next, first] = await settle(opened, read);
+  let joined: Joined = { client: connection.socket, leg: next, read: first };
+  const transformed = isTransformed(joined.client) || isTransformed(next);
+  if (transformed) {
     connection.because('relayed-transformed');
-    return relay(client, leg, early);
+    const bare = await relayTransformed(connection, next, first);
+    if (bare === undefined) return;
+    joined = bare;
   }
+  const { client, leg, read: early } = joined;
   const letGo = new AbortController();
   const leave = async (): Promise<void> => {
     await looked;
@@ -184,7 +208,7 @@ async function relayThenSplice(
     if (!outcome.spliced) connection.because(outcome.reason);
   };
   const relaying = relay(client, leg, { ...early, letGo: letGo.signal });
-  const looked = early.fromA === undefined ? watch(connection) : undefined;
+  const looked = early.fromA === undefined && !transformed ? watch(connection) : undefined;
   if (leg.connecting) leg.once('connect', () => void leave());
   else void leave();
   return relaying;

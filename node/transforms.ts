@@ -1,6 +1,8 @@
 /** Which legs of a node are transformed, what they share, and what that has come to. */
 import type { Socket } from 'node:net';
 import { formatIp } from '../core/address.js';
+import { finishOnClose, resetOnClose } from '../host/libc.js';
+import { libxxhash } from '../host/libxxhash.js';
 import { unsentBytes } from '../host/tcp.js';
 import { Budget } from '../transcode/budget.js';
 import { agreementOf, bitsUsed, namesOf, TRANSFORM_BITS } from '../transcode/capabilities.js';
@@ -117,6 +119,7 @@ export class Transforms {
       ceiling: new LevelCeiling(),
       held: new Budget(MOST_HELD),
       waiting: new Budget(MOST_WAITING),
+      xxh3: libxxhash(),
     };
   }
 
@@ -162,7 +165,7 @@ export class Transforms {
     const certain = taken.via === 'tunnel';
     const subject = `to ${formatEndpoint(destination)}`;
     const leg: TransformedLeg = new TransformedLeg(socket, () => {
-      return { agreement, shared: this.#shared, certain, subject, unsent: () => unsentOf(socket) };
+      return { agreement, shared: this.#shared, certain, subject, ...ofKernel(socket) };
     });
     this.#enter('from', formatIp(client.address), bitsUsed(agreement), leg);
     return leg;
@@ -184,7 +187,7 @@ export class Transforms {
         shared: this.#shared,
         certain: true,
         subject: `from ${formatEndpoint(destination)}`,
-        unsent: () => unsentOf(raw),
+        ...ofKernel(raw),
       };
     });
     return leg;
@@ -252,10 +255,15 @@ export class Transforms {
   }
 }
 
-/** Bytes that the kernel has and has not sent yet. */
-function unsentOf(socket: Socket): number {
-  const fd = descriptorOf(socket);
-  return fd === undefined ? 0 : unsentBytes(fd);
+function ofKernel(socket: Socket): Required<Pick<LegOptions, 'unsent' | 'closing'>> {
+  const withDescriptor = <T>(call: (fd: number) => T): T | undefined => {
+    const fd = descriptorOf(socket);
+    return fd === undefined ? undefined : call(fd);
+  };
+  return {
+    unsent: () => withDescriptor(unsentBytes) ?? 0,
+    closing: (how) => withDescriptor(how === 'reset' ? resetOnClose : finishOnClose),
+  };
 }
 
 /** Resolves when the leg is connected, or gone. */

@@ -9,7 +9,7 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 
 packages='clang llvm libbpf-dev bpftool linux-libc-dev libpcap-dev build-essential python3
   iproute2 procps util-linux curl wget iperf3 nftables ethtool tcpdump tshark busybox-static hey
-  dropbear-bin openssh-client'
+  dropbear-bin openssh-client libzstd1 libxxhash0'
 missing=''
 for package in $packages; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -32,8 +32,11 @@ export class ChunkStore {
   readonly #peers: LRUCache<string, KnownChunks>;
   readonly #idsPerPeer: number;
   #evictions = 0;
+  /** Bytes it may have. */
+  readonly limit: number;
 
   constructor({ bytes, peers }: ChunkStoreLimits) {
+    this.limit = bytes;
     this.#chunks = new LRUCache({
       maxSize: bytes,
       sizeCalculation: (chunk) => chunk.length + OVERHEAD,

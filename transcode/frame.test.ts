@@ -16,7 +16,8 @@ const id = fc.uint8Array({ minLength: 8, maxLength: 8 }).map((bytes) => Buffer.f
 const frame = fc.record({
   kind: fc.constantFrom(KIND.data, KIND.chunks),
   form: fc.constantFrom(...Object.values(FORM)),
-  crc: fc.nat(0xffffffff),
+  xxh3: fc.boolean(),
+  checksum: fc.nat(0xffffffff),
   payload: fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
 });
 
@@ -33,13 +34,12 @@ describe('hello', () => {
   it('is read as it was written, and only when it is whole and undamaged', () => {
     fc.assert(
       fc.property(
-        id,
-        id,
+        fc.record({ storeId: id, dictionaryId: id, abilities: fc.nat(255) }),
         fc.nat(HELLO_LENGTH - 1),
         fc.integer({ min: 1, max: 255 }),
-        (storeId, dictionaryId, at, flip) => {
-          const bytes = encodeHello({ storeId, dictionaryId });
-          expect(readHello(bytes)).toEqual({ storeId, dictionaryId });
+        (hello, at, flip) => {
+          const bytes = encodeHello(hello);
+          expect(readHello(bytes)).toEqual(hello);
           expect(readHello(bytes.subarray(0, at))).toBeUndefined();
           bytes.writeUInt8(bytes.readUInt8(at) ^ flip, at);
           expect(readHello(bytes)).toBe('plain');
@@ -64,8 +64,8 @@ describe('FrameReader', () => {
         fc.array(fc.integer({ min: 1, max: 200 })),
         (frames, cuts) => {
           const bytes = Buffer.concat(
-            frames.flatMap(({ kind, form, crc, payload }) => [
-              frameHeader(kind, form, payload.length, crc),
+            frames.flatMap(({ kind, form, xxh3, checksum, payload }) => [
+              frameHeader(kind, form, payload.length, checksum, xxh3),
               payload,
             ]),
           );

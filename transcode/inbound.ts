@@ -1,9 +1,9 @@
 /** The direction of a transformed leg that this node receives: frames in, plain bytes out, in order. */
-import { crc32 } from 'node:zlib';
 import type { Agreement } from './capabilities.js';
 import { ChunkReceiver, FRAME_OVERHEAD, WINDOW } from './dedup.js';
 import { Fifo } from './fifo.js';
 import {
+  crcOf,
   FORM,
   FrameError,
   FrameReader,
@@ -14,6 +14,7 @@ import {
   readHello,
   type Frame,
   type Hello,
+  type Kind,
 } from './frame.js';
 import type { Shared } from './outbound.js';
 import { Unpacker } from './packer.js';
@@ -27,6 +28,8 @@ export interface InboundPorts {
   ended(): void;
   /** How the direction begins: with a hello, or as plain bytes, which it then is to its end. */
   begun(hello: Hello | 'plain'): void;
+  /** It is plain from here on: the other node answers nothing any more. */
+  plain(): void;
   /** Answers for the sender. */
   ask(number: number): void;
   tellResolved(upTo: number): void;
@@ -40,7 +43,8 @@ type Gap = Exclude<ReturnType<ChunkReceiver['read']>['parts'][number], Buffer>;
 /** A frame whose bytes are not all there yet, or that follows such a one. */
 interface Waiting {
   readonly parts: (Buffer | Gap)[];
-  readonly crc: number;
+  readonly xxh3: boolean;
+  readonly checksum: number;
   readonly references: number;
   /** Gaps among the parts. */
   missing: number;
@@ -70,6 +74,11 @@ export class Inbound {
   #chunks: ChunkReceiver | undefined;
   #bytes = 0n;
   #end: bigint | undefined;
+  /** No reference follows. */
+  #last = false;
+  /** The plain bytes behind the last frame, while that has not had its turn or nobody wants them. */
+  #tail: Fifo<Buffer> | undefined;
+  #tailBytes = 0;
   /** The leg's FIN has come. */
   #over = false;
   #going = false;
@@ -92,7 +101,23 @@ export class Inbound {
 
   /** Bytes that have been received and not been looked into, because `ports` wanted no more. */
   get behind(): number {
-    return this.#untakenBytes;
+    return this.#untakenBytes + this.#tailBytes;
+  }
+
+  /** Whether the direction is plain and none of it is held here. */
+  get plain(): boolean {
+    return this.#mode === 'plain';
+  }
+
+  /** Whether the other node refers to nothing any more. */
+  get last(): boolean {
+    return this.#last;
+  }
+
+  /** Whether nothing of what has come, or will come, needs an answer. */
+  get silent(): boolean {
+    const over = this.#last || this.#end !== undefined || this.#mode === 'plain' || !this.#agreement.dedup;
+    return over && this.#waiting.length === 0;
   }
 
   /** Bytes of the leg; throws {@link FrameError} when they cannot be what the other node meant. */
@@ -106,8 +131,13 @@ export class Inbound {
       this.#deliver(bytes);
       return;
     }
-    this.#reader.push(bytes);
-    this.#sort();
+    if (this.#tail === undefined) {
+      this.#reader.push(bytes);
+      this.#sort();
+    } else {
+      this.#tail.push(bytes);
+      this.#tailBytes += bytes.length;
+    }
     this.goOn();
   }
 
@@ -123,12 +153,31 @@ export class Inbound {
         this.#count(-sizeOf(frame));
         this.#take(frame);
       }
+      if (this.#tail !== undefined && this.#untaken.length === 0) this.#passTail(this.#tail);
     } finally {
       this.#going = false;
     }
-    const cut = this.#end === undefined || this.#gaps.size > 0;
-    if (this.#over && !this.#closed && this.#untaken.length === 0 && cut) {
+    if (this.#over && !this.#closed && this.#untaken.length === 0) this.#checkEnd();
+  }
+
+  /** The leg's FIN has come, and every frame before it has had its turn. */
+  #checkEnd(): void {
+    if (this.#mode === 'plain') this.#ports.ended();
+    else if (this.#tail === undefined && (this.#end === undefined || this.#gaps.size > 0))
       throw new FrameError('it ends before its end');
+  }
+
+  /** Delivers what is behind the last frame; when that is all, the direction is plain. */
+  #passTail(tail: Fifo<Buffer>): void {
+    while (!this.#closed && !this.#ports.full()) {
+      const bytes = tail.shift();
+      if (bytes === undefined) {
+        this.#tail = undefined;
+        this.#mode = 'plain';
+        return;
+      }
+      this.#tailBytes -= bytes.length;
+      this.#deliver(bytes);
     }
   }
 
@@ -151,6 +200,7 @@ export class Inbound {
     this.#waitingBytes = 0;
     this.#waiting.clear();
     this.#untaken.clear();
+    this.#tail?.clear();
     this.#gaps.clear();
   }
 
@@ -177,11 +227,19 @@ export class Inbound {
   /** Takes what is about the other direction at once, since that may wait for it; the stream itself waits its turn. */
   #sort(): void {
     for (let frame = this.#reader.next(); frame !== undefined; frame = this.#reader.next()) {
-      if (frame.kind > KIND.chunks && frame.kind !== KIND.end) this.#control(frame);
+      if (isControl(frame.kind)) this.#control(frame);
       else {
         if (this.#end !== undefined) throw new FrameError('it goes on after its end');
         this.#untaken.push(frame);
         this.#count(sizeOf(frame));
+      }
+      if (frame.kind === KIND.plain) {
+        this.#tail = new Fifo();
+        for (const bytes of this.#reader.rest()) {
+          this.#tail.push(bytes);
+          this.#tailBytes += bytes.length;
+        }
+        return;
       }
     }
   }
@@ -197,27 +255,45 @@ export class Inbound {
       this.#drain();
       return;
     }
+    if (frame.kind === KIND.last) {
+      this.#checked(frame, 0);
+      this.#last = true;
+      return;
+    }
+    if (frame.kind === KIND.plain) {
+      this.#leaveFrames(this.#checked(frame, 8).readBigUInt64BE(0));
+      return;
+    }
     const waiting = this.#spend(() => this.#opened(frame));
     this.#enter(waiting);
   }
 
+  #leaveFrames(total: bigint): void {
+    // It may go on like this only when all that it refers to has been resolved.
+    if (this.#waiting.length > 0 || total !== this.#bytes)
+      throw new FrameError(`its frames end after ${this.#bytes} bytes and say ${total}`);
+    this.#ports.plain();
+  }
+
   /** Its plain bytes, as far as they are there. */
-  #opened({ kind, form, crc, payload }: Frame): Waiting {
+  #opened({ kind, form, xxh3, checksum, payload }: Frame): Waiting {
     const packed = form !== FORM.plain;
     const plain = packed ? [(this.#unpacker as Unpacker).unpack(form, joined(payload))] : payload;
     if (kind === KIND.data) {
       if (lengthOf(plain) > MAX_PLAIN) throw new FrameError('a frame stands for too much');
-      return { parts: [...plain], crc, references: this.#chunks?.references ?? 0, missing: 0 };
+      const references = this.#chunks?.references ?? 0;
+      return { parts: [...plain], xxh3, checksum, references, missing: 0 };
     }
-    if (this.#chunks === undefined) throw new FrameError('chunks where none were agreed');
+    if (this.#chunks === undefined || this.#last) throw new FrameError('chunks where none were agreed');
     const { parts, missing } = this.#chunks.read(joined(plain));
-    return { parts, crc, references: this.#chunks.references, missing: missing.length };
+    return { parts, xxh3, checksum, references: this.#chunks.references, missing: missing.length };
   }
 
   /** The payload of a frame that is not compressed and has a checksum of its own. */
-  #checked({ form, crc, payload }: Frame, least: number): Buffer {
+  #checked({ form, checksum, payload }: Frame, least: number): Buffer {
     const bytes = joined(payload);
-    if (form !== FORM.plain || crc32(bytes) !== crc) throw new FrameError('a control frame is damaged');
+    if (form !== FORM.plain || crcOf([bytes]) !== checksum)
+      throw new FrameError('a control frame is damaged');
     if (bytes.length < least) throw new FrameError('a control frame is cut');
     return bytes;
   }
@@ -282,8 +358,10 @@ export class Inbound {
   /** Delivers a frame that misses nothing. */
   #complete(frame: Waiting): void {
     const parts = frame.parts as readonly Buffer[];
-    const crc = this.#spend(() => parts.reduce((sum, part) => crc32(part, sum), 0));
-    if (crc !== frame.crc) throw new FrameError('the checksum of its plain bytes is wrong');
+    const sumOf = frame.xxh3 ? this.#shared.xxh3 : crcOf;
+    if (sumOf === undefined) throw new FrameError('a checksum that this node did not say it can check');
+    if (this.#spend(() => sumOf(parts)) !== frame.checksum)
+      throw new FrameError('the checksum of its plain bytes is wrong');
     for (const part of parts) this.#deliver(part);
     if (!this.#closed) this.#tell(frame.references);
   }
@@ -305,6 +383,11 @@ export class Inbound {
     this.#stats.unpackMilliseconds += performance.now() - started;
     return done;
   }
+}
+
+/** About the other direction. */
+function isControl(kind: Kind): boolean {
+  return kind === KIND.missing || kind === KIND.fill || kind === KIND.resolved;
 }
 
 function lengthOf(parts: readonly { readonly length: number }[]): number {

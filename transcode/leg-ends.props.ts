@@ -1,10 +1,13 @@
 /** Two ends of a transformed leg over loopback, for the tests of this folder. */
 import { once } from 'node:events';
 import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
+import { crc32 } from 'node:zlib';
+import { libxxhash } from '../host/libxxhash.js';
 import { Budget } from './budget.js';
 import { agreementOf, DEDUP_BIT } from './capabilities.js';
-import { ChunkStore } from './chunk-store.js';
+import { chunkId, ChunkStore } from './chunk-store.js';
 import { Dictionaries } from './dictionaries.js';
+import { encodeHello, FORM, frameHeader, KIND, word } from './frame.js';
 import { LevelCeiling } from './level.js';
 import { TransformedLeg, type LegOptions } from './leg.js';
 import type { Shared } from './outbound.js';
@@ -40,6 +43,7 @@ export function shared(bytes = 64 * 1024 * 1024): Shared {
     ceiling: new LevelCeiling(),
     held: new Budget(64 * 1024 * 1024),
     waiting: new Budget(64 * 1024 * 1024),
+    xxh3: libxxhash(),
   };
 }
 
@@ -78,3 +82,25 @@ export const BITS: [string, number][] = [
   ['dedup', DEDUP_BIT],
   ['zstd and dedup', 0x0001 | DEDUP_BIT],
 ];
+
+/** A leg whose other end is written by hand, after the hello; `first` is what we say before it. */
+export async function byHand(
+  side: Side,
+  first = '',
+): Promise<{ leg: TransformedLeg; raw: Socket; socket: Socket }> {
+  const [socket, raw] = await connection();
+  const agreement = agreementOf(1 | DEDUP_BIT);
+  if (agreement === undefined) throw new Error('nothing agreed');
+  const leg = new TransformedLeg(raw, () => ({ agreement, certain: true, subject: 'D', ...side }));
+  leg.on('error', () => undefined);
+  sockets.push(leg);
+  if (first !== '') leg.write(first);
+  socket.write(encodeHello({ storeId: Buffer.alloc(8, 1), dictionaryId: Buffer.alloc(8), abilities: 0 }));
+  return { leg, raw, socket };
+}
+
+/** A frame that refers to a chunk. */
+export function reference(chunk: Buffer): Buffer {
+  const list = Buffer.concat([word(0x8000_0000 + chunk.length), Buffer.from(chunkId(chunk), 'latin1')]);
+  return Buffer.concat([frameHeader(KIND.chunks, FORM.plain, list.length, crc32(chunk)), list]);
+}

@@ -1,45 +1,13 @@
 /** What a leg keeps, waits for and answers, whatever the node at its other end does. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
-import { crc32 } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
-import { agreementOf, DEDUP_BIT } from './capabilities.js';
+import { DEDUP_BIT } from './capabilities.js';
 import { chunkId } from './chunk-store.js';
-import { controlFrame, encodeHello, FORM, frameHeader, FrameReader, KIND, word } from './frame.js';
-import { TransformedLeg } from './leg.js';
-import {
-  BITS,
-  collect,
-  connection,
-  destroyAll,
-  pair,
-  send,
-  shared,
-  sockets,
-  type Side,
-} from './leg-ends.props.js';
+import { controlFrame, FrameReader, KIND, word } from './frame.js';
+import { BITS, byHand, collect, destroyAll, pair, reference, send, shared } from './leg-ends.props.js';
 
 afterEach(destroyAll);
-
-/** A leg whose other end is written by hand, after the hello; `first` is what we say before it. */
-async function byHand(side: Side, first = ''): Promise<{ leg: TransformedLeg; raw: Socket; socket: Socket }> {
-  const [socket, raw] = await connection();
-  const agreement = agreementOf(1 | DEDUP_BIT);
-  if (agreement === undefined) throw new Error('nothing agreed');
-  const leg = new TransformedLeg(raw, () => ({ agreement, certain: true, subject: 'D', ...side }));
-  leg.on('error', () => undefined);
-  sockets.push(leg);
-  if (first !== '') leg.write(first);
-  socket.write(encodeHello({ storeId: Buffer.alloc(8, 1), dictionaryId: Buffer.alloc(8) }));
-  return { leg, raw, socket };
-}
-
-/** A frame that refers to a chunk. */
-function reference(chunk: Buffer): Buffer {
-  const list = Buffer.concat([word(0x8000_0000 + chunk.length), Buffer.from(chunkId(chunk), 'latin1')]);
-  return Buffer.concat([frameHeader(KIND.chunks, FORM.plain, list.length, crc32(chunk)), list]);
-}
 
 describe('a node that does not do its part', () => {
   it('is told that it ends too early when it leaves with a question unanswered', async () => {

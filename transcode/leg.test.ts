@@ -197,7 +197,7 @@ describe('what the other side turns out to be', () => {
     const broken = once(leg, 'error') as Promise<[Error]>;
     leg.resume();
     const id = Buffer.alloc(8);
-    socket.write(Buffer.concat([encodeHello({ storeId: id, dictionaryId: id }), frame]));
+    socket.write(Buffer.concat([encodeHello({ storeId: id, dictionaryId: id, abilities: 0 }), frame]));
     const [error] = await broken;
     expect(error).toMatchObject({ code: 'transform-broken' });
   });

@@ -9,13 +9,13 @@
  * Whether the other node agrees is known once the connection stands. Where it does not, the leg passes bytes as they are,
  * and whoever holds it had better go on with the raw socket ({@link TransformedLeg.unwrap}).
  *
- * Both directions of the TCP connection stay open until both have ended, because each carries answers for the other. A
- * broken stream destroys the leg with the error, and TCP says RST: what has been delivered by then is right.
+ * Both directions of the TCP connection stay open until both have ended, because each carries answers for the other, unless
+ * one is plain. Where both are, whoever holds the leg may go on with the raw socket, too (`bare`). A broken stream destroys the leg with the error, and TCP says RST: what has been delivered by then is right.
  */
 import { Socket } from 'node:net';
 import type { Agreement } from './capabilities.js';
 import { Beginning, NO_DICTIONARY } from './dictionaries.js';
-import { FrameError, KIND, type Hello } from './frame.js';
+import { ABILITY, FrameError, KIND, type Hello } from './frame.js';
 import { Inbound } from './inbound.js';
 import { Outbound, type Shared } from './outbound.js';
 import { emptyStats, type TransformStats } from './stats.js';
@@ -37,8 +37,11 @@ export interface LegOptions {
   readonly subject: string;
   /** Bytes that the kernel has and has not sent yet; default: none, as far as is known. */
   readonly unsent?: () => number;
+  /** How the raw socket closes should this process die: with RST while its FIN would mean that a plain direction is whole. */
+  readonly closing?: (how: 'reset' | 'finish') => void;
 }
 
+/** Emits `bare` whenever both directions are plain and nothing is held: then {@link unwrap} gives the raw socket. */
 export class TransformedLeg extends Socket {
   readonly stats: TransformStats = emptyStats();
   readonly #raw: Socket;
@@ -91,14 +94,19 @@ export class TransformedLeg extends Socket {
     return this.#outbound?.level;
   }
 
+  /** Whether neither direction is transformed any more, or has ended, and nothing written is held here. */
+  get bare(): boolean {
+    if (this.destroyed || this.#theirEnd || this.writableEnded || this.writableLength > 0) return false;
+    return this.transformed && this.#sending === 'plain' && this.#inbound?.plain === true;
+  }
+
   /**
-   * The raw socket of a connected leg on which nothing is transformed and nothing has been written, paused, and what has
-   * been read from it and not from the leg; `undefined` for any other.
+   * The raw socket of a connected leg that is {@link bare}, or on which nothing is transformed and nothing has been written,
+   * paused, and what has been read from it and not from the leg; `undefined` for any other.
    */
   unwrap(): { readonly socket: Socket; readonly read: Buffer | undefined } | undefined {
-    if (!this.#settled || this.transformed || this.#unwrapped || this.destroyed || this.stats.plainSent > 0) {
-      return undefined;
-    }
+    if (!this.#settled || this.#unwrapped || this.destroyed) return undefined;
+    if (this.transformed ? !this.bare : this.stats.plainSent > 0) return undefined;
     const raw = this.#raw;
     this.#unwrapped = true;
     this.pause();
@@ -106,6 +114,8 @@ export class TransformedLeg extends Socket {
     raw
       .off('data', this.#onPlain)
       .off('end', this.#onPlainEnd)
+      .off('data', this.#onFrames)
+      .off('end', this.#onFramesEnd)
       .off('drain', this.#onDrain)
       .off('error', this.#onError)
       .off('close', this.#onClose);
@@ -144,7 +154,7 @@ export class TransformedLeg extends Socket {
       return;
     }
     const plain = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk; // sockets leave strings as they are
-    if (this.#sending === 'undecided') this.#sending = 'plain';
+    if (this.#sending === 'undecided') this.#sendPlain();
     if (this.#sending === 'plain') {
       this.stats.plainSent += plain.length;
       this.stats.wireSent += plain.length;
@@ -164,7 +174,7 @@ export class TransformedLeg extends Socket {
       return;
     }
     this.#ourEnd = done;
-    if (this.#sending === 'undecided') this.#sending = 'plain';
+    if (this.#sending === 'undecided') this.#sendPlain();
     if (this.#sending === 'framed') {
       this.#sent?.end();
       this.#outbound?.end();
@@ -209,6 +219,12 @@ export class TransformedLeg extends Socket {
     if (!this.push(bytes)) this.#raw.pause();
   };
   readonly #onPlainEnd = (): void => this.#endOfTheirs();
+  readonly #onFrames = (bytes: Buffer): void => {
+    this.#guard(() => this.#inbound?.receive(bytes));
+    this.#pace();
+    this.#look();
+  };
+  readonly #onFramesEnd = (): void => this.#guard(() => this.#inbound?.receiveEnd());
 
   /** Node writes it too; only its types say that nobody does. */
   #connecting(on: boolean): void {
@@ -230,12 +246,7 @@ export class TransformedLeg extends Socket {
     this.#options = options;
     this.#prepare(options);
     raw.setNoDelay(true);
-    raw.on('data', (bytes: Buffer) => {
-      this.#guard(() => this.#inbound?.receive(bytes));
-      this.#pace();
-    });
-    raw.on('end', () => this.#guard(() => this.#inbound?.receiveEnd()));
-    raw.resume();
+    raw.on('data', this.#onFrames).on('end', this.#onFramesEnd).resume();
   }
 
   #prepare({ agreement, shared, subject, certain }: LegOptions): void {
@@ -253,7 +264,20 @@ export class TransformedLeg extends Socket {
     return {
       send: (...bytes) => this.#send(bytes),
       backedUp: () => this.#raw.writableLength > 0 || (this.#options?.unsent?.() ?? 0) > 0,
+      silent: () => this.#toTell === undefined && this.#inbound?.silent === true,
+      peerIsLast: () => this.#inbound?.last === true,
+      peerIsPlain: () => this.#inbound?.plain === true,
+      plain: () => {
+        this.#sent?.end();
+        this.#sendPlain();
+      },
     };
+  }
+
+  /** Our direction is plain from here on. */
+  #sendPlain(): void {
+    this.#sending = 'plain';
+    this.#options?.closing?.('reset');
   }
 
   /** Together: a header alone in a segment would cost one. */
@@ -269,6 +293,10 @@ export class TransformedLeg extends Socket {
       full: () => !this.#wanted && this.readableLength >= HIGH_WATER,
       ended: () => this.#endOfTheirs(),
       begun: (hello) => this.#begun(hello),
+      plain: () => {
+        if (!outbound.unasked) throw new FrameError('it is plain while there may be questions');
+        this.#received?.end();
+      },
       ask: (number) => {
         this.#mayAnswer();
         outbound.control(KIND.missing, number);
@@ -292,9 +320,10 @@ export class TransformedLeg extends Socket {
     }
   }
 
-  #beginFramed(outbound: Outbound, { store }: Shared, dictionaryId: Buffer | undefined): void {
+  #beginFramed(outbound: Outbound, { store, xxh3 }: Shared, dictionaryId: Buffer | undefined): void {
     this.#sending = 'framed';
-    outbound.begin({ storeId: store.id, dictionaryId: dictionaryId ?? NO_DICTIONARY });
+    const abilities = ABILITY.plain | (xxh3 === undefined ? 0 : ABILITY.xxh3);
+    outbound.begin({ storeId: store.id, dictionaryId: dictionaryId ?? NO_DICTIONARY, abilities });
   }
 
   #begun(hello: Hello | 'plain'): void {
@@ -315,7 +344,14 @@ export class TransformedLeg extends Socket {
   #readOn(inbound: Inbound): void {
     this.#guard(() => inbound.goOn());
     this.#pace();
+    process.nextTick(this.#look);
   }
+
+  /** Something has come or has been written: are transforms still of use, and is the leg? */
+  readonly #look = (): void => {
+    if (this.#sending === 'framed' && !this.destroyed) this.#outbound?.giveUp();
+    if (this.bare) this.emit('bare');
+  };
 
   /**
    * Lets the raw socket flow while there is a place for what it gives. While the other node may ask for something, it is
@@ -341,6 +377,7 @@ export class TransformedLeg extends Socket {
     if (this.#toTell === undefined || (!last && this.#raw.writableLength >= HIGH_WATER)) return;
     this.#outbound?.control(KIND.resolved, this.#toTell);
     this.#toTell = undefined;
+    process.nextTick(this.#look);
   }
 
   /** A socket's own reads and writes put its idle timeout off; this one has none. */
@@ -372,12 +409,19 @@ export class TransformedLeg extends Socket {
     if (!over) return;
     this.#ourEnd = undefined;
     this.#tell(true);
-    this.#raw.end(done);
+    this.#raw.end(() => {
+      this.#options?.closing?.('finish');
+      done();
+    });
   }
 
   #whenClear(done: () => void): void {
-    if (this.#raw.writableLength < HIGH_WATER && this.#outbound?.full !== true) done();
-    else this.#clear = done;
+    if (this.#raw.writableLength >= HIGH_WATER || this.#outbound?.full === true) {
+      this.#clear = done;
+      return;
+    }
+    done();
+    process.nextTick(this.#look);
   }
 
   #unblock(): void {

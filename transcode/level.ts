@@ -102,6 +102,11 @@ export class LevelControl {
     this.#spent += milliseconds;
   }
 
+  /** Blocks that the compressor does not get are none of the stretch. */
+  pauses(): void {
+    this.#bytes = 0; // it begins anew with the next block
+  }
+
   /**
    * Takes in a block that is to be sent next; `backedUp`: the leg has more to send than it can just now. Returns whether
    * {@link level} has changed.
@@ -133,7 +138,7 @@ export class LevelControl {
     const share = this.#spent / elapsed;
     if (this.#backedUp) this.#mayRise(share);
     else if (share >= LEAST_SHARE && this.#index > 0) this.#fall();
-    this.#bytes = 0; // the next stretch begins with the next block
+    this.pauses();
   }
 
   #mayRise(share: number): void {

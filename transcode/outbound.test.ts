@@ -23,6 +23,7 @@ it('looks ever more seldom at a leg that stays busy, and sends what waits when i
     ceiling: new LevelCeiling(),
     held: new Budget(Infinity),
     waiting: new Budget(Infinity),
+    xxh3: undefined,
   };
   let [busy, looks, sent] = [true, 0, 0];
   const ports = {
@@ -33,9 +34,13 @@ it('looks ever more seldom at a leg that stays busy, and sends what waits when i
       looks++;
       return busy;
     },
+    silent: () => false,
+    peerIsLast: () => false,
+    peerIsPlain: () => false,
+    plain: () => undefined,
   };
   const outbound = new Outbound(agreement, shared, ports, emptyStats());
-  outbound.peerSaid({ storeId: store.id, dictionaryId: NO_DICTIONARY });
+  outbound.peerSaid({ storeId: store.id, dictionaryId: NO_DICTIONARY, abilities: 0 });
   const bytes = randomBytes(100_000);
   outbound.write(bytes);
   looks = 0;

@@ -1,11 +1,13 @@
 /** The direction of a transformed leg that this node sends: plain bytes in, frames out. */
-import { crc32 } from 'node:zlib';
 import type { Budget } from './budget.js';
 import type { Agreement } from './capabilities.js';
 import { ChunkSender, REFERENCE_LENGTH, type Chunks } from './dedup.js';
 import type { Dictionaries } from './dictionaries.js';
+import type { Xxh3 } from '../host/libxxhash.js';
 import {
+  ABILITY,
   controlFrame,
+  crcOf,
   word,
   encodeHello,
   FORM,
@@ -18,6 +20,7 @@ import {
 import { MIN_CHUNK } from './chunker.js';
 import type { LevelCeiling } from './level.js';
 import { Packer } from './packer.js';
+import { Prospects } from './prospects.js';
 import type { ChunkStore } from './chunk-store.js';
 import type { TransformStats } from './stats.js';
 
@@ -29,6 +32,8 @@ export interface Shared {
   /** Of bytes that senders hold for references, and of those that receivers hold behind missing ones. */
   readonly held: Budget;
   readonly waiting: Budget;
+  /** Checksum of frames for nodes that can check it; undefined: this node cannot. */
+  readonly xxh3: Xxh3 | undefined;
 }
 
 export interface OutboundPorts {
@@ -36,6 +41,13 @@ export interface OutboundPorts {
   send(...bytes: readonly Buffer[]): void;
   /** Whether the leg has more to send than it can just now: then more effort costs no time. */
   backedUp(): boolean;
+  /** What the other node's direction may still need of this one: not even an answer. */
+  silent(): boolean;
+  /** The other node refers to nothing any more, and its direction is plain. */
+  peerIsLast(): boolean;
+  peerIsPlain(): boolean;
+  /** Its last frame has been sent: from here on the direction is plain, and {@link Outbound.write} is not for it. */
+  plain(): void;
 }
 
 /** How long the end of a burst waits for the rest of its chunk: one turn of the timers. */
@@ -46,6 +58,8 @@ const LONGEST_WAIT_MS = 5;
 const LONGEST_LOOK_MS = 40;
 /** At least so much at once counts as a burst. */
 const BURST = 2 * MIN_CHUNK;
+/** What a direction saves that has carried less is not worth the processor time of a connection whose other one is plain. */
+const SMALL = 1024 * 1024;
 
 export class Outbound {
   readonly #ports: OutboundPorts;
@@ -61,6 +75,12 @@ export class Outbound {
   #closed = false;
   #bytes = 0n;
   #ended = false;
+  readonly #prospects: Prospects;
+  /** Of the other node. */
+  #abilities = 0;
+  /** This direction has referred to something, or has said that it will not any more. */
+  #referred = false;
+  #last = false;
 
   constructor(agreement: Agreement, shared: Shared, ports: OutboundPorts, stats: TransformStats) {
     this.#agreement = agreement;
@@ -69,6 +89,7 @@ export class Outbound {
     this.#stats = stats;
     this.#packer =
       agreement.codec === undefined ? undefined : new Packer(agreement.codec, stats, shared.ceiling);
+    this.#prospects = new Prospects(agreement.dedup ? shared.store.limit : 0);
   }
 
   /** Of the compressor just now; undefined where there is none. */
@@ -82,7 +103,8 @@ export class Outbound {
   }
 
   /** The other direction has begun: what it says of the other node's stores can be used from now on. */
-  peerSaid({ storeId, dictionaryId }: Hello): void {
+  peerSaid({ storeId, dictionaryId, abilities }: Hello): void {
+    this.#abilities = abilities;
     const dictionary = this.#shared.dictionaries.find(dictionaryId);
     if (dictionary !== undefined) this.#packer?.useDictionary(dictionary);
     if (!this.#agreement.dedup || this.#ended) return;
@@ -105,11 +127,36 @@ export class Outbound {
     return this.#chunks?.open ?? false;
   }
 
+  /** Whether it will never ask for anything. */
+  get unasked(): boolean {
+    return !this.owing && (!this.#agreement.dedup || this.#last || this.#ended);
+  }
+
+  /**
+   * Ends what is in vain, as far as the other node does not need it: first references, then frames. Called whenever
+   * something may have changed.
+   */
+  giveUp(): void {
+    if (this.#ended || this.#closed || (this.#abilities & ABILITY.plain) === 0) return;
+    const poor = this.#prospects.poor || (this.#bytes < SMALL && this.#ports.peerIsPlain());
+    if (this.#agreement.dedup && !this.#last && (poor || (!this.#referred && this.#ports.peerIsLast()))) {
+      this.flush();
+      this.#last = true;
+      this.#send(controlFrame(KIND.last, Buffer.alloc(0)));
+    }
+    if (!poor || this.owing || !this.#ports.silent()) return;
+    this.flush();
+    this.#send(controlFrame(KIND.plain, this.#total()));
+    this.close();
+    this.#ports.plain();
+  }
+
   write(plain: Buffer): void {
     this.#bytes += BigInt(plain.length);
     this.#stats.plainSent += plain.length;
+    this.#prospects.begins(plain);
     const short = plain.length < BURST && (this.#chunks?.pending ?? 0) === 0;
-    if (this.#chunks === undefined || (short && !this.#chunks.inChunk)) {
+    if (this.#chunks === undefined || this.#last || (short && !this.#chunks.inChunk)) {
       for (let at = 0; at < plain.length; at += MAX_PLAIN) this.#data(plain.subarray(at, at + MAX_PLAIN));
       return;
     }
@@ -152,10 +199,15 @@ export class Outbound {
   end(): void {
     if (this.#ended) return;
     this.flush();
+    this.#send(controlFrame(KIND.end, this.#total()));
+    this.#ended = true;
+  }
+
+  /** How many plain bytes there have been, as it stands in frames. */
+  #total(): Buffer {
     const total = Buffer.alloc(8);
     total.writeBigUInt64BE(this.#bytes);
-    this.#send(controlFrame(KIND.end, total));
-    this.#ended = true;
+    return total;
   }
 
   /** The other node has lost what a reference stood for. */
@@ -184,7 +236,7 @@ export class Outbound {
 
   #data(plain: Buffer): void {
     this.#chunks?.passed(plain.length);
-    this.#frame(KIND.data, plain, crc32(plain));
+    this.#frame(KIND.data, plain, plain);
   }
 
   /** Whether there was anything to send. */
@@ -195,7 +247,8 @@ export class Outbound {
     for (const { list, plain, referenced, references } of all) {
       this.#stats.referenced += referenced;
       this.#stats.referencedTo += references * REFERENCE_LENGTH;
-      this.#frame(KIND.chunks, Buffer.concat(list), crc32(plain));
+      if (references > 0) this.#referred = true;
+      this.#frame(KIND.chunks, Buffer.concat(list), plain);
       sent = true;
     }
     const packing = this.#stats.packMilliseconds - before;
@@ -203,8 +256,9 @@ export class Outbound {
     return sent;
   }
 
-  #frame(kind: Kind, payload: Buffer, crc: number): void {
-    const { form, bytes } = this.#packer?.pack(payload, this.#ports.backedUp()) ?? {
+  /** `plain`: what the payload stands for. */
+  #frame(kind: Kind, payload: Buffer, plain: Buffer): void {
+    const { form, bytes } = this.#packer?.pack(payload, () => this.#ports.backedUp()) ?? {
       form: FORM.plain,
       bytes: payload,
     };
@@ -213,7 +267,10 @@ export class Outbound {
       this.#stats.compressedTo += bytes.length;
     }
     this.#stats.framesSent++;
-    this.#send(frameHeader(kind, form, bytes.length, crc), bytes);
+    this.#prospects.sent(plain.length, bytes.length);
+    const xxh3 = (this.#abilities & ABILITY.xxh3) === 0 ? undefined : this.#shared.xxh3;
+    const checksum = (xxh3 ?? crcOf)([plain]);
+    this.#send(frameHeader(kind, form, bytes.length, checksum, xxh3 !== undefined), bytes);
   }
 
   #send(...bytes: readonly Buffer[]): void {

@@ -45,10 +45,10 @@ export class Packer {
     if (this.#compressor === undefined) this.#dictionary = dictionary;
   }
 
-  /** `backedUp`: the leg has more to send than it can just now. */
-  pack(plain: Buffer, backedUp: boolean): Packed {
-    if (this.#control.look(plain.length, backedUp)) this.#stale = true;
+  /** `backedUp`: whether the leg has more to send than it can just now; a system call, so it is asked only where it matters. */
+  pack(plain: Buffer, backedUp: () => boolean): Packed {
     if (plain.length < SHORTEST || this.#pausing(plain.length)) return { form: FORM.plain, bytes: plain };
+    if (this.#control.look(plain.length, backedUp())) this.#stale = true;
     const started = performance.now();
     const packed = this.#compress(plain);
     const spent = performance.now() - started;
@@ -59,6 +59,7 @@ export class Packer {
       return packed;
     }
     this.#stale = true;
+    this.#control.pauses();
     this.#pause = this.#nextPause;
     this.#nextPause = Math.min(2 * this.#nextPause, LONGEST_PAUSE);
     return { form: FORM.plain, bytes: plain };

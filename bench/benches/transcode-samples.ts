@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TpotError } from '../../core/errors.js';
 import { command } from '../../host/exec.js';
+import { libxxhash } from '../../host/libxxhash.js';
 import { Budget } from '../../transcode/budget.js';
 import { agreementOf, bitsOf } from '../../transcode/capabilities.js';
 import { ChunkStore } from '../../transcode/chunk-store.js';
 import { CODECS, type Codec } from '../../transcode/codec.js';
 import { Dictionaries, NO_DICTIONARY } from '../../transcode/dictionaries.js';
+import { ABILITY, type Hello } from '../../transcode/frame.js';
 import { Inbound } from '../../transcode/inbound.js';
 import { LevelCeiling } from '../../transcode/level.js';
 import { Outbound, type Shared } from '../../transcode/outbound.js';
@@ -74,6 +76,7 @@ const sharedStore = (): Shared => ({
   ceiling: new LevelCeiling(),
   held: new Budget(Infinity),
   waiting: new Budget(Infinity),
+  xxh3: libxxhash(),
 });
 
 /** A direction of a leg as nodes run it: chunks, compression where it is worth it, frames and their checksums. */
@@ -81,12 +84,20 @@ function legPass(names: readonly string[], { bytes }: Corpus, near: Shared, far:
   const agreement = agreementOf(bitsOf(names)) ?? { codec: undefined, dedup: false };
   const [stats, farStats] = [emptyStats(), emptyStats()];
   const wire: Buffer[] = [];
-  const ports = { send: (...parts: readonly Buffer[]) => void wire.push(...parts), backedUp: () => false };
-  const outbound = new Outbound(agreement, near, ports, stats);
   const nothing = (): void => undefined;
-  const hello = (store: ChunkStore): { storeId: Buffer; dictionaryId: Buffer } => ({
+  const ports = {
+    send: (...parts: readonly Buffer[]) => void wire.push(...parts),
+    backedUp: () => false,
+    silent: () => false,
+    peerIsLast: () => false,
+    peerIsPlain: () => false,
+    plain: nothing,
+  };
+  const outbound = new Outbound(agreement, near, ports, stats);
+  const hello = (store: ChunkStore): Hello => ({
     storeId: store.id,
     dictionaryId: NO_DICTIONARY,
+    abilities: near.xxh3 === undefined ? 0 : ABILITY.xxh3,
   });
   const inbound = new Inbound(
     agreement,
@@ -97,6 +108,7 @@ function legPass(names: readonly string[], { bytes }: Corpus, near: Shared, far:
       full: () => false,
       ended: nothing,
       begun: nothing,
+      plain: nothing,
       ask: (number) => outbound.missing(number),
       tellResolved: (upTo) => outbound.resolved(upTo),
       missing: nothing,
