@@ -135,18 +135,33 @@ export class HttpCache {
     return this.#tiers.recall(key, fields);
   }
 
+  /** Whether {@link HttpCache.recall} would have to be waited for. */
+  recalls(key: string, { fields }: RequestHead): boolean {
+    return this.#tiers.recalls(key, fields);
+  }
+
   /** Looks a GET or HEAD up; `recalled` is what {@link HttpCache.recall} gave. */
   decide(key: string, asker: Asker, recalled?: StoredResponse): Decision {
+    const decision = this.preview(key, asker, recalled);
+    this.count(decision);
+    return decision;
+  }
+
+  /** Notes that a decision is carried out. */
+  count(decision: Decision): void {
+    if (decision.kind === 'serve') this.#counts.hits++;
+    else this.#counts.misses++;
+  }
+
+  /** What {@link HttpCache.decide} gives, uncounted. */
+  preview(key: string, asker: Asker, recalled?: StoredResponse): Decision {
     const stored = this.#store.get(key, asker.request.fields) ?? recalled;
     const entry = stored !== undefined && answers(stored, asker.request) ? stored : undefined;
     const missing =
       stored !== undefined ? 'miss' : this.#store.vary(key) === undefined ? 'uri-miss' : 'vary-miss';
     const instant = { now: this.#clock.now(), monotonic: this.#clock.monotonic() };
     const own = decide(entry, asker, instant, missing);
-    const decision = own.kind === 'serve' ? own : this.#elsewhere(key, asker, instant, own);
-    if (decision.kind === 'serve') this.#counts.hits++;
-    else this.#counts.misses++;
-    return decision;
+    return own.kind === 'serve' ? own : this.#elsewhere(key, asker, instant, own);
   }
 
   /** `own`, or what can be done with a response that is stored under another query (No-Vary-Search). */

@@ -90,6 +90,10 @@ export class Fill {
     return this.#lag();
   }
 
+  get complete(): boolean {
+    return this.#state === 'complete';
+  }
+
   get overflowed(): boolean {
     return this.#overflowed;
   }
@@ -271,6 +275,13 @@ export class FillReader {
     this.offset += next.length;
     this.#fill.advanced();
     return next;
+  }
+
+  /** All that has not been read yet, of what is there. */
+  rest(): Buffer[] {
+    const chunks: Buffer[] = [];
+    for (let next = this.next(); typeof next !== 'string'; next = this.next()) chunks.push(next);
+    return chunks;
   }
 
   /** See {@link Fill.holdsUp}. */

@@ -55,6 +55,12 @@ export class Tiers {
     });
   }
 
+  /** Whether {@link Tiers.recall} would have to be waited for. */
+  recalls(key: string, fields: Fields): boolean {
+    if (this.disk === undefined || this.memory.get(key, fields) !== undefined) return false;
+    return this.disk.mayHave(key, fields);
+  }
+
   /** What is in memory under another query that means the same, all of it, for this request. */
   elsewhere(key: string, request: RequestHead): StoredResponse | undefined {
     const other = this.#searches?.find(key);

@@ -140,6 +140,11 @@ export class DiskStore implements Store {
     return place && this.#load(key, place);
   }
 
+  /** Whether {@link DiskStore.get} would have something to read. */
+  mayHave(key: string, fields: Fields): boolean {
+    return this.#prepared && this.#reading.usable && this.#placeFor(key, fields) !== undefined;
+  }
+
   put(key: string, entry: StoredResponse): Promise<boolean> {
     if (entry.file !== undefined) return this.#renew(key, entry, entry.file);
     const place = placeOf(key, entry.variant);

@@ -5,13 +5,19 @@ import type { Destination, RequestHead } from '../../cache/key.js';
 import type { AdmissionChoice } from '../../cache/policy.js';
 import { formatEndpoint } from '../connections.js';
 import type { HttpContext } from '../session.js';
+import type { Flight } from '../../cache/flight.js';
+import type { FetchClient } from './fetch-client.js';
 import type { LegSource } from './leg-pool.js';
+import type { Likeness } from './likeness.js';
 import type { Lesson } from './memo.js';
 
 /** Schemes that authenticate the connection instead of the request (RFC 4559 section 5 and its relatives). */
 const CONNECTION_SCHEMES = /^(?:negotiate|ntlm|nego2|kerberos)(?: |$)/i;
 /** Idempotent methods (RFC 9110 section 9.2.2) that usually have no content. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE']);
+
+/** Begins an exchange, or with `flight` goes on with one; gets what to call when its response has been sent. */
+export type Begin = (done: () => void, flight?: Flight) => FetchClient | undefined;
 
 export class ClientConnection {
   readonly socket: Socket;
@@ -31,6 +37,10 @@ export class ClientConnection {
   learning = false;
   /** What that request has shown about others like it. */
   lesson: Lesson | undefined;
+  /** And about those with the same fields. */
+  likeness: Likeness | undefined;
+  /** Set while the parser is given a request that has begun already: what takes the exchange that comes of it. */
+  takeOver: ((begin: Begin) => void) | undefined;
   readonly #shared: LegSource;
   readonly #own: LegSource;
   readonly #waiting: (() => void)[] = [];
@@ -90,7 +100,7 @@ export class ClientConnection {
    * Runs one exchange after the other, whatever the client pipelines (RFC 9112 section 9.3.2): a later one may depend on
    * an earlier one's effect. `begin` gets what to call when its response has been sent.
    */
-  enqueue(begin: (done: () => void) => void): void {
+  enqueue(begin: (done: () => void) => unknown): void {
     if (this.#stopped) return;
     this.#waiting.push(() => begin(() => this.#next()));
     if (!this.#busy) this.#next();

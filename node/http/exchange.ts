@@ -23,21 +23,15 @@ import type { ResponseHead } from '../../cache/storable.js';
 import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { validators } from '../../cache/validation.js';
 import { reset } from '../relay.js';
+import type { Arrival } from './arrival.js';
 import type { ClientConnection } from './connection.js';
-import { ContentCopy } from './content-copy.js';
 import * as deliver from './deliver.js';
 import { sendFromFile, streams } from './deliver-file.js';
 import { sendReply } from './deliver-stored.js';
 import { deliverTapped } from './deliver-tapped.js';
 import { Distiller } from './distil.js';
-import {
-  Fetch,
-  forward,
-  type ExchangePorts,
-  type FetchClient,
-  type Forwarded,
-  type Received,
-} from './fetch.js';
+import type { FetchClient, Forwarded } from './fetch-client.js';
+import { Fetch, forward, type ExchangePorts, type Received } from './fetch.js';
 import { requestHead, responseHead, transferCodingKnown } from './headers.js';
 import { leaveWhenLong, mayBeLong } from './long-body.js';
 import { refuse } from './refusals.js';
@@ -118,6 +112,7 @@ export class Exchange {
       return;
     }
     const asker: Asker = { request, directives: use.directives };
+    this.#showLikeness(use);
     if (this.#recalled === undefined && this.#recalls(key)) return;
     const decision = cache.decide(key, asker, this.#recalled ?? undefined);
     if (decision.kind === 'serve') {
@@ -136,6 +131,17 @@ export class Exchange {
     } else {
       this.#fetch(key, asker, use, decision, fwd);
     }
+  }
+
+  /** Notes for the front what is the same of all requests with these fields, whatever their target. */
+  #showLikeness({ conditional, ranged, directives }: Usable): void {
+    const { request, response } = this.#delivery;
+    const { method, fields } = this.#head;
+    const plain =
+      method === 'GET' && !conditional && !ranged && !directives.noCache && !directives.onlyIfCached;
+    if (!this.#connection.learning || !plain || request.httpVersion !== '1.1' || !response.shouldKeepAlive)
+      return;
+    if (!fields.has('authorization')) this.#connection.likeness = { head: this.#head, directives };
   }
 
   /** Whether the disk is asked first; then it goes on when that has answered. */
@@ -243,6 +249,12 @@ export class Exchange {
     });
   }
 
+  /** Goes on with a fetch that was begun for this request before there was an exchange; its events are to go to what is given. */
+  takeOver(flight: Flight): FetchClient {
+    this.#delivery.response.once('close', () => flight.leave());
+    return this.#client;
+  }
+
   /** Fetches, for this client and whoever follows. */
   #lead(flight: Flight, fwd: ForwardReason): void {
     new Fetch(this.#ports, this.#received, flight, fwd, this.#client);
@@ -258,7 +270,7 @@ export class Exchange {
       stored: (entry, status) => {
         if (!this.#gone) this.#sendStored(entry, status);
       },
-      pass: (upstream, message, status) => this.#passOn(upstream, message, status),
+      pass: (upstream, arrival, status) => this.#passOn(upstream, arrival, status),
       failed: (failure, status) => this.#failed(failure, status),
     };
   }
@@ -318,13 +330,13 @@ export class Exchange {
     const requestedAt = clock.now();
     const upstream = forward(this.#ports, this.#received, {
       information: (info) => deliver.sendInformation(this.#delivery, info),
-      response: (message) => {
-        const head = responseHead(message, this.#head.method);
+      response: (arrival) => {
+        const head = responseHead(arrival.start, this.#head.method);
         const times = { requestedAt, receivedAt: clock.now(), receivedMonotonic: clock.monotonic() };
         changed(head);
         if (renews !== undefined) cache.renewByHead(renews.key, renews.asker, head, times, renews.recalled);
         const answered = { ...status, status: head.status };
-        if (!this.#storePost(message, head, times, answered)) this.#passOn(upstream, message, answered);
+        if (!this.#storePost(arrival, head, times, answered)) this.#passOn(upstream, arrival, answered);
       },
       failed: (failure) => {
         changed();
@@ -335,7 +347,7 @@ export class Exchange {
   }
 
   /** Stores the answer to a POST that says it stands for a later GET (RFC 9110 section 9.3.3); `false` when it does not. */
-  #storePost(message: IncomingMessage, head: ResponseHead, times: ExchangeTimes, status: Forwarded): boolean {
+  #storePost(arrival: Arrival, head: ResponseHead, times: ExchangeTimes, status: Forwarded): boolean {
     const request = this.#head;
     const names =
       request.method === 'POST' && head.fields.has('content-location') && transferCodingKnown(head);
@@ -347,12 +359,13 @@ export class Exchange {
     const offer = flight.offer(head, times);
     if (offer.kind !== 'fill') return false;
     deliver.passOnFill(this.#delivery, head, offer.fill, { ...status, stored: offer.kept });
-    new ContentCopy(offer.fill, message, () => flight.fail());
+    arrival.copyTo(offer.fill, () => flight.fail());
     return true;
   }
 
-  #passOn(upstream: Upstream, message: IncomingMessage, status: Forwarded): void {
-    const head = responseHead(message, this.#head.method);
+  #passOn(upstream: Upstream, arrival: Arrival, status: Forwarded): void {
+    const { message } = arrival;
+    const head = responseHead(arrival.start, this.#head.method);
     if (this.#gone) {
       upstream.abort();
     } else if (!transferCodingKnown(head)) {

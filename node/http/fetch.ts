@@ -2,25 +2,26 @@
  * Requests to the next hop: forwarded as they are, or sent for the cache, where what comes is stored, shared and used to
  * renew what is stored.
  */
-import type { IncomingMessage, InformationEvent } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { HttpCache } from '../../cache/cache.js';
-import type { CacheStatus, ForwardReason } from '../../cache/cache-status.js';
-import type { Fill } from '../../cache/fill.js';
+import type { ForwardReason } from '../../cache/cache-status.js';
 import type { Flight } from '../../cache/flight.js';
 import type { ExchangeTimes } from '../../cache/freshness.js';
 import type { RequestHead } from '../../cache/key.js';
 import { formatGap } from '../../cache/partial.js';
 import type { ResponseHead } from '../../cache/storable.js';
-import type { StoredHead, StoredResponse } from '../../cache/stored.js';
 import { strongTag, validators } from '../../cache/validation.js';
 import type { ContentService } from '../../content/service.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/log.js';
+import type { Arrival } from './arrival.js';
 import type { ClientConnection } from './connection.js';
 import { ContentCopy } from './content-copy.js';
 import type { HostVerifier } from './host-verifier.js';
+import type { FetchClient, Forwarded } from './fetch-client.js';
 import { requestHeaders, responseHead, transferCodingKnown, type NodeIdentity } from './headers.js';
 import type { LegPool } from './leg-pool.js';
+import { mayBeLong } from './long-body.js';
 import type { FillSource } from './tapped-body.js';
 import { Upstream, type UpstreamFailure, type UpstreamHandlers } from './upstream.js';
 
@@ -47,8 +48,6 @@ export interface ExchangePorts {
   readonly content: ContentService | undefined;
 }
 
-export type Forwarded = Extract<CacheStatus, { hit: false }>;
-
 /** A request as it came, and on which connection. */
 export interface Received {
   readonly connection: ClientConnection;
@@ -56,6 +55,8 @@ export interface Received {
   readonly httpVersion: string;
   /** The message whose content follows. */
   readonly message: IncomingMessage | undefined;
+  /** Its fields as they are sent on where nothing is replaced, if that is known: see {@link fieldsText}. */
+  readonly prepared?: string | undefined;
 }
 
 /** Fields that the node sends instead of the client's. */
@@ -73,11 +74,14 @@ const CONDITIONS_AND_RANGE = new Set([...CONDITIONS, 'range', 'if-range']);
 /** Sends a request to the next hop towards its destination. */
 export function forward(
   { node, pool, responseTimeout, spliceAbove, tapAbove }: ExchangePorts,
-  { connection, head, httpVersion, message }: Received,
+  { connection, head, httpVersion, message, ...received }: Received,
   handlers: UpstreamHandlers,
-  { headers: own, without }: Replacement = NOTHING_REPLACED,
+  replacement: Replacement = NOTHING_REPLACED,
 ): Upstream {
-  const headers = requestHeaders(head, { httpVersion, authority: connection.authority }, node, without);
+  const prepared = replacement === NOTHING_REPLACED ? received.prepared : undefined;
+  const { authority } = connection;
+  const headers =
+    prepared === undefined ? requestHeaders(head, { httpVersion, authority }, node, replacement.without) : [];
   const content = head.hasBody ? message : undefined;
   const { method, target } = head;
   const leg = connection.legFor(head);
@@ -86,7 +90,8 @@ export function forward(
     {
       method,
       target,
-      headers: [...headers, ...own],
+      headers: [...headers, ...replacement.headers],
+      prepared,
       content,
       responseTimeout,
       raw: spliceAbove > 0 || tapAbove > 0,
@@ -94,26 +99,6 @@ export function forward(
     },
     handlers,
   );
-}
-
-/** The client who waits for a {@link Fetch}; a renewal behind an answer has none. */
-export interface FetchClient {
-  information(info: InformationEvent): void;
-  /**
-   * The content comes in `fill`: with `response`'s head, or, where that is only the missing part, with `stored`. From
-   * where it comes is told where all of it is to be stored.
-   */
-  fill(
-    fill: Fill,
-    response: ResponseHead,
-    stored: StoredHead | undefined,
-    status: Forwarded,
-    source: FillSource | undefined,
-  ): void;
-  stored(entry: StoredResponse, status: Forwarded): void;
-  /** Not for the cache: the message is the client's. */
-  pass(upstream: Upstream, message: IncomingMessage, status: Forwarded): void;
-  failed(failure: UpstreamFailure, status: Forwarded): void;
 }
 
 /** One fetch for the cache: drives a flight with what the next hop says. */
@@ -158,9 +143,9 @@ export class Fetch {
     const requestedAt = clock.now();
     const handlers: UpstreamHandlers = {
       information: (info) => this.#client?.information(info),
-      response: (message) => {
+      response: (arrival) => {
         const times = { requestedAt, receivedAt: clock.now(), receivedMonotonic: clock.monotonic() };
-        this.#responded(upstream, message, times, replacement);
+        this.#responded(upstream, arrival, times, replacement);
       },
       failed: (failure) => this.#failed(failure),
     };
@@ -168,31 +153,26 @@ export class Fetch {
     this.#flight.abandoned = () => upstream.abort();
   }
 
-  #responded(
-    upstream: Upstream,
-    message: IncomingMessage,
-    times: ExchangeTimes,
-    replacement: Replacement,
-  ): void {
-    const head = responseHead(message, this.#received.head.method);
+  #responded(upstream: Upstream, arrival: Arrival, times: ExchangeTimes, replacement: Replacement): void {
+    const head = responseHead(arrival.start, this.#received.head.method);
     const status: Forwarded = { hit: false, fwd: this.#fwd, status: head.status };
     const { stale } = this.#flight.plan;
     if (stale !== undefined && replacement.headers.length > 0 && head.status === 304) {
-      this.#validated(message, head, times);
+      this.#validated(arrival, head, times);
       return;
     }
     const instead = head.status >= 500 ? this.#flight.rescue(head.status) : undefined;
     if (instead !== undefined) {
-      message.resume();
+      arrival.message.resume();
       this.#client?.stored(instead, { ...status, detail: 'stale-if-error' });
       return;
     }
-    this.#arrived(upstream, message, head, times, status);
+    this.#arrived(upstream, arrival, head, times, status);
   }
 
   #arrived(
     upstream: Upstream,
-    message: IncomingMessage,
+    arrival: Arrival,
     head: ResponseHead,
     times: ExchangeTimes,
     status: Forwarded,
@@ -206,18 +186,24 @@ export class Fetch {
     } else if (offer.kind === 'pass') {
       this.#flight.land();
       if (this.#client === undefined) upstream.abort();
-      else this.#client.pass(upstream, message, { ...status, detail: offer.reason });
+      else this.#client.pass(upstream, arrival, { ...status, detail: offer.reason });
     } else {
       const flight = this.#flight;
       const { fill, kept, completes } = offer;
-      const content = new ContentCopy(fill, message, () => flight.fail());
-      const source = kept && !completes ? { upstream, message, flight, content } : undefined;
+      const broken = (): void => flight.fail();
+      let source: FillSource | undefined;
+      if (kept && !completes && mayBeLong(head, this.#ports.tapAbove)) {
+        const { message } = arrival;
+        source = { upstream, message, flight, content: new ContentCopy(fill, message, broken) };
+      } else {
+        arrival.copyTo(fill, broken);
+      }
       this.#client?.fill(fill, head, completes ? offer.head : undefined, { ...status, stored: kept }, source);
     }
   }
 
   /** The next hop answered this node's conditions with 304. */
-  #validated(message: IncomingMessage, head: ResponseHead, times: ExchangeTimes): void {
+  #validated({ message }: Arrival, head: ResponseHead, times: ExchangeTimes): void {
     message.resume();
     const update = this.#flight.notModified(head, times);
     if (update.kind === 'mismatch') this.#send(NOTHING_REPLACED);

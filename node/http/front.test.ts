@@ -185,7 +185,7 @@ describe('a repeated request', () => {
     expect(await client.ask(get('/plain'))).toContain('hit; ttl=1\r\n');
     h.clock.advance(1000);
     expect(await client.ask(get('/plain'))).toContain('fwd=stale');
-    expect(answered()).toBe(2);
+    expect(answered()).toBe(3);
   });
 
   it('is not answered with what has been invalidated', async () => {

@@ -13,8 +13,12 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.js';
 import { TransformedLeg } from '../../transcode/leg.js';
 import type { ClientConnection } from './connection.js';
-import { MOST_HEAD_BYTES, type Hit, type RequestMemo } from './memo.js';
+import { resourceKey } from '../../cache/key.js';
+import type { ExchangePorts } from './fetch.js';
+import { Likenesses } from './likeness.js';
+import { MOST_HEAD_BYTES, RequestMemo, type Hit } from './memo.js';
 import { betweenRequests } from './parser-state.js';
+import { PlainExchange, type PlainClient, type PlainRequest } from './plain-exchange.js';
 
 const END_OF_HEAD = '\r\n\r\n';
 /** Responses up to this size are copied to go out in one write; the bodies of larger ones go as they are stored. */
@@ -26,8 +30,12 @@ const ODD_LINE = /(?<!\r)\n|\r(?!\n)/;
 
 /** What the fronts of a service share. */
 export class FrontDesk {
+  readonly ports: ExchangePorts;
   readonly memo: RequestMemo;
+  readonly likenesses: Likenesses;
   readonly clock: Clock;
+  /** See {@link persistence}. */
+  readonly last: string;
   /** Milliseconds; a client that takes nothing of a response. */
   readonly idleTimeout: number;
   /** Requests answered. */
@@ -37,18 +45,21 @@ export class FrontDesk {
   /** Where responses are put together; a socket that has not sent it all keeps it. */
   scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
 
-  constructor(memo: RequestMemo, clock: Clock, idleTimeout: number) {
-    this.memo = memo;
-    this.clock = clock;
+  constructor(ports: ExchangePorts, last: string, idleTimeout: number) {
+    this.ports = ports;
+    this.memo = new RequestMemo(ports, last);
+    this.likenesses = new Likenesses(ports.node);
+    this.clock = ports.clock;
+    this.last = last;
     this.idleTimeout = idleTimeout;
   }
 }
 
 type Parse = (chunk: Buffer) => void;
 
-export class Front {
+export class Front implements PlainClient {
   readonly #client: Socket;
-  readonly #connection: ClientConnection;
+  readonly connection: ClientConnection;
   readonly #desk: FrontDesk;
   readonly #parse: Parse;
   /** Before the names of requests in the memo. */
@@ -57,10 +68,14 @@ export class Front {
   #inside = false;
   /** Bytes of the scratch that are in use. */
   #used = 0;
+  /** What the parser knows nothing of. */
+  #plain: PlainExchange | undefined;
+  /** The client's time-out between requests, in milliseconds. */
+  #timeout = 0;
 
   private constructor(client: Socket, connection: ClientConnection, desk: FrontDesk, parse: Parse) {
     this.#client = client;
-    this.#connection = connection;
+    this.connection = connection;
     this.#desk = desk;
     this.#parse = parse;
     const { address, port } = connection.destination;
@@ -84,8 +99,39 @@ export class Front {
     // Somebody else who listens also makes the parser give up reading the socket by itself.
     client.on('data', front.#onData);
     client.off('data', parse);
-    return () => client.off('data', front.#onData);
+    // Before the parser's: it would end a connection on which it knows of no request.
+    client.prependListener('end', front.#onEnd);
+    client.once('close', front.#onClose);
+    return () => client.off('data', front.#onData).off('end', front.#onEnd).off('close', front.#onClose);
   }
+
+  get last(): string {
+    return this.#desk.last;
+  }
+
+  get draining(): boolean {
+    return this.#desk.draining;
+  }
+
+  parse(bytes: Buffer): void {
+    this.#inside = true;
+    this.#parse(bytes);
+  }
+
+  answer(hit: Hit): void {
+    this.#desk.requests++;
+    this.#send(hit);
+    this.#flush();
+  }
+
+  left(): void {
+    this.#plain = undefined;
+    const { timeout } = this.#client;
+    if (timeout === this.#desk.idleTimeout) this.#client.setTimeout(this.#timeout);
+  }
+
+  readonly #onEnd = (): void => void this.#plain?.handOver();
+  readonly #onClose = (): void => this.#plain?.closed();
 
   readonly #onData = (chunk: Buffer): void => {
     let at = 0;
@@ -100,7 +146,7 @@ export class Front {
 
   #mayAnswer(): boolean {
     const client = this.#client;
-    const { busy, requests, pinned, stopped } = this.#connection;
+    const { busy, requests, pinned, stopped } = this.connection;
     // The first one is the parser's, whose time-outs begin to count anew with its end.
     if (busy || requests === 0 || pinned || stopped || this.#desk.draining) return false;
     if (client.writableLength > 0 || client.writableEnded || client.destroyed) return false;
@@ -115,26 +161,66 @@ export class Front {
 
   /** Answers the request that begins at `at`; returns where the next one does, or -1. */
   #answer(chunk: Buffer, at: number): number {
-    const { memo, clock, requests } = this.#desk;
-    let end = chunk.length;
-    let hit: Hit | undefined;
-    const monotonic = clock.monotonic();
-    const { destination } = this.#connection;
-    if (end - at <= MOST_HEAD_BYTES) hit = memo.answer(this.#name(chunk, at, end), destination, monotonic);
-    if (hit === undefined) {
-      end = endOfHead(chunk, at);
-      if (end < 0 || end === chunk.length) return -1;
-      hit = memo.answer(this.#name(chunk, at, end), destination, monotonic);
+    const monotonic = this.#desk.clock.monotonic();
+    const whole = chunk.length - at <= MOST_HEAD_BYTES ? chunk.toString('latin1', at) : undefined;
+    const hit = whole === undefined ? undefined : this.#known(whole, monotonic);
+    if (hit !== undefined) {
+      this.#sendHit(hit);
+      return chunk.length;
     }
-    if (hit === undefined) return -1;
-    this.#desk.requests = requests + 1;
-    this.#connection.requests++;
-    this.#send(hit);
+    const end = endOfHead(chunk, at);
+    if (end < 0 || end - at > MOST_HEAD_BYTES) return -1;
+    const alone = end === chunk.length;
+    const text = alone && whole !== undefined ? whole : chunk.toString('latin1', at, end);
+    const found = (alone ? undefined : this.#known(text, monotonic)) ?? this.#alike(text, monotonic);
+    if (found === undefined) return -1;
+    if (found !== 'begun') this.#sendHit(found);
     return end;
   }
 
-  #name(chunk: Buffer, at: number, end: number): string {
-    return this.#prefix + chunk.toString('latin1', at, end);
+  #known(text: string, monotonic: number): Hit | undefined {
+    return this.#desk.memo.answer(this.#prefix + text, this.connection.destination, monotonic);
+  }
+
+  /** A request that is like a known one: answers it with all of a fresh stored response, or begins to fetch what is not stored. */
+  #alike(text: string, monotonic: number): Hit | 'begun' | undefined {
+    const { likenesses, memo, ports } = this.#desk;
+    const alike = likenesses.read(text);
+    if (alike === undefined) return undefined;
+    const { head, directives } = alike;
+    const own = this.connection.destination;
+    const destination = ports.hosts?.shared(own, head) ?? own;
+    const key = resourceKey(destination, head);
+    if (key === undefined || ports.cache.recalls(key, head)) return undefined;
+    const asker = { request: head, directives };
+    const decision = ports.cache.preview(key, asker);
+    if (decision.kind === 'serve') {
+      const { entry, reply, renew } = decision;
+      if (renew || reply.kind !== 'full' || entry.status === 204) return undefined;
+      memo.learn(this.#prefix + text, { asker, key, destination, entry });
+      return this.#known(text, monotonic);
+    }
+    const alone = decision.kind === 'fetch' && ports.cache.flightFor(key, head) === undefined;
+    if (!alone) return undefined;
+    ports.cache.count(decision);
+    this.#fetch({ text, key, asker, fwd: decision.fwd, prepared: alike.prepared });
+    return 'begun';
+  }
+
+  #fetch(request: PlainRequest): void {
+    const { ports, idleTimeout } = this.#desk;
+    const client = this.#client;
+    this.#timeout = client.timeout ?? 0;
+    if (this.#timeout !== idleTimeout) client.setTimeout(idleTimeout);
+    this.connection.enqueue((done) => {
+      this.#plain = new PlainExchange(ports, this, request, done);
+    });
+  }
+
+  #sendHit(hit: Hit): void {
+    this.#desk.requests++;
+    this.connection.requests++;
+    this.#send(hit);
   }
 
   #send({ head, body, bodyLength }: Hit): void {
@@ -182,13 +268,17 @@ export class Front {
     if (timeout === idleTimeout) return;
     client.setTimeout(idleTimeout);
     client.once('drain', () => {
-      if (client.timeout === idleTimeout && !this.#connection.busy) client.setTimeout(timeout);
+      if (client.timeout === idleTimeout && !this.connection.busy) client.setTimeout(timeout);
     });
   }
 
   /** Gives the parser what is not known here; a header section by itself, where that can be, so that it is learned. */
   #handOver(chunk: Buffer): void {
-    const end = this.#connection.busy || !this.#between() ? -1 : endOfHead(chunk, 0);
+    if (this.#plain !== undefined) {
+      this.#plain.handOver(chunk);
+      return;
+    }
+    const end = this.connection.busy || !this.#between() ? -1 : endOfHead(chunk, 0);
     this.#inside = true;
     if (end < 0 || end > MOST_HEAD_BYTES) {
       this.#parse(chunk);
@@ -212,14 +302,18 @@ export class Front {
 
   /** `chunk` is one header section, `text`; its answer is remembered if it was one request and a plain hit. */
   #parseAndLearn(chunk: Buffer, text: string): void {
-    const connection = this.#connection;
+    const connection = this.connection;
     connection.learning = true;
     this.#parse(chunk);
     connection.learning = false;
-    const { lesson, waiting } = connection;
+    const { lesson, likeness, waiting } = connection;
     connection.lesson = undefined;
-    if (lesson === undefined || waiting > 0 || ODD_LINE.test(text)) return;
-    if (betweenRequests(this.#client) === true) this.#desk.memo.learn(this.#prefix + text, lesson);
+    connection.likeness = undefined;
+    if ((lesson ?? likeness) === undefined || waiting > 0 || ODD_LINE.test(text)) return;
+    if (betweenRequests(this.#client) !== true) return;
+    const { memo, likenesses } = this.#desk;
+    if (lesson !== undefined) memo.learn(this.#prefix + text, lesson);
+    if (likeness !== undefined) likenesses.learn(text, likeness);
   }
 }
 

@@ -1,9 +1,18 @@
 /** The header sections this node writes: what it passes on, what it takes out, what it adds. */
 import { STATUS_CODES, type IncomingMessage } from 'node:http';
 import { cacheStatusName, formatCacheStatus, type CacheStatus } from '../../cache/cache-status.js';
-import { endToEnd, indexFields, isToken, listMembers, tokenList, without } from '../../cache/fields.js';
+import {
+  endToEnd,
+  indexFields,
+  isToken,
+  listFields,
+  listMembers,
+  tokenList,
+  without,
+} from '../../cache/fields.js';
 import type { RequestHead } from '../../cache/key.js';
 import type { ResponseHead } from '../../cache/storable.js';
+import type { ResponseStart } from './response-parser.js';
 
 /**
  * Fields of a message. Node leaves out what stands behind as many as it is told to read, a `Content-Length` or `private` among
@@ -48,24 +57,24 @@ export function requestHead(message: IncomingMessage): RequestHead {
 }
 
 /** What Node would refuse to write again says nothing that the status does not. */
-function reasonOf(said: string | undefined, status: number): string {
+function reasonOf(said: string, status: number): string {
   const usual = STATUS_CODES[status] ?? '';
-  return said === undefined || /[^\t\x20-\x7e\x80-\xff]/.test(said) ? usual : said;
+  return /[^\t\x20-\x7e\x80-\xff]/.test(said) ? usual : said;
 }
 
 /** The head of a response, as the next hop sent it. */
-export function responseHead(message: IncomingMessage, method: string): ResponseHead {
-  const fields = indexFields(message.rawHeaders);
-  const status = message.statusCode ?? 0;
+export function responseHead(start: ResponseStart, method: string): ResponseHead {
+  const { status, statusMessage, httpVersion, rawHeaders } = start;
+  const fields = listFields(rawHeaders);
   let framing: ResponseHead['framing'] = 'close';
   if (method === 'HEAD' || status === 204 || status === 304) framing = 'none';
   else if (fields.has('transfer-encoding')) framing = 'chunked';
   else if (fields.has('content-length')) framing = 'length';
   return {
     status,
-    statusMessage: reasonOf(message.statusMessage, status),
-    httpVersion: message.httpVersion,
-    rawHeaders: message.rawHeaders,
+    statusMessage: reasonOf(statusMessage, status),
+    httpVersion,
+    rawHeaders,
     fields,
     framing,
   };
@@ -111,6 +120,42 @@ export function requestHeaders(
   return headers;
 }
 
+const UNWRITABLE_TARGET = /[^\x21-\xff]/;
+const UNWRITABLE_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+
+/** Fields as they are sent; `undefined` where a parser has let something through that Node's writer refuses. */
+export function fieldLines(headers: readonly string[]): string | undefined {
+  let text = '';
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at] ?? '';
+    const value = headers[at + 1] ?? '';
+    if (!isToken(name) || UNWRITABLE_VALUE.test(value)) return undefined;
+    text += `${name}: ${value}\r\n`;
+  }
+  return text;
+}
+
+/** Those of a request without content, with what frames the connection and the end of the header section. */
+export function fieldsText(headers: readonly string[]): string | undefined {
+  const lines = fieldLines(headers);
+  const named = headers.some((text, index) => index % 2 === 0 && text === 'Connection');
+  const framed = named ? '' : 'Connection: keep-alive\r\n';
+  return lines === undefined ? undefined : `${lines}${framed}\r\n`;
+}
+
+/** A request without content; `undefined` as in {@link fieldLines}. */
+export function requestText(request: {
+  readonly method: string;
+  readonly target: string;
+  readonly headers: readonly string[];
+  readonly prepared?: string | undefined;
+}): string | undefined {
+  const { method, target, headers, prepared = fieldsText(headers) } = request;
+  if (prepared === undefined || !isToken(method) || target === '' || UNWRITABLE_TARGET.test(target))
+    return undefined;
+  return `${method} ${target} HTTP/1.1\r\n${prepared}`;
+}
+
 /** Whether trailer fields can follow the content on the way to this client. */
 export function carriesTrailers(client: IncomingMessage, response: ResponseHead): boolean {
   return response.framing === 'chunked' && client.httpVersion !== '1.0';
@@ -140,8 +185,8 @@ export function responseHeaders(
  * goes behind it.
  */
 export function lengthLast(headers: string[]): string[] {
+  if (!listFields(headers).has('content-disposition')) return headers;
   const names = headers.map((text, index) => (index % 2 === 0 ? text.toLowerCase() : ''));
-  if (!names.includes('content-disposition')) return headers;
   const lengthAt = names.indexOf('content-length');
   if (lengthAt < 0) return headers;
   return [

@@ -11,6 +11,7 @@ import { currentAge } from '../../cache/freshness.js';
 import type { Destination } from '../../cache/key.js';
 import type { RequestDirectives } from '../../cache/cache-control.js';
 import type { StoredResponse } from '../../cache/stored.js';
+import { Generations } from './generations.js';
 import type { NodeIdentity } from './headers.js';
 import type { HostVerifier } from './host-verifier.js';
 import { Prepared } from './prepared.js';
@@ -19,8 +20,6 @@ import { Prepared } from './prepared.js';
 export const MOST_HEAD_BYTES = 4096;
 /** Bytes of header sections, requests' and responses', in one generation; there are two. */
 const GENERATION_BYTES = 16 * 2 ** 20;
-/** What an entry takes beside its header sections, roughly. */
-const ENTRY_OVERHEAD = 256;
 
 /** That all of a stored response was the answer to a request after which the connection goes on. */
 export interface Lesson {
@@ -60,10 +59,7 @@ export class RequestMemo {
   readonly #ports: MemoPorts;
   readonly #last: string;
   readonly #prepared = new WeakMap<StoredResponse, Prepared>();
-  /** Two generations: what is not asked for while the young one fills up goes with the old one. */
-  #young = new Map<string, Remembered>();
-  #old = new Map<string, Remembered>();
-  #youngBytes = 0;
+  readonly #known = new Generations<Remembered>(GENERATION_BYTES);
 
   /** `last`: see {@link Prepared}. */
   constructor(ports: MemoPorts, last: string) {
@@ -72,18 +68,18 @@ export class RequestMemo {
   }
 
   get size(): number {
-    return this.#young.size + this.#old.size;
+    return this.#known.size;
   }
 
   /** The answer to a request whose header section is that of a remembered one; `own` is where it was addressed to. */
   answer(name: string, own: Destination, monotonic: number): Hit | undefined {
-    const known = this.#young.get(name) ?? this.#promote(name);
+    const known = this.#known.get(name);
     if (known === undefined) return undefined;
     const { cache, hosts } = this.#ports;
     const { place, directives, prepared, bodiless } = known;
     const entry = cache.again(place, directives, monotonic);
     if (entry === undefined || this.#prepared.get(entry) !== prepared || !this.#sameKey(known, own, hosts)) {
-      this.#young.delete(name);
+      this.#known.delete(name);
       return undefined;
     }
     cache.countHit();
@@ -103,38 +99,20 @@ export class RequestMemo {
       this.#prepared.set(entry, prepared);
     }
     const { request, directives } = asker;
-    this.#enter(name, {
+    const remembered = {
       place,
       directives,
       prepared,
       bodiless: request.method === 'HEAD',
       destination,
       asked: hosts === undefined ? undefined : { fields: request.fields },
-    });
+    };
+    // A response that several requests were answered with counts for each: none may be the last to hold it.
+    this.#known.set(name, remembered, place.length + prepared.size);
   }
 
   #sameKey({ asked, destination }: Remembered, own: Destination, hosts: HostVerifier | undefined): boolean {
     if (hosts === undefined || asked === undefined) return true;
     return (hosts.shared(own, asked) ?? own).address === destination.address;
-  }
-
-  #promote(name: string): Remembered | undefined {
-    const known = this.#old.get(name);
-    if (known === undefined) return undefined;
-    this.#old.delete(name);
-    this.#enter(name, known);
-    return known;
-  }
-
-  #enter(name: string, known: Remembered): void {
-    // A response that several requests were answered with counts for each: none may be the last to hold it.
-    const bytes = name.length + known.place.length + known.prepared.size + ENTRY_OVERHEAD;
-    if (this.#youngBytes + bytes > GENERATION_BYTES) {
-      this.#old = this.#young;
-      this.#young = new Map();
-      this.#youngBytes = 0;
-    }
-    this.#young.set(name, known);
-    this.#youngBytes += bytes;
   }
 }

@@ -9,19 +9,26 @@
  */
 import type { Socket } from 'node:net';
 import { ChunkScanner, HeadScanner } from './chunked.js';
+import type { HeadSoFar } from './http-leg.js';
 
 export class RawBody {
   readonly #leg: Socket;
-  readonly #heads = new HeadScanner();
+  readonly #heads: HeadScanner;
   readonly #chunks = new ChunkScanner();
-  #wanted = 1;
+  #wanted: number;
   /** What Node's parser is reading at this moment, or has read last. */
-  #current: Buffer = Buffer.alloc(0);
+  #current: Buffer;
   #to: ((bytes: Buffer) => void) | undefined;
 
-  /** To be made before the first byte of the response. */
-  constructor(leg: Socket) {
+  /**
+   * To be made before the first byte of the response, or while the parser reads the chunk that ends its head: then `head` is what
+   * has come by then, with `informed` responses 1xx before it.
+   */
+  constructor(leg: Socket, head?: HeadSoFar, informed = 0) {
     this.#leg = leg;
+    this.#heads = head?.heads ?? new HeadScanner();
+    this.#current = head?.chunk ?? Buffer.alloc(0);
+    this.#wanted = 1 + informed;
     leg.prependListener('data', this.#see);
   }
 

@@ -18,14 +18,13 @@ import type { Logger } from '../../core/log.js';
 import { reset } from '../relay.js';
 import type { HttpContext, HttpServer } from '../session.js';
 import { classify } from './classify.js';
-import { ClientConnection } from './connection.js';
+import { ClientConnection, type Begin } from './connection.js';
 import { Exchange } from './exchange.js';
 import type { ExchangePorts } from './fetch.js';
 import { Front, FrontDesk } from './front.js';
 import { MOST_FIELDS, nodeIdentity } from './headers.js';
 import { HostVerifier, type Lookup } from './host-verifier.js';
 import { LegPool } from './leg-pool.js';
-import { RequestMemo } from './memo.js';
 import { persistence } from './prepared.js';
 
 /** Times in milliseconds. */
@@ -137,8 +136,7 @@ export class HttpService implements HttpServer {
     };
     this.#server = this.#createServer();
     const { keepAliveTimeout, idleTimeout } = this.#limits;
-    const memo = new RequestMemo(this.#ports, persistence(keepAliveTimeout));
-    this.#desk = new FrontDesk(memo, clock, idleTimeout);
+    this.#desk = new FrontDesk(this.#ports, persistence(keepAliveTimeout), idleTimeout);
   }
 
   /**
@@ -191,8 +189,8 @@ export class HttpService implements HttpServer {
     const { cache, pool } = this.#ports;
     const { opened, reused } = pool.counts;
     const legs = { opened, reused, idle: pool.idle };
-    const { requests, memo } = this.#desk;
-    const front = { answered: requests, remembered: memo.size };
+    const { requests, memo, likenesses } = this.#desk;
+    const front = { answered: requests, remembered: memo.size, fields: likenesses.size };
     const counts = { requests: this.#requests + requests, connections: this.#connections.size };
     return { ...cache.stats(), ...counts, front, rejected: { ...this.#rejected }, legs };
   }
@@ -255,7 +253,7 @@ export class HttpService implements HttpServer {
       request.socket.destroy();
       return;
     }
-    connection.enqueue((done) => {
+    const begin: Begin = (done, flight) => {
       this.#requests++;
       response.once('close', () => {
         done();
@@ -265,8 +263,12 @@ export class HttpService implements HttpServer {
       if (this.#desk.draining) response.shouldKeepAlive = false;
       const exchange = new Exchange(this.#ports, connection, request, response);
       connection.refuse = (code) => exchange.refuse(code);
+      if (flight !== undefined) return exchange.takeOver(flight);
       exchange.run();
-    });
+      return undefined;
+    };
+    if (connection.takeOver === undefined) connection.enqueue(begin);
+    else connection.takeOver(begin);
   }
 
   /**

@@ -101,7 +101,7 @@ describe('requests', () => {
       await until(() => answers() === count);
       if (count < 4) client.write(stored);
     }
-    expect(h.service.status()['front']).toMatchObject({ answered: 2 });
+    expect(h.service.status()['front']).toMatchObject({ answered: 3 });
     client.write(`GET / HTTP/1.1\r\n\r\n${stored}${stored}`);
     client.on('end', () => client.end());
     await once(client, 'close');

@@ -1,17 +1,20 @@
 /** One request to the next hop: sent over a pooled or a new leg, repeated where that is safe, with its failures named. */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
-import type { InformationEvent } from 'node:http';
 import type { Socket } from 'node:net';
 import { messageOf } from '../../core/errors.js';
-import { MOST_FIELDS, trailerPairs } from './headers.js';
+import { MOST_FIELDS, requestText, trailerPairs } from './headers.js';
+import type { HttpLeg } from './http-leg.js';
+import { ClientArrival, LegArrival, type Arrival } from './arrival.js';
 import { RawBody } from './raw-body.js';
-import type { LegPool, LegRequestOptions, LegSource } from './leg-pool.js';
+import { MOST_HEADER_BYTES, type LegPool, type LegRequestOptions, type LegSource } from './leg-pool.js';
 
 export interface UpstreamRequest {
   readonly method: string;
   readonly target: string;
   /** Names and values alternating, complete: nothing is added but what frames the connection. */
   readonly headers: string[];
+  /** The same as {@link fieldsText} has them, where that is known already. */
+  readonly prepared?: string | undefined;
   /** The client's message whose content follows; `undefined` when it has none. */
   readonly content: IncomingMessage | undefined;
   readonly source: LegSource;
@@ -33,17 +36,22 @@ export interface UpstreamFailure {
   readonly closedIdle: boolean;
 }
 
+/** A 1xx response (RFC 9110 section 15.2). */
+export interface Information {
+  readonly statusCode: number;
+  readonly statusMessage: string;
+  /** Names and values alternating. */
+  readonly rawHeaders: readonly string[];
+}
+
 export interface UpstreamHandlers {
-  /** A 1xx response. */
-  information(info: InformationEvent): void;
-  /** The final response. Its message emits `end` when complete, else `error` or `close`. */
-  response(message: IncomingMessage): void;
+  information(info: Information): void;
+  /** The final response. */
+  response(arrival: Arrival): void;
   /** Called instead of `response`. */
   failed(failure: UpstreamFailure): void;
 }
 
-/** An origin's header section may be larger than what a client is allowed. */
-const MOST_HEADER_BYTES = 256 * 1024;
 const TIMEOUT_CODE = 'response-timeout';
 /** 1xx responses before a final one; each would start the time anew, and none waits for the client to read it. */
 const MOST_INFORMATION = 64;
@@ -54,6 +62,10 @@ class TimeoutError extends Error {
 
 class UpgradeError extends Error {
   readonly code = 'unexpected-upgrade';
+}
+
+class HeaderError extends Error {
+  readonly code = 'ERR_INVALID_CHAR';
 }
 
 class FieldsError extends Error {
@@ -68,8 +80,10 @@ export class Upstream {
   readonly #pool: LegPool;
   readonly #what: UpstreamRequest;
   readonly #handlers: UpstreamHandlers;
+  /** Of Node's client, or without it where there is nothing to send but a header section. */
   #request: ClientRequest | undefined;
-  #message: IncomingMessage | undefined;
+  #leg: HttpLeg | undefined;
+  #arrival: Arrival | undefined;
   #timer: NodeJS.Timeout | undefined;
   #raw: RawBody | undefined;
   #bytesBefore = 0;
@@ -86,29 +100,88 @@ export class Upstream {
 
   /** The response's body as it comes; only inside the handler of the response. */
   get raw(): RawBody | undefined {
+    const leg = this.#leg;
+    const head = this.#what.raw ? leg?.headSoFar : undefined;
+    if (leg !== undefined && head !== undefined) this.#raw ??= new RawBody(leg.socket, head, this.#informed);
     return this.#raw;
   }
 
   /** The leg of the exchange, once there is one. */
   get leg(): Socket | undefined {
-    return this.#request?.socket ?? undefined;
+    return this.#leg?.socket ?? this.#request?.socket ?? undefined;
   }
 
   /** Whether the request has been sent to its end. */
   get sent(): boolean {
-    return this.#request?.writableFinished === true;
+    return this.#leg?.sent ?? this.#request?.writableFinished === true;
   }
 
   /** Gives the exchange up: the leg is closed, and no handler is called any more. A complete exchange is left alone. */
   abort(): void {
-    if (this.#message?.complete === true && this.#request?.writableFinished === true) return;
+    if (this.#arrival?.complete === true && this.sent) {
+      this.#arrival.drop();
+      return;
+    }
     this.#over = true;
     clearTimeout(this.#timer);
     this.#detachContent();
-    this.#request?.destroy();
+    this.#destroy(new Error('given up'));
+  }
+
+  #destroy(error: Error): void {
+    if (this.#leg !== undefined) this.#leg.fail(error);
+    else this.#request?.destroy(error);
   }
 
   #send(): void {
+    const { content, repeatable, source } = this.#what;
+    if (content !== undefined || !repeatable) {
+      this.#sendWithClient();
+      return;
+    }
+    const text = requestText(this.#what);
+    if (text === undefined) {
+      process.nextTick(() => this.#fail(new HeaderError('a field that cannot be written')));
+      return;
+    }
+    const leased = this.#pool.lease(
+      source,
+      (leg) => this.#ask(leg, text),
+      (error) => process.nextTick(() => this.#fail(error)),
+    );
+    if (!leased) this.#sendWithClient();
+  }
+
+  #ask(leg: HttpLeg, text: string): void {
+    const { method } = this.#what;
+    if (this.#over) {
+      leg.socket.destroy();
+      return;
+    }
+    this.#leg = leg;
+    let arrival: LegArrival | undefined;
+    leg.ask(text, method === 'HEAD', {
+      information: ({ status, statusMessage, rawHeaders }) =>
+        this.#onInformation({ statusCode: status, statusMessage, rawHeaders }),
+      begin: (start) => {
+        arrival = new LegArrival(leg, start);
+        this.#onResponse(arrival);
+      },
+      content: (bytes) => arrival?.content(bytes),
+      end: (trailers) => {
+        arrival?.end(trailers);
+        this.#raw?.stop();
+      },
+      failed: (error) => {
+        arrival?.fail(error);
+        this.#raw?.stop();
+        this.#onError(error, leg.untouched);
+      },
+    });
+    this.#armTimer();
+  }
+
+  #sendWithClient(): void {
     const { method, target, headers, source } = this.#what;
     const options: LegRequestOptions = {
       method,
@@ -135,13 +208,16 @@ export class Upstream {
       leg.resume(); // it may have been handed over paused
     });
     request.on('information', (info) => this.#onInformation(info));
-    request.on('response', (message) => this.#onResponse(message));
+    request.on('response', (message) => this.#onResponse(new ClientArrival(message)));
     // Nobody asked for another protocol here; without a listener the request would end in silence.
     request.on('upgrade', (_message, leg) => {
       leg.destroy();
       this.#fail(new UpgradeError('101 without Upgrade'));
     });
-    request.on('error', (error) => this.#onError(request, error));
+    request.on('error', (error) => {
+      const untouched = request.reusedSocket && request.socket?.bytesRead === this.#bytesBefore;
+      if (request === this.#request) this.#onError(error, untouched);
+    });
     request.on('close', () => {
       this.#detachContent();
       if (request === this.#request) this.#raw?.stop();
@@ -181,19 +257,19 @@ export class Upstream {
 
   #armTimer(): void {
     clearTimeout(this.#timer);
-    if (this.#message !== undefined || this.#over) return;
+    if (this.#arrival !== undefined || this.#over) return;
     this.#timer = setTimeout(
-      () => this.#request?.destroy(new TimeoutError('no response in time')),
+      () => this.#destroy(new TimeoutError('no response in time')),
       this.#what.responseTimeout,
     );
   }
 
-  #onInformation(info: InformationEvent): void {
+  #onInformation(info: Information): void {
     if (this.#over) return;
     if (++this.#informed > MOST_INFORMATION) {
       // At once: what follows may have been read together with these.
       this.#fail(new InformationError('too many 1xx responses'));
-      this.#request?.destroy();
+      this.#destroy(new Error('given up'));
       return;
     }
     if (this.#timer !== undefined) this.#armTimer();
@@ -201,28 +277,27 @@ export class Upstream {
     this.#handlers.information(info);
   }
 
-  #onResponse(message: IncomingMessage): void {
-    if (message.rawHeaders.length > 2 * MOST_FIELDS) {
+  #onResponse(arrival: Arrival): void {
+    if (arrival.start.rawHeaders.length > 2 * MOST_FIELDS) {
       this.#fail(new FieldsError(`more than ${MOST_FIELDS} header fields`));
-      this.#request?.destroy();
+      this.#destroy(new Error('given up'));
       return;
     }
     clearTimeout(this.#timer);
-    this.#message = message;
-    message.on('error', () => undefined); // the handlers may listen only for `close`
-    if (!this.#over) this.#handlers.response(message);
+    this.#arrival = arrival;
+    if (!this.#over) this.#handlers.response(arrival);
     if (this.#raw?.begun === false) this.#raw.stop();
   }
 
-  #onError(request: ClientRequest, error: Error): void {
-    if (this.#over || request !== this.#request) return;
-    if (this.#message !== undefined) {
-      // Before Node's parser takes the end of the bytes for the end of a response without a length.
-      if (!this.#message.complete) this.#message.destroy(error);
+  /** `untouched`: the leg had been used before, and nothing has come back for this request. */
+  #onError(error: Error, untouched: boolean): void {
+    if (this.#over) return;
+    if (this.#arrival !== undefined) {
+      this.#arrival.fail(error);
       return;
     }
-    const untouched = request.reusedSocket && request.socket?.bytesRead === this.#bytesBefore;
-    if (untouched && this.#what.repeatable && !this.#repeated) {
+    const closed = untouched && !(error instanceof TimeoutError);
+    if (closed && this.#what.repeatable && !this.#repeated) {
       this.#repeated = true;
       this.#raw?.stop();
       // The others of the pool are as old; with none of them left the repetition opens a leg.
@@ -230,7 +305,7 @@ export class Upstream {
       this.#send();
       return;
     }
-    this.#fail(error, untouched && !this.#what.repeatable);
+    this.#fail(error, closed && !this.#what.repeatable);
   }
 
   #fail(error: Error, closedIdle = false): void {

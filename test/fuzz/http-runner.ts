@@ -272,16 +272,20 @@ export class ResponseFuzz {
 
   async run(number: number): Promise<void> {
     const one = responseOf(number, this.#random);
-    this.#scripted = one;
+    const way = this.#wayOf(one);
     const first = `/r${number}-1`;
     const texts: string[] = [];
     try {
       const ear = new Ear(this.h.connect(this.#front, ''));
       const ask = (method: string, target: string): void => {
-        if (!ear.over) ear.socket.write(`${method} ${target} HTTP/1.1\r\nHost: example.test\r\n\r\n`);
+        const length = method === 'POST' ? 'Content-Length: 0\r\n' : '';
+        if (!ear.over)
+          ear.socket.write(`${method} ${target} HTTP/1.1\r\nHost: example.test\r\n${length}\r\n`);
       };
-      ask(one.method, first);
-      const methods = [one.method, 'GET'];
+      if (way === 'front') await this.#prime(ear, ask, number);
+      this.#scripted = one;
+      const methods = [way === 'client' ? 'POST' : one.method, 'GET'];
+      ask(methods[0] ?? '', first);
       const answers = (): WireMessage[] => readResponses(ear.text, methods);
       await ear.hear(() => answers().some(({ complete, fields }) => complete && this.#ended(fields, ear)));
       const closes = ear.over || one.close;
@@ -296,10 +300,31 @@ export class ResponseFuzz {
       for (const target of [first, `/r${number}-2`]) texts.push(await this.#clean(one, target));
     } catch (cause) {
       const bytes = JSON.stringify(one.bytes.slice(0, 600));
-      throw new Error(`case ${number}: ${one.what}\norigin ${bytes}\nclients ${JSON.stringify(texts)}`, {
-        cause,
-      });
+      throw new Error(
+        `case ${number} (${way}): ${one.what}\norigin ${bytes}\nclients ${JSON.stringify(texts)}`,
+        {
+          cause,
+        },
+      );
     }
+  }
+
+  /**
+   * Who reads the response: Node's client does where a request must not be sent twice, a leg does for other requests, and for those
+   * that the front takes, which are like one before them on a connection.
+   */
+  #wayOf(one: ResponseCase): 'client' | 'leg' | 'front' {
+    // A request that is not sent again would show its client the end that a repeated one does not.
+    const mayEnd = one.kind === 'either' && one.close;
+    const ways = ['leg', 'front', ...(one.method === 'GET' && !mayEnd ? ['client'] : [])] as const;
+    return this.#random.pick(ways) as 'client' | 'leg' | 'front';
+  }
+
+  /** A request like the one to come is answered. */
+  async #prime(ear: Ear, ask: (method: string, target: string) => void, number: number): Promise<void> {
+    ask('GET', `/p${number}`);
+    await ear.hear(() => readResponses(ear.text, ['GET'])[0]?.complete === true);
+    ear.text = '';
   }
 
   /** A response without a length ends with its connection. */
