@@ -2,7 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { readKeys } from '../client-shim/keys.js';
 import { parseTarget, resolveTarget, type Target } from '../client-shim/target.js';
-import { TRACE_ENDS, tracePath, type Trace } from '../client-shim/trace.js';
+import { TRACE_ENDS, tracePath, type Trace, type TraceEnd } from '../client-shim/trace.js';
 import { formatIp, type IpAddress } from '../core/address.js';
 import { KEY_FILE } from './key-file.js';
 import { EXIT, print, printJson, table } from './output.js';
@@ -32,6 +32,9 @@ export function formatDestination(address: IpAddress, port: number): string {
   return address.family === 6 ? `[${formatIp(address)}]:${port}` : `${formatIp(address)}:${port}`;
 }
 
+/** Ends that leave nothing to find out; the others say that something is in the way. */
+const EXPLAINED = new Set<TraceEnd>(['destination', 'refused', 'hidden', 'max', 'keyed']);
+
 const milliseconds = (value: number): string => `${value.toFixed(3)} ms`;
 
 export function formatTrace(destination: string, { hops, end, milliseconds: last }: Trace): string {
@@ -45,6 +48,7 @@ export function formatTrace(destination: string, { hops, end, milliseconds: last
   return [
     ...(rows.length === 0 ? [] : [table(['HOP', 'NODE', 'ROUND TRIP', 'CAPABILITIES'], rows)]),
     `${destination}${time}: ${TRACE_ENDS[end]}`,
+    ...(EXPLAINED.has(end) ? [] : [`hint: tpot-node doctor --toward ${destination}`]),
   ].join('\n');
 }
 

@@ -76,6 +76,8 @@ describe('trace', () => {
       [2, 40_000],
       [2, undefined],
     ]);
+    const refused = path(node('198.18.1.1'), { ...base, error: 'ECONNREFUSED' }, node('198.18.2.1'));
+    expect((await trace(refused.ask, 2)).hops).toHaveLength(2);
     const silent = path(timeout);
     expect(await trace(silent.ask, 2)).toMatchObject({ hops: [], end: 'no-answer', milliseconds: null });
     expect(silent.asked).toHaveLength(1);

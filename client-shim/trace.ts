@@ -22,7 +22,8 @@ export const TRACE_ENDS = {
   refused: 'the connection was refused: no further node takes connections to it',
   hidden: 'this node does not know traces and takes every one: nodes behind it cannot be seen',
   max: 'as many nodes as were asked for; there may be more',
-  'request-lost': 'only a SYN without the request was answered: something on the path drops the option',
+  'request-lost':
+    'only a SYN without the request was answered: something on the path drops the option, or a node drops what it takes',
   'reply-invalid': 'a reply came whose address no tunnel can lead to',
   'reply-unkeyed':
     'a reply came without a right MAC: somebody on the path forges replies, or changes packets',
@@ -78,10 +79,13 @@ function hides({ node, capabilities }: ProbeAnswer, previous: string | undefined
   return (capabilities & CAPABILITY.trace) === 0;
 }
 
-/** A port on which an earlier connection is still known somewhere gets no answer; a fresh one does. */
+/**
+ * A port on which an earlier connection is still known somewhere gets no answer, or, where that one's reset was lost on a way
+ * that lets no tunnel pass, a reset: nothing that the destination has said. A fresh port tells.
+ */
 async function askTwice(ask: AskTrace, hops: number, localPort: number | undefined): Promise<ProbeAnswer> {
   const answer = await ask(hops, localPort);
-  return answer.error === 'timeout' && localPort !== undefined ? ask(hops, undefined) : answer;
+  return answer.error !== undefined && localPort !== undefined ? ask(hops, undefined) : answer;
 }
 
 /** Asks for one node after the other, at most `max`. */

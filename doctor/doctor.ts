@@ -4,6 +4,7 @@
  */
 import { messageOf, TpotError } from '../core/errors.js';
 import { listInterfaces } from '../host/interfaces.js';
+import { unmountOwn } from '../host/mounts.js';
 import { resolveTarget, type Target } from '../client-shim/target.js';
 import type { Key } from '../tpot/key.js';
 import { fail, warn, type Check } from './check.js';
@@ -26,11 +27,20 @@ async function towards(target: Target, keys: readonly Key[], usable: boolean): P
 
 /** All checks, in the order in which they are worth reading; `keys` sign the request `toward`. */
 export async function runDoctor(toward: Target | undefined, keys: readonly Key[]): Promise<Check[]> {
+  try {
+    return await allChecks(toward, keys);
+  } finally {
+    unmountOwn();
+  }
+}
+
+async function allChecks(toward: Target | undefined, keys: readonly Key[]): Promise<Check[]> {
+  const mounts = checkMounts(); // before the programs are tried, which need them
   const kernel = checkKernel();
   const links = listInterfaces().filter(({ loopback }) => !loopback);
   const checks = [
     ...kernel,
-    ...checkMounts(),
+    ...mounts,
     ...checkSettings(links.map(({ name }) => name)),
     ...(await checkInterfaces(links)),
     await checkFirewall(),

@@ -13,12 +13,15 @@ import { tryCommand } from '../host/exec.js';
 import { DELIVERY_MARK, DELIVERY_MASK } from '../bpf/programs.js';
 import { UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { ok, warn, type Check } from './check.js';
+import { readSetting } from './settings.js';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 const TUNNELS: ReadonlySet<Json> = new Set<Json>([4, 41, 'ipip', 'ipencap', 'ip', 'ipv6']);
 const NO_TUNNEL = 'IP protocol 4 or 41, which tunnels are';
 const NO_UDP_TUNNEL = `UDP port ${UDP_TUNNEL_PORT}, which tunnels go on in where protocol 4 or 41 does not pass`;
+/** Those from beyond the first window of a client whose acknowledgments are in a tunnel. */
+const INVALID = 'packets of state invalid, which those beside a tunnel can be';
 /** Options that nftables knows by name: a rule about one of these is not about ours. */
 const KNOWN_OPTIONS = new Set([
   'maxseg',
@@ -133,62 +136,108 @@ function meansInvalid(rule: readonly Json[]): boolean {
   );
 }
 
+const PLACES: ReadonlySet<Json | undefined> = new Set(['iif', 'oif', 'iifname', 'oifname', 'saddr', 'daddr']);
+
+/** Whether a rule is about tunnels, or about whatever comes from or goes to some places. */
+function includesTunnels(rule: readonly Json[]): boolean {
+  const ofPlaces = matches(rule).every((match) => {
+    const left = member(match, 'left');
+    return PLACES.has(member(member(left, 'meta'), 'key') ?? member(member(left, 'payload'), 'field'));
+  });
+  return ofPlaces || meansTunnels(rule);
+}
+
+function meansEstablished(rule: readonly Json[]): boolean {
+  return matches(rule).some(
+    (match) =>
+      text(member(member(member(match, 'left'), 'ct'), 'key')) === 'state' &&
+      values(match).includes('established'),
+  );
+}
+
 function meansMark(rule: readonly Json[]): boolean {
   return matches(rule).some((match) => JSON.stringify(member(match, 'left')).includes('"mark"'));
 }
 
-/** What a chain drops by its policy, unless a rule of its own lets it pass. */
-function policyFinding({ label, hook, policy, rules }: Chain): string[] {
-  if (policy !== 'drop') return [];
-  const accepting = rules.filter((rule) => has(rule, 'accept'));
-  if (accepting.some((rule) => matches(rule).length === 0)) return [];
-  if (hook === 'forward' && !accepting.some(meansTunnels)) {
-    return [
-      `chain ${label} drops what it does not name, and accepts no protocol 4 or 41 (tunnels that pass here)`,
-    ];
-  }
-  if (hook === 'input' && !accepting.some(meansMark)) {
-    return [
-      `chain ${label} drops what it does not name, and accepts no mark ${MARK}/${MASK} (taken connections)`,
-    ];
-  }
+/** Something that drops what it should not, and what to do about it. */
+export interface Finding {
+  readonly what: string;
+  readonly mend: string;
+}
+
+const LET_PASS = `Let IP protocols 4 and 41, UDP port ${UDP_TUNNEL_PORT} and TCP option 253 pass.`;
+const BE_LIBERAL =
+  'sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1 (connection tracking does not see what acknowledges long answers).';
+const letIn = (chain: string): string =>
+  `On a node let its own connections in: nft insert rule ${chain} meta mark and ${MASK} == ${MARK} accept`;
+
+/** What a rule may do beside dropping and drop everything all the same. */
+const UNCONDITIONAL = new Set(['drop', 'reject', 'counter', 'log']);
+
+const dropsAll = (rule: readonly Json[]): boolean =>
+  drops(rule) &&
+  rule.every((expression) => Object.keys(expression as object).every((key) => UNCONDITIONAL.has(key)));
+
+/** The rules before everything else is dropped, by a rule or the policy; undefined where it is not. */
+function exceptions({ policy, rules }: Chain): Chain['rules'] | undefined {
+  const last = rules.findIndex(dropsAll);
+  if (last >= 0) return rules.slice(0, last);
+  return policy === 'drop' ? rules : undefined;
+}
+
+/** What a chain drops with everything that it does not name. */
+function restFinding(chain: Chain): Finding[] {
+  const { label, hook } = chain;
+  const accepting = exceptions(chain)?.filter((rule) => has(rule, 'accept'));
+  if (accepting === undefined || accepting.some((rule) => matches(rule).length === 0)) return [];
+  const what = `chain ${label} drops what it does not name, and accepts no`;
+  if (hook === 'forward' && !accepting.some(includesTunnels))
+    return [{ what: `${what} protocol 4 or 41 (tunnels that pass here)`, mend: LET_PASS }];
+  if (hook === 'forward' && accepting.some(meansEstablished))
+    return [{ what: `${what} ${INVALID}`, mend: BE_LIBERAL }];
+  if (hook === 'input' && !accepting.some(meansMark))
+    return [{ what: `${what} mark ${MARK}/${MASK} (taken connections)`, mend: letIn(label) }];
   return [];
 }
 
-function chainFindings(chain: Chain): string[] {
-  const rules = chain.rules.flatMap((rule) => {
-    if (meansUnknownOption(rule) && (drops(rule) || has(rule, 'reset')))
-      return ['TCP options it does not know'];
-    if (!drops(rule)) return [];
-    if (meansTunnels(rule)) return [NO_TUNNEL];
-    if (meansUdpTunnels(rule)) return [NO_UDP_TUNNEL];
-    return meansInvalid(rule) ? ['packets of state invalid, which those beside a tunnel can be'] : [];
-  });
-  return [...rules.map((what) => `chain ${chain.label} drops or strips ${what}`), ...policyFinding(chain)];
+function ruleFinding(rule: readonly Json[]): Finding[] {
+  if (meansUnknownOption(rule) && (drops(rule) || has(rule, 'reset')))
+    return [{ what: 'TCP options it does not know', mend: LET_PASS }];
+  if (!drops(rule)) return [];
+  if (meansTunnels(rule)) return [{ what: NO_TUNNEL, mend: LET_PASS }];
+  if (meansUdpTunnels(rule)) return [{ what: NO_UDP_TUNNEL, mend: LET_PASS }];
+  return meansInvalid(rule) ? [{ what: INVALID, mend: BE_LIBERAL }] : [];
+}
+
+function chainFindings(chain: Chain): Finding[] {
+  const rules = chain.rules
+    .flatMap(ruleFinding)
+    // Connection tracking on a tunnel's ends sees what is in it: it comes before the tunnel, or behind it.
+    .filter(({ mend }) => mend !== BE_LIBERAL || (chain.hook !== 'input' && chain.hook !== 'output'))
+    .map(({ what, mend }) => ({ what: `chain ${chain.label} drops or strips ${what}`, mend }));
+  return [...rules, ...restFinding(chain)];
 }
 
 /** Findings about the output of `nft -j list ruleset`. */
-export function nftFindings(json: string): string[] {
+export function nftFindings(json: string): Finding[] {
   return chainsOf(JSON.parse(json) as Json).flatMap(chainFindings);
 }
 
 /** Findings about the output of `iptables-save` or `ip6tables-save`. */
-export function iptablesFindings(saved: string): string[] {
+export function iptablesFindings(saved: string): Finding[] {
   return saved.split('\n').flatMap((line) => {
     if (!/ -j (DROP|REJECT|TCPOPTSTRIP)\b/.test(line)) return [];
+    const what = `iptables: ${line.trim()}`;
+    if (/ --(ct)?state \S*INVALID/.test(line))
+      return /^-A (INPUT|OUTPUT)\b/.test(line) ? [] : [{ what, mend: BE_LIBERAL }];
     const suspicious =
       / -p (4|41|ipencap|ipip|ipv6)\b/.test(line) ||
       new RegExp(` -p (17|udp)\\b.* --dports? \\S*\\b${UDP_TUNNEL_PORT}\\b`).test(line) ||
       / --tcp-option 25[34]\b/.test(line) ||
-      / -j TCPOPTSTRIP\b.*\b25[34]\b/.test(line) ||
-      / --(ct)?state \S*INVALID/.test(line);
-    return suspicious ? [`iptables: ${line.trim()}`] : [];
+      / -j TCPOPTSTRIP\b.*\b25[34]\b/.test(line);
+    return suspicious ? [{ what, mend: LET_PASS }] : [];
   });
 }
-
-const MEND =
-  `Let IP protocols 4 and 41, UDP port ${UDP_TUNNEL_PORT} and TCP option 253 pass; on a node let its own connections in: ` +
-  `nft add rule inet filter input meta mark and ${MASK} == ${MARK} accept`;
 
 /** What a program prints; undefined when it is not there or fails. */
 async function output(program: string, args: readonly string[]): Promise<string | undefined> {
@@ -211,13 +260,17 @@ export async function checkFirewall(): Promise<Check> {
     );
   }
   try {
-    const found = [
+    const all = [
       ...(nft === undefined ? [] : nftFindings(nft)),
       ...saved.flatMap((one) => (one === undefined ? [] : iptablesFindings(one))),
     ];
+    const liberal = readSetting('netfilter/nf_conntrack_tcp_be_liberal') === '1';
+    const found = all.filter(({ mend }) => !liberal || mend !== BE_LIBERAL);
     if (found.length === 0)
       return ok('firewall', 'no rule here looks as if it were in the way (a heuristic)');
-    return warn('firewall', `by a heuristic: ${found.join('; ')}`, MEND);
+    // The longest last: it ends with a command.
+    const mends = [...new Set(found.map(({ mend }) => mend))].sort((one, other) => one.length - other.length);
+    return warn('firewall', `by a heuristic: ${found.map(({ what }) => what).join('; ')}`, mends.join(' '));
   } catch (error) {
     return warn('firewall', `rules not understood: ${messageOf(error)}`, 'Look at them: nft list ruleset');
   }

@@ -5,10 +5,11 @@ import type { NetworkInterface } from '../host/interfaces.js';
 import { globalAddresses } from '../node/addresses.js';
 import { fail, ok, warn, type Check } from './check.js';
 
-const OUTER = { 4: 20, 6: 40 } as const;
-/** What every link must carry: RFC 791 section 3.2, RFC 8200 section 5. */
+/** Of a tunnel in UDP: room for it is left always (docs/protocol.md, rule 9). */
+const OUTER_4 = 28;
+const INNER_4 = 40;
+/** What every host must take: RFC 791 section 3.2, RFC 8200 section 5. Segments in tunnels fit whatever carries that. */
 const MINIMUM = { 4: 576, 6: 1280 } as const;
-const TCP_HEADER = 20;
 const OFFLOADS = {
   tso: 'tcp-segmentation-offload',
   gso: 'generic-segmentation-offload',
@@ -32,13 +33,13 @@ const usesIpv6 = (addresses: readonly IpAddress[]): boolean =>
 export function checkInterface(link: NetworkInterface, ethtool: string | undefined): Check {
   const name = `interface:${link.name}`;
   const header = link.ethernet ? 'Ethernet' : 'no Ethernet header, which is handled';
-  const room = link.mtu - 2 * OUTER[4] - TCP_HEADER;
+  const room = link.mtu - OUTER_4 - INNER_4;
   const found = `${header}; MTU ${link.mtu}: ${room} bytes a segment in an IPv4 tunnel; ${offloads(ethtool)}`;
   const family = usesIpv6(link.addresses) ? 6 : 4;
-  const needed = MINIMUM[family] + OUTER[family];
+  const needed = MINIMUM[family];
   if (link.mtu >= needed) return ok(name, found);
   const mend = `ip link set ${link.name} mtu ${needed} (or more), if the link can carry it`;
-  return warn(name, `${found}; less than IPv${family} needs inside a tunnel (${needed})`, mend);
+  return warn(name, `${found}; less than IPv${family} needs (${needed})`, mend);
 }
 
 export function checkOwnAddress(own: ReturnType<typeof globalAddresses>): Check {

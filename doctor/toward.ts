@@ -46,8 +46,8 @@ export function checkOption(answer: ProbeAnswer): Check {
     case 'request-omitted-retries':
       return fail(
         name,
-        'two SYNs with the request were not answered, one without was: something on the path drops the option',
-        `Let TCP option 253 pass. ${NO_PROXY}`,
+        'two SYNs with the request were not answered, one without was: something on the path drops the option, or a node drops what it takes',
+        `Let TCP option 253 pass; run doctor on the nodes there, whose packet filter may keep their own connections out. ${NO_PROXY}`,
       );
     case 'request-omitted-untrusted':
       return fail(

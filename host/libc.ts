@@ -237,6 +237,14 @@ export function mount(source: string, target: string, type: string): void {
   check(`mount ${type} on ${target}`, cMount(source, target, type, 0, null) as number);
 }
 
+const cUmount = libc.func('int umount2(const char *target, int flags)');
+const MNT_DETACH = 2;
+
+/** Out of sight at once, gone when nobody uses it. */
+export function unmount(target: string): void {
+  check(`unmount ${target}`, cUmount(target, MNT_DETACH) as number);
+}
+
 const cFlock = libc.func('int flock(int fd, int operation)');
 const LOCK_EX = 2;
 const LOCK_NB = 4;

@@ -1,8 +1,8 @@
 /** Where cgroup v2 and bpffs are mounted, and mounting them where they are not. */
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, TpotError } from '../core/errors.js';
-import { mount } from './libc.js';
+import { mount, unmount } from './libc.js';
 import { runtimeDirectory } from './paths.js';
 
 /** The mount point of the first file system of this type; undefined when there is none. */
@@ -14,17 +14,35 @@ export function findMount(type: string): string | undefined {
   return undefined;
 }
 
+/** What this process has mounted. */
+const mounted: string[] = [];
+
+/** Takes away what this process has mounted. What is open in it stays until it is closed. */
+export function unmountOwn(): void {
+  for (const target of mounted.splice(0)) unmount(target);
+}
+
+/** Nothing is covered by a mount there. With cgroup v1 alone, what its controllers are mounted on would be. */
+function isFree(target: string): boolean {
+  try {
+    return readdirSync(target).length === 0;
+  } catch {
+    return true; // to be made
+  }
+}
+
 /**
- * The mount point of `type`, mounted now if need be. It is missing on minimal systems and inside `ip netns exec`,
- * which covers /sys with a fresh one.
+ * The mount point of `type`, mounted now if need be. It is missing on minimal systems, where cgroup v1 is used alone, and
+ * inside `ip netns exec`, which covers /sys with a fresh one.
  */
 function ensureMount(type: 'cgroup2' | 'bpf', preferred: string): string {
   const found = findMount(type);
   if (found !== undefined) return found;
-  for (const target of [preferred, join(runtimeDirectory, type)]) {
+  for (const target of [...(isFree(preferred) ? [preferred] : []), join(runtimeDirectory, type)]) {
     try {
       mkdirSync(target, { recursive: true });
       mount(type, target, type);
+      mounted.push(target);
       return target;
     } catch (error) {
       if (target !== preferred) {

@@ -2,6 +2,8 @@
 import { readdirSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Check } from '../doctor/check.js';
+import { nftFindings } from '../doctor/firewall.js';
+import { tryCommand } from '../host/exec.js';
 import { ownCgroup } from '../host/mounts.js';
 import { tpotNodeCommand } from '../netns/host.js';
 import { waitFor } from '../netns/wait.js';
@@ -155,10 +157,20 @@ const RULES: readonly [hook: string, policy: string, rules: string[], finding: s
   ['forward', 'accept', ['udp dport 53 drop'], undefined],
   ['forward', 'accept', ['tcp option 253 exists drop'], 'TCP options it does not know'],
   ['forward', 'accept', ['ct state invalid drop'], 'state invalid'],
+  ['input', 'accept', ['ct state invalid drop'], undefined],
+  ['forward', 'drop', ['ct state established,related accept', 'iifname "to-c1" accept'], 'state invalid'],
+  [
+    'forward',
+    'drop',
+    ['ct state established,related accept', 'meta l4proto { 4, 41 } accept'],
+    'state invalid',
+  ],
   ['forward', 'drop', ['tcp dport 80 accept'], 'accepts no protocol 4'],
   ['input', 'drop', ['tcp dport 22 accept'], 'accepts no mark 0x54000000'],
   ['forward', 'drop', ['meta l4proto { 4, 6 } accept'], undefined],
   ['forward', 'drop', ['accept'], undefined],
+  ['input', 'accept', ['tcp dport 22 accept', 'counter drop'], 'accepts no mark 0x54000000'],
+  ['forward', 'accept', ['meta l4proto { 4, 6 } accept', 'reject'], undefined],
   ['input', 'drop', ['meta mark and 0xff000000 == 0x54000000 accept'], undefined],
   [
     'forward',
@@ -173,12 +185,20 @@ test('rules as nft lists them', async () => {
   const p1 = chain.host('p1');
   for (const [hook, policy, rules, finding] of RULES) {
     await p1.must('nft', [table(hook, policy, ...rules)]);
-    const check = (await doctor(chain, 'p1')).checks['firewall'];
+    const found = nftFindings(await p1.must('nft', ['-j', 'list', 'ruleset'])).map(({ what }) => what);
     const what = `${hook}, policy ${policy}: ${rules.join('; ')}`;
-    expect(check?.status, what).toBe(finding === undefined ? 'ok' : 'warn');
-    if (finding !== undefined) expect(check?.found, what).toContain(finding);
+    expect(found, what).toHaveLength(finding === undefined ? 0 : 1);
+    if (finding !== undefined) expect(found[0], what).toContain(finding);
     await p1.must('nft', ['delete', 'table', 'inet', 'seen']);
   }
+  // The same through the command, and what takes one of them back.
+  await p1.must('nft', [table('forward', 'accept', 'ct state invalid drop')]);
+  expect((await doctor(chain, 'p1')).checks['firewall']).toMatchObject({
+    status: 'warn',
+    mend: expect.stringMatching(/^sysctl -w net\.netfilter\.nf_conntrack_tcp_be_liberal=1/) as string,
+  });
+  await p1.must('sysctl', ['-qw', 'net.netfilter.nf_conntrack_tcp_be_liberal=1']);
+  expect((await doctor(chain, 'p1')).checks['firewall']?.status).toBe('ok');
 });
 
 test('a node whose input chain drops its connections: seen, and mended as doctor says', async () => {
@@ -189,7 +209,7 @@ test('a node whose input chain drops its connections: seen, and mended as doctor
   ]);
   expect((await doctor(chain, 'c1', '--toward', ORIGIN)).checks['toward-option']?.status).toBe('fail');
   const mend = (await doctor(chain, 'p1')).checks['firewall']?.mend ?? '';
-  await p1.must('sh', ['-c', /nft add rule .*$/.exec(mend)?.[0] ?? 'false']);
+  await p1.must('sh', ['-c', /nft insert rule .*$/.exec(mend)?.[0] ?? 'false']);
   const after = await doctor(chain, 'c1', '--toward', ORIGIN);
   expect([after.checks['toward-option']?.status, after.checks['toward-tunnel']?.status]).toEqual([
     'ok',
@@ -197,11 +217,31 @@ test('a node whose input chain drops its connections: seen, and mended as doctor
   ]);
 });
 
-test('a link too narrow for IPv6 in a tunnel, and no address at all', async () => {
+test('a link that is too narrow, and no address at all', async () => {
   const chain = await standChain({ nodes: {}, v6: true });
-  await chain.host('c1').must('ip', ['link', 'set', 'to-p1', 'mtu', '1300']);
+  await chain.host('c1').must('ip', ['link', 'set', 'to-p1', 'mtu', '500']);
   const narrow = await doctor(chain, 'c1');
   expect(narrow.checks['interface:to-p1']).toMatchObject({ status: 'warn' });
   await chain.host('c1').must('ip', ['address', 'flush', 'dev', 'to-p1']);
   expect((await doctor(chain, 'c1')).checks['own-address']).toMatchObject({ status: 'fail' });
+});
+
+test('with cgroup v1 alone: nothing is mounted over it, and nothing stays mounted', async () => {
+  const [program, launcher] = tpotNodeCommand;
+  const script = `
+    awk '$3 ~ /^cgroup/ { print $2 }' /proc/self/mounts | xargs -n 1 umount -l
+    mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/memory || exit 9
+    "$@" >&2
+    ls /sys/fs/cgroup; grep -c cgroup2 /proc/self/mounts`;
+  // In a mount namespace of its own, so that the machine's stays as it is.
+  const args = ['-m', 'sh', '-c', script, 'sh', program, launcher, 'doctor', '--json'];
+  const { stdout, stderr } = await tryCommand('unshare', args);
+  expect(stdout).toBe('memory\n0\n');
+  const checks = JSON.parse(stderr) as Check[];
+  const named = (name: string): Check | undefined => checks.find((check) => check.name === name);
+  expect(named('cgroup2')).toMatchObject({
+    status: 'warn',
+    found: expect.stringContaining('not mounted') as string,
+  });
+  expect(named('cgroup-attach')?.status).toBe('ok');
 });
