@@ -84,6 +84,15 @@ function row(id: string, runs: readonly LabCases[]): string {
   return `| ${cells.join(' | ')} |`;
 }
 
+/** Of labs in which a mechanism cannot be aimed at anybody: why not. */
+const NOBODY: Readonly<Record<string, string>> = {
+  restart:
+    '–: a node ends in order for root alone. Nobody else can send it a signal, or gets an answer on its administration socket.',
+  mtu:
+    '–: a link narrows the packets of everybody who crosses it. Aimed at somebody can be the errors (the last rows), or the loss of what ' +
+    'is large and in a tunnel (`blocked`, the last row).',
+};
+
 function section({ name, summary, runs }: PageLab): string {
   const ids = runs[0]?.cases.map(({ id }) => id) ?? [];
   const held = runs.filter(({ ok }) => ok).length;
@@ -95,6 +104,7 @@ function section({ name, summary, runs }: PageLab): string {
       '|---|---|---|---|---|---|',
       ...ids.map((id) => row(id, runs)),
     ].join('\n'),
+    ...(name in NOBODY ? [NOBODY[name]] : []),
   ].join('\n\n');
 }
 
