@@ -54,6 +54,9 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     resets: 0,
   };
   const resets = new Resets();
+  const count = (row: keyof Seen, belongs: boolean): void => {
+    if (belongs) seen[row]++;
+  };
   for (const { dissection } of capture.packets) {
     if (dissection.kind !== 'tcp') continue;
     const { ip, tcp, outer, options } = dissection;
@@ -61,14 +64,14 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     if (!forward && formatIp(ip.source) !== destination) continue;
     const types = options.map((option) => decodeOption(option)?.type);
     const syn = hasFlags(tcp, 'syn');
-    if (resets.counts(tcp, forward)) seen.resets++;
-    if (syn && forward) seen.syns++;
-    if (syn && forward && types.includes('request')) seen.requests++;
-    if (syn && !forward) seen.synAcks++;
-    if (syn && !forward && types.includes('reply')) seen.replies++;
-    if (isUdp(outer)) seen.tunnelledInUdp++;
-    if (outer !== undefined) seen.tunnelled++;
-    else if (forward && !syn && !hasFlags(tcp, 'rst')) seen.plain++;
+    count('resets', resets.counts(tcp, forward));
+    count('syns', syn && forward);
+    count('requests', syn && forward && types.includes('request'));
+    count('synAcks', syn && !forward);
+    count('replies', syn && !forward && types.includes('reply'));
+    count('tunnelledInUdp', isUdp(outer));
+    count('tunnelled', outer !== undefined);
+    count('plain', outer === undefined && forward && !syn && !hasFlags(tcp, 'rst'));
   }
   return seen;
 }

@@ -88,6 +88,6 @@ export async function floodNode(run: LabRun, attacker: Attacker): Promise<void> 
     without: 'the destination answers with SYN cookies',
     with: 'the node does, and they carry its reply; no connection is lost',
     against:
-      'this is it; who completes handshakes fills a table of fixed size, and then SYNs pass by (`limits.connections`, `limits.perClient`)',
+      'who completes handshakes fills a table of fixed size, then SYNs pass by: `limits.connections`, `limits.perClient`',
   });
 }

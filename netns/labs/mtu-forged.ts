@@ -69,7 +69,7 @@ async function runLie(run: LabRun, mtu: number, upload: string, sha256: string):
     title,
     without: `works, with packets of ${plain.believed} bytes`,
     with: `works, with packets of ${tpot.believed} bytes in the tunnel`,
-    against: 'this is it: segments become small as without TPOT, and no smaller than the kernel allows',
+    against: 'small segments for ten minutes, as without TPOT, and none below what the kernel allows',
     fallbackMs: beyond(after, before),
   });
 }

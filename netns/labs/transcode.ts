@@ -114,10 +114,13 @@ async function child<T>({ topology }: LabRun, ...args: string[]): Promise<T> {
   const [node, launcher] = tpotNodeCommand;
   const shim = [launcher, 'run', '--hops', String(HOPS), '--'];
   const command = [node, builtFile('netns', 'stream-child.js'), ...args];
-  const said = await topology.host('c1').run(node, [...shim, ...command], { timeoutMs: 90_000 });
+  const said = await topology.host('c1').run(node, [...shim, ...command], { timeoutMs: CHILD_TIMEOUT_MS });
   if (said.code !== 0) throw new TpotError('command-failed', said.stderr.trim());
   return JSON.parse(said.stdout) as T;
 }
+
+/** Bounds what hangs; an emulated processor takes minutes for the large file. */
+const CHILD_TIMEOUT_MS = 900_000;
 
 interface Got {
   readonly milliseconds: number;
