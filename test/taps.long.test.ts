@@ -19,8 +19,9 @@ import {
 const PORT = 8080;
 const URL = `http://${ORIGIN}:${PORT}`;
 const SIZE = 6_000_000;
-/** More than twice what the ring of copies holds. */
 const LARGE = 80_000_000;
+/** More than twice what the ring of copies holds: the half of it that passes while nobody looks does not fit. */
+const OVERFLOWING = 160_000_000;
 const TAPPING = { cache: { tapAbove: '1MiB', memory: '1GiB' } };
 
 afterEach(closeAll);
@@ -179,9 +180,10 @@ test('at full speed a response is stored or given up, and right either way', asy
 
 describe('nothing is stored, and the transfer is right', () => {
   test('when copies are lost', async () => {
-    const standing = await stand();
+    const cache = { ...TAPPING.cache, memory: '2GiB' }; // one response takes an eighth of it at most
+    const standing = await stand({ nodes: { p1: { cache } } });
     const { chain } = standing;
-    const path = `/length/${LARGE}?stored`;
+    const path = `/length/${OVERFLOWING}?stored`;
     const first = await tapped(standing, path);
     const entries = await standing.entries();
     const node = chain.net.node('p1');
@@ -189,14 +191,14 @@ describe('nothing is stored, and the transfer is right', () => {
     process.kill(node.identity?.pid ?? 0, 'SIGSTOP');
     try {
       await open(chain);
-      expect(await hashIn(first)).toBe(contentHash(path, LARGE));
+      expect(await hashIn(first)).toBe(contentHash(path, OVERFLOWING));
     } finally {
       process.kill(node.identity?.pid ?? 0, 'SIGCONT');
     }
     await until(standing, 'tap-abandoned', 1);
     expect(await standing.counter('tap-lost')).toBe(1);
     expect(await standing.entries()).toBe(entries);
-    await expectNext(standing, path, LARGE, MISS);
+    await expectNext(standing, path, OVERFLOWING, MISS);
   });
 
   test('when the node is killed, and another one takes its place', async () => {
