@@ -160,7 +160,7 @@ function meansMark(rule: readonly Json[]): boolean {
 }
 
 /** Something that drops what it should not, and what to do about it. */
-export interface Finding {
+interface Finding {
   readonly what: string;
   readonly mend: string;
 }
