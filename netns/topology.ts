@@ -50,7 +50,7 @@ export interface TopologyOptions {
 
 const ID_LENGTH = 5;
 const ID_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
-const READY_TIMEOUT_MS = 120_000; // an emulated processor takes that long to verify the programs
+const READY_TIMEOUT_MS = 300_000; // an emulated processor takes minutes to verify the programs of three nodes at once
 const DRAIN = '1s'; // a lab that ends has no connection worth waiting for
 
 const open = new Set<Topology>();

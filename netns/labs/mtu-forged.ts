@@ -20,8 +20,8 @@ import { HOPS, originOf, urlTo } from './path.js';
 const LINK_MTU = 1000;
 /** The least that IPv4 allows (RFC 791), the one of hosts that tell nothing else, and none at all (before RFC 1191). */
 const LIES = [68, 576, 0] as const;
-/** What no kernel goes below for an error's sake (net.ipv4.route.min_pmtu, 552), less one outer header. */
-const LEAST = 552 - 20;
+/** What no kernel goes below for an error's sake: net.ipv4.route.min_pmtu. */
+const LEAST = 552;
 
 interface Upload {
   readonly attempts: Attempt[];
