@@ -49,9 +49,13 @@ export function filterThrough(
     const parts: Buffer[] = [];
     let size = 0;
     child.stdout.on('data', (part: Buffer) => {
-      parts.push(part);
       size += part.length;
-      if (size > largest) child.kill('SIGKILL');
+      if (size <= largest) {
+        parts.push(part);
+        return;
+      }
+      child.kill('SIGKILL');
+      child.stdout.destroy(); // what it has started writes to nobody from now on
     });
     child.stdin.on('error', () => undefined); // it may not want all of its input
     child.on('error', reject);

@@ -30,7 +30,8 @@ let origin: Program;
 
 beforeAll(async () => {
   const rules = [{ match: { dport: PORT }, action: 'cache', content }, { action: 'relay' }];
-  chain = await standChain({ nodes: { p1: { rules, edge: true }, p2: {} } });
+  const transforms = { streams: ['dedup', 'zstd'] };
+  chain = await standChain({ nodes: { p1: { rules, edge: true, transforms }, p2: { transforms } } });
   origin = chain.host('origin').spawn(process.execPath, [fixture('content-origin.mjs'), String(PORT)]);
   await origin.output(/^ready$/m);
 });
@@ -109,6 +110,36 @@ test('a part is one of the original', async () => {
   expect(part.body).toEqual(plain.body.subarray(100, 200));
   expect(field(part, 'etag')).toBe('"1"');
 });
+
+test.each(['gzip', 'br', 'zstd', 'deflate'])(
+  'curl --compressed gets what came in %s within a coding that it takes',
+  async (coding) => {
+    const whole = (await curl(`/${coding}`, ['--compressed'], 'p2')).body.toString();
+    const raw = await curl(`/${coding}`, [], 'p2');
+    const first = await curl(`/${coding}`, ['--compressed']);
+    const again = await curl(`/${coding}`, ['--compressed']);
+    for (const got of [first, again]) {
+      expect(got.body.toString()).toBe(whole.split('\n\n').slice(0, 7).join('\n') + '\n');
+      expect([field(got, 'content-encoding'), field(got, 'vary')]).toEqual(['br', 'Accept-Encoding']);
+      expect(field(got, 'etag')).toMatch(/^W\/"1-[\w-]+"$/);
+      expect(Number(field(got, 'content-length'))).toBeLessThan(raw.body.length);
+    }
+    const gzip = await curl(`/${coding}`, ['--compressed', '-H', 'Accept-Encoding: gzip']);
+    expect(field(gzip, 'content-encoding')).toBe('gzip');
+    expect(gzip.body).toEqual(first.body);
+    expect(field(gzip, 'etag')).not.toBe(field(first, 'etag'));
+    const known = await curl(`/${coding}`, ['--compressed', '-H', `If-None-Match: ${field(first, 'etag')}`]);
+    expect(known.head).toMatch(/^HTTP\/1.1 304/);
+    const part = await curl(`/${coding}`, ['--compressed', '--raw', '-r', '10-19']);
+    expect(part.body).toEqual(raw.body.subarray(10, 20));
+    expect([field(part, 'content-encoding'), field(part, 'etag')]).toEqual([coding, '"1"']);
+    const kept = await curl(`/${coding}/no-transform`, ['-H', 'Accept-Encoding: br, gzip']);
+    expect(kept.body.equals(raw.body)).toBe(true);
+    expect([field(kept, 'content-encoding'), field(kept, 'etag')]).toEqual([coding, '"1"']);
+    const { pairs } = (await chain.stats('p1')).transforms;
+    expect(pairs.find(({ direction }) => direction === 'to')?.connections).toBeGreaterThan(0);
+  },
+);
 
 test('what works on the bytes has no capabilities', async () => {
   const { pid } = await chain.status('p1');

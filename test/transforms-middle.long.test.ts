@@ -88,7 +88,8 @@ test('both legs of a node that caches are transformed, each for itself, and a hi
   const [first, behind] = [await received(chain, 'p1'), await received(chain, 'pc')];
   await fetchFrom(chain, 'c2');
   expect(await chain.requests(path)).toHaveLength(1);
-  expect(await received(chain, 'pc')).toEqual(behind);
+  // A client that is slow to speak has a leg opened for it; nothing but our hello crosses that.
+  expect((await received(chain, 'pc')).plain).toBe(behind.plain);
   const again = await received(chain, 'p1');
   expect(again.plain - first.plain).toBeGreaterThan(4 * MIB);
   expect(again.wire - first.wire).toBeLessThan(MIB / 8);
