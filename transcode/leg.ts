@@ -10,7 +10,8 @@
  * and whoever holds it had better go on with the raw socket ({@link TransformedLeg.unwrap}).
  *
  * Both directions of the TCP connection stay open until both have ended, because each carries answers for the other, unless
- * one is plain. Where both are, whoever holds the leg may go on with the raw socket, too (`bare`). A broken stream destroys the leg with the error, and TCP says RST: what has been delivered by then is right.
+ * one is plain. Where both are, whoever holds the leg may go on with the raw socket, too (`bare`). A broken stream destroys
+ * the leg with the error, and TCP says RST: what has been delivered by then is right.
  */
 import { Socket } from 'node:net';
 import type { Agreement } from './capabilities.js';
