@@ -13,13 +13,13 @@
  * }
  * ```
  */
-import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/clock.js';
 import { Admission } from './admission.js';
 import type { RequestDirectives } from './cache-control.js';
 import { nextHopHit } from './cache-status.js';
 import { decide, freshFor, type Asker, type Decision, type Instant } from './decision.js';
 import { Fill, FillBudget } from './fill.js';
+import { FlightTable } from './flight-table.js';
 import { Flight, type Completion, type FlightPort, type Offer, type Update } from './flight.js';
 import { currentAge, freshnessLeft, type ExchangeTimes } from './freshness.js';
 import { cacheGroups, changesState, invalidatedGroups, namedKeys } from './invalidation.js';
@@ -71,13 +71,10 @@ export interface CacheStats extends TierStats {
 
 /** The largest share of the cache one response may take. */
 const MOST_OF_CACHE = 1 / 8;
-/** How long a key is fetched without collapsing after its response was not storable. */
-const PASS_MS = 60_000;
 /** What is held in memory of a response that is known to be too large for it, before it is stored as it comes. */
 const STREAM_BYTES = 64 * 1024;
 /** A renewed response is written to the disk when it is fresh for so long. */
 const WORTH_WRITING_SECONDS = 10;
-const MOST_PASSED_KEYS = 8192;
 /** Refusals that say something about one request only, not about others or what is stored. */
 const OF_THE_REQUEST = new Set(['authorization', 'method', 'status', 'partial']);
 
@@ -89,15 +86,7 @@ export class HttpCache {
   readonly #maxObject: number;
   readonly #budget: FillBudget;
   #admission: Admission | undefined;
-  /** Flights that others may follow, by primary key and the variant they ask for. */
-  readonly #shared = new Map<string, Flight>();
-  /** Every flight that may still store something, by primary key. */
-  readonly #flights = new Map<string, Set<Flight>>();
-  /**
-   * Keys whose last response was not storable, with the time until which that is believed. Nobody should wait for
-   * another's long poll only to be told to fetch alone.
-   */
-  readonly #passed = new LRUCache<string, number>({ max: MOST_PASSED_KEYS });
+  readonly #flights: FlightTable;
   readonly #counts = {
     hits: 0,
     misses: 0,
@@ -112,6 +101,7 @@ export class HttpCache {
 
   constructor({ maxBytes, clock, policy, disk }: CacheOptions) {
     this.#clock = clock;
+    this.#flights = new FlightTable(clock);
     this.#policy = { ...DEFAULT_POLICY, ...policy };
     this.#maxObject = Math.floor(maxBytes * MOST_OF_CACHE);
     this.#store = new MemoryStore(maxBytes, this.#maxObject);
@@ -122,8 +112,8 @@ export class HttpCache {
       judge: (flight, response, times) => this.#judge(flight, response, times),
       update: (flight, response, times) => this.#update(flight, response, times),
       standsIn: (stale, asker, status) => this.#standsIn(stale, asker, status),
-      unshared: (flight) => this.#unshare(flight),
-      landed: (flight) => this.#landed(flight),
+      unshared: (flight) => this.#flights.unshare(flight),
+      landed: (flight) => this.#flights.landed(flight),
     };
   }
 
@@ -198,7 +188,7 @@ export class HttpCache {
 
   /** The fetch under way that would answer this request too. */
   flightFor(key: string, request: RequestHead): Flight | undefined {
-    return this.#shared.get(this.#flightKey(key, request));
+    return this.#flights.shared(this.#flightKey(key, request));
   }
 
   /** Starts a fetch; others can follow it when `shared`. */
@@ -219,12 +209,7 @@ export class HttpCache {
     const admission = options.admission ? { ...this.#policy, ...options.admission } : this.#policy;
     const flight = new Flight(this.#port, { key, sharedAs, asker, stale, completion, background, admission });
     if (background) this.#counts.renewals++;
-    const flights = this.#flights.get(key);
-    if (flights === undefined) this.#flights.set(key, new Set([flight]));
-    else flights.add(flight);
-    const believed = this.#passed.get(sharedAs);
-    const passes = believed !== undefined && believed > this.#clock.monotonic();
-    if (options.shared && !passes && !this.#shared.has(sharedAs)) this.#shared.set(sharedAs, flight);
+    this.#flights.add(flight, options.shared);
     return flight;
   }
 
@@ -253,10 +238,7 @@ export class HttpCache {
       for (const member of this.#store.grouped(origin, group)) this.#invalidate(member);
       this.#tiers.disk?.deleteGroup(origin, group);
     }
-    for (const [key, flights] of this.#flights) {
-      if (originOf(key) !== origin) continue;
-      for (const flight of flights) if (flight.outdate(groups)) this.#unshare(flight);
-    }
+    this.#flights.outdateGroups(origin, groups);
   }
 
   /** A 200 to HEAD renews the stored response, or shows that it is no longer current (RFC 9111 section 4.3.5). */
@@ -285,9 +267,7 @@ export class HttpCache {
   }
 
   stats(): CacheStats {
-    let inFlight = 0;
-    for (const flights of this.#flights.values()) inFlight += flights.size;
-    return { ...this.#tiers.stats(), ...this.#counts, inFlight };
+    return { ...this.#tiers.stats(), ...this.#counts, inFlight: this.#flights.size };
   }
 
   /** What a selection means, wherever it is stored; entries may come without their content. */
@@ -301,7 +281,7 @@ export class HttpCache {
    */
   async *purge(selection: Selection): AsyncGenerator<string> {
     // What is under way has no tags yet: it may be meant.
-    for (const [key, flights] of this.#flights) if (meansKey(selection, key)) this.#outdate(flights);
+    this.#flights.outdateWhere((key) => meansKey(selection, key));
     const { disk } = this.#tiers;
     disk?.overtake(selection);
     await disk?.caughtUp();
@@ -319,14 +299,7 @@ export class HttpCache {
   #invalidate(key: string): void {
     this.#counts.invalidations++;
     this.#tiers.delete(key);
-    this.#outdate(this.#flights.get(key) ?? new Set());
-  }
-
-  #outdate(flights: ReadonlySet<Flight>): void {
-    for (const flight of [...flights]) {
-      flight.outdated = true;
-      this.#unshare(flight);
-    }
+    this.#flights.outdate(key);
   }
 
   #flightKey(key: string, request: RequestHead): string {
@@ -335,7 +308,7 @@ export class HttpCache {
   }
 
   #judge(flight: Flight, response: ResponseHead, times: ExchangeTimes): Offer {
-    const { completion, asker, sharedAs } = flight.plan;
+    const { completion, asker } = flight.plan;
     if (completion !== undefined && response.status === 206) {
       return this.#complete(flight, completion, response, times);
     }
@@ -351,7 +324,7 @@ export class HttpCache {
     const refused = this.#notAdmitted(flight, response);
     if (refused !== undefined) this.#counts.notAdmitted++;
     if (refused !== undefined && !flight.followed) return { kind: 'pass', reason: refused };
-    this.#passed.delete(sharedAs);
+    this.#flights.passNoMore(flight);
     const head = storedHead(asker.request, response, verdict, times);
     const kept = refused === undefined;
     const fill = this.#fill(flight, {
@@ -397,9 +370,9 @@ export class HttpCache {
   #pass(flight: Flight, status: number, reason: string): Offer {
     // A 304 answers a client's own condition and says nothing about what a full response would be.
     if (status === 304) return { kind: 'pass', reason };
-    const { key, sharedAs, asker } = flight.plan;
+    const { key, asker } = flight.plan;
     if (OF_THE_REQUEST.has(reason)) return { kind: 'pass', reason };
-    this.#passed.set(sharedAs, this.#clock.monotonic() + PASS_MS);
+    this.#flights.pass(flight);
     // Something that must not be stored has superseded what is; unless this was an error.
     if (status < 500) this.#tiers.dropChosen(key, asker.request.fields);
     return { kind: 'pass', reason };
@@ -424,9 +397,9 @@ export class HttpCache {
       this.#budget,
       {
         overflowed: () => {
-          this.#unshare(flight);
+          this.#flights.unshare(flight);
           if (plan.streamed !== undefined && this.#stream(flight, fill, plan.streamed, storable)) return;
-          this.#passed.set(flight.plan.sharedAs, this.#clock.monotonic() + PASS_MS);
+          this.#flights.pass(flight);
         },
         abandoned: () => flight.readerLeft(),
         completed: () => {
@@ -493,17 +466,5 @@ export class HttpCache {
     const stands = standsInForError(stale, directives, { status, monotonic, disconnectedSeconds });
     if (stands) this.#counts.rescues++;
     return stands;
-  }
-
-  #unshare(flight: Flight): void {
-    const { sharedAs } = flight.plan;
-    if (this.#shared.get(sharedAs) === flight) this.#shared.delete(sharedAs);
-  }
-
-  #landed(flight: Flight): void {
-    this.#unshare(flight);
-    const flights = this.#flights.get(flight.plan.key);
-    flights?.delete(flight);
-    if (flights?.size === 0) this.#flights.delete(flight.plan.key);
   }
 }
