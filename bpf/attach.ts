@@ -3,6 +3,7 @@
  * or clsact (older kernels, clsact.ts).
  */
 import { closeSync, existsSync, openSync, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import koffi from 'koffi';
 import type { Attachment } from './attachment.js';
 import { attachClsact } from './clsact.js';
@@ -60,5 +61,6 @@ export function attachInterface(
   if (-result === ENODEV) return undefined;
   if (-result !== EINVAL && -result !== EOPNOTSUPP)
     throw new BpfError(`attach to interface ${ifindex}`, -result);
-  return attachClsact(programFd, ifindex, direction);
+  // Of a node by its name, whatever the layout of its maps.
+  return attachClsact(programFd, ifindex, direction, pin === undefined ? undefined : dirname(dirname(pin)));
 }

@@ -1,6 +1,7 @@
 /**
  * Programs on interfaces before Linux 6.6: filters in the clsact qdisc. Filter and qdisc stay until somebody deletes them, so
- * the process that made the qdisc takes it away with the last filter in it, whosever that was.
+ * the process that made the qdisc takes it away with the last filter in it, whosever that was. What a killed process has left is
+ * taken away by the next one that attaches to the interface (clsact-records.ts).
  *
  * Between the look for other filters and the deletion none may come: every process of ours holds a lock meanwhile, and
  * while it attaches. Other programs do not know it; they have the time of one call to get in between.
@@ -13,11 +14,14 @@ import { listInterfaces } from '../host/interfaces.js';
 import { waitForLock } from '../host/libc.js';
 import { runtimeDirectory } from '../host/paths.js';
 import type { Attachment } from './attachment.js';
+import { note, sweepNotes, type Abandoned, type FilterPlace } from './clsact-records.js';
 import { BpfError, checkBpf, lib } from './libbpf.js';
 
 const POINT = { ingress: 1, egress: 2 } as const;
 const BOTH = POINT.ingress | POINT.egress;
-const { EEXIST = 17 } = koffi.os.errno;
+const { EEXIST = 17, ENOENT = 2 } = koffi.os.errno;
+/** Where struct bpf_tc_opts has the number of the program. */
+const PROGRAM_ID = 16;
 const LOCK = join(runtimeDirectory, 'clsact.lock');
 
 /** Interfaces whose qdisc this process has made. */
@@ -84,34 +88,82 @@ function removeUnused(ifindex: number): void {
   made.delete(ifindex);
 }
 
-function addFilter(programFd: number, ifindex: number, hook: Buffer): Buffer {
+/** Of the filter at a place; 0 when there is none. */
+function programAt({ ifindex, direction, priority, handle }: FilterPlace): number {
+  const options = tcOptions({ priority, handle });
+  if (lib.tcQuery(tcHook(ifindex, POINT[direction]), options) < 0) return 0;
+  return options.readUInt32LE(PROGRAM_ID);
+}
+
+function removeFilter({ ifindex, direction, priority, handle }: FilterPlace): void {
+  lib.tcDetach(tcHook(ifindex, POINT[direction]), tcOptions({ priority, handle }));
+}
+
+/** Whether the kernel has no such program any more; false when that cannot be told. */
+function isGone(program: number): boolean {
+  const fd = lib.programById(program);
+  if (fd >= 0) closeSync(fd);
+  return -fd === ENOENT;
+}
+
+/** Takes away what killed processes have left that had no successor, or have this one. */
+function removeAbandoned(ifindex: number, direction: keyof typeof POINT, owner: string): void {
+  const takeAway = ({ place, note: left }: Abandoned): boolean => {
+    if (left.owner !== '' && left.owner !== owner) return false;
+    if (programAt(place) === left.program) removeFilter(place);
+    if (left.made) made.add(ifindex);
+    return true;
+  };
+  sweepNotes({ ifindex, direction }, takeAway, isGone);
+}
+
+function addFilter(
+  programFd: number,
+  ifindex: number,
+  direction: keyof typeof POINT,
+): FilterPlace & { program: number } {
   const options = tcOptions({ programFd });
   try {
-    checkBpf(`attach to interface ${ifindex}`, lib.tcAttach(hook, options));
+    checkBpf(`attach to interface ${ifindex}`, lib.tcAttach(tcHook(ifindex, POINT[direction]), options));
   } catch (error) {
     removeUnused(ifindex);
     throw error;
   }
-  return tcOptions({ handle: options.readUInt32LE(20), priority: options.readUInt32LE(24) });
+  const [handle, priority] = [options.readUInt32LE(20), options.readUInt32LE(24)];
+  return { ifindex, direction, handle, priority, program: options.readUInt32LE(PROGRAM_ID) };
 }
 
-/** Attaches to an interface of the current network namespace. Throws {@link BpfError}, and leaves nothing then. */
-export function attachClsact(programFd: number, ifindex: number, direction: keyof typeof POINT): Attachment {
-  const hook = tcHook(ifindex, POINT[direction]);
-  const placed = exclusively(() => {
+/**
+ * Attaches to an interface of the current network namespace. `owner` names who may leave its filters to a process that comes
+ * after it. Throws {@link BpfError}, and leaves nothing then.
+ */
+export function attachClsact(
+  programFd: number,
+  ifindex: number,
+  direction: keyof typeof POINT,
+  owner = '',
+): Attachment {
+  const [placed, held] = exclusively(() => {
     const created = lib.tcHookCreate(tcHook(ifindex, BOTH));
     if (created < 0 && -created !== EEXIST)
       throw new BpfError(`create clsact on interface ${ifindex}`, -created);
     if (created >= 0) made.add(ifindex);
-    return addFilter(programFd, ifindex, hook);
+    const { program, ...place } = addFilter(programFd, ifindex, direction);
+    // After it: connections of the one before are never without a program.
+    removeAbandoned(ifindex, direction, owner);
+    return [place, note(place, { program, owner, made: made.has(ifindex) })] as const;
   });
   return {
     kind: 'clsact',
     detach: () =>
       exclusively((locked) => {
-        lib.tcDetach(hook, placed);
+        removeFilter(placed);
+        held.remove();
         if (locked) removeUnused(ifindex);
       }),
-    leave: () => void made.delete(ifindex),
+    leave: () => {
+      made.delete(ifindex);
+      held.leave();
+    },
   };
 }

@@ -84,9 +84,13 @@ export const lib = {
   tcAttach: bindCall<[Uint8Array, Uint8Array], number>(
     'int bpf_tc_attach(const void *hook, _Inout_ void *opts)',
   ),
+  tcQuery: bindCall<[Uint8Array, Uint8Array], number>(
+    'int bpf_tc_query(const void *hook, _Inout_ void *opts)',
+  ),
   tcDetach: bindCall<[Uint8Array, Uint8Array], number>(
     'int bpf_tc_detach(const void *hook, const void *opts)',
   ),
+  programById: bindCall<[number], number>('int bpf_prog_get_fd_by_id(uint32_t id)'),
   objPin: bindCall<[number, string], number>('int bpf_obj_pin(int fd, const char *path)'),
   objGet: bindCall<[string], number>('int bpf_obj_get(const char *path)'),
   objInfo: bindCall<[number, Uint8Array, number[]], number>(

@@ -34,6 +34,9 @@ const qdiscs = (): string[] =>
 const filters = (name: string): string =>
   ['ingress', 'egress'].map((side) => commandSync('tc', ['filter', 'show', 'dev', name, side])).join('');
 
+/** How many programs of ours an interface has. */
+const ours = (name: string): number => filters(name).match(/ id \d+/g)?.length ?? 0;
+
 let leave: () => void;
 let programs: TpotPrograms;
 
@@ -105,16 +108,39 @@ describe('the clsact qdisc', () => {
     expect(qdiscs()).toEqual([link]);
     commandSync('tc', ['qdisc', 'del', 'dev', link, 'clsact']);
 
-    const ours = attachClsact(program(), indexOf(link), 'ingress');
+    const attached = attachClsact(program(), indexOf(link), 'ingress');
     commandSync('tc', ['filter', 'add', 'dev', link, 'egress', 'bpf', 'bytecode', '1,6 0 0 0,']);
-    ours.detach();
+    attached.detach();
     expect(filters(link)).toMatch(/bytecode/);
     commandSync('tc', ['qdisc', 'del', 'dev', link, 'clsact']);
   });
 
   it('stays with what a node leaves attached', () => {
-    attachClsact(program(), indexOf(link), 'ingress').leave();
+    attachClsact(program(), indexOf(link), 'ingress', 'node').leave();
     attachClsact(program(), indexOf(link), 'egress').detach();
-    expect(filters(link)).toMatch(/tpot_ingress/);
+    attachClsact(program(), indexOf(link), 'ingress', 'other').detach();
+    expect(ours(link)).toBe(1);
+    attachClsact(program(), indexOf(link), 'ingress', 'node').detach();
+    expect(qdiscs()).toEqual([]);
+  });
+
+  it('has what a node has left until its successor attaches, and nothing when that detaches', () => {
+    attachClsact(program(), indexOf(link), 'ingress', 'node').leave();
+    const successor = attachClsact(program(), indexOf(link), 'ingress', 'node');
+    expect(ours(link)).toBe(1);
+    successor.detach();
+    expect(filters(link)).toBe('');
+    expect(qdiscs()).toEqual([]);
+  });
+
+  it('loses what a process that is gone has left to nobody, and nothing of one that lives', () => {
+    attachClsact(program(), indexOf(link), 'ingress').leave(); // as a process that is killed
+    const first = attachClsact(program(), indexOf(link), 'ingress');
+    expect(ours(link)).toBe(1);
+    const second = attachClsact(program(), indexOf(link), 'ingress');
+    expect(ours(link)).toBe(2);
+    first.detach();
+    second.detach();
+    expect(qdiscs()).toEqual([]);
   });
 });
