@@ -33,7 +33,8 @@ export interface ZstdInput {
 export type ZstdContext = object;
 
 function bind() {
-  const lib = koffi.load('libzstd.so.1');
+  // Newer releases of Node have symbols of the same names, of another version: the library is to find its own first.
+  const lib = koffi.load('libzstd.so.1', { deep: true });
   koffi.struct('ZSTD_outBuffer', { dst: 'void *', size: 'size_t', pos: 'size_t' });
   koffi.struct('ZSTD_inBuffer', { src: 'const void *', size: 'size_t', pos: 'size_t' });
   return {
