@@ -80,10 +80,16 @@ export interface Abandoned {
   readonly note: Note;
 }
 
+/** Of a process that was killed while it wrote: it names no filter. */
+const UNREADABLE: Note = { program: 0, owner: '', made: false };
+
+/** `undefined` while its process lives. */
 function read(file: string): Note | undefined {
   const fd = openSync(file, 'r');
   try {
     return lockFile(fd) ? (JSON.parse(readFileSync(fd, 'utf8')) as Note) : undefined;
+  } catch {
+    return UNREADABLE;
   } finally {
     closeSync(fd);
   }

@@ -1,5 +1,5 @@
 /** Programs on interfaces and cgroups: who fails half-way leaves nothing, and nobody takes away what is somebody else's. */
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -11,6 +11,7 @@ import { Shim } from '../client-shim/shim.js';
 import { silentLogger } from '../core/log.js';
 import { commandSync } from '../host/exec.js';
 import { listInterfaces } from '../host/interfaces.js';
+import { runtimeDirectory } from '../host/paths.js';
 import { enterNewNetworkNamespace } from './network-namespace.js';
 
 const LINKS = ['a0', 'a1'] as const;
@@ -131,6 +132,17 @@ describe('the clsact qdisc', () => {
     successor.detach();
     expect(filters(link)).toBe('');
     expect(qdiscs()).toEqual([]);
+  });
+
+  it('is not hindered by a note that was not written to its end', () => {
+    attachClsact(program(), indexOf(link), 'ingress').leave();
+    const folder = join(runtimeDirectory, 'clsact');
+    const [inode] = /\d+/.exec(readlinkSync('/proc/thread-self/ns/net')) ?? [];
+    const note = readdirSync(folder).find((name) => name.startsWith(`${inode}-${indexOf(link)}-`)) ?? '';
+    writeFileSync(join(folder, note), '{"program":');
+    attachClsact(program(), indexOf(link), 'ingress').detach();
+    expect(existsSync(join(folder, note))).toBe(false);
+    expect(ours(link)).toBe(1); // whose filter that is cannot be told
   });
 
   it('loses what a process that is gone has left to nobody, and nothing of one that lives', () => {
