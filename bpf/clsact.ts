@@ -71,7 +71,7 @@ function exclusively<T>(action: (locked: boolean) => T): T {
 function isUsed(ifindex: number): boolean {
   try {
     const name = listInterfaces().find(({ index }) => index === ifindex)?.name;
-    if (name === undefined) return true; // gone, and the qdisc with it
+    if (name === undefined) return false; // gone, and the qdisc with it
     const filters = Object.keys(POINT).map((side) =>
       commandSync('tc', ['filter', 'show', 'dev', name, side]),
     );

@@ -46,6 +46,7 @@ describe('a directory on the way', () => {
     expect(messageOf(fileIn(directory('d', mode), 'f'))).toContain(expected);
   });
 
+  // Only root gives a directory to another group.
   it.runIf(process.getuid?.() === 0)('that a group may write, which is not that of root', () => {
     const path = fileIn(directory('d', 0o775), 'f');
     expect(messageOf(path)).toBe('text');

@@ -152,30 +152,41 @@ async function settle(leg: Socket, early: RelayOptions): Promise<[Socket, RelayO
   return [plain.leg, { ...early, fromB: Buffer.concat([early.fromB ?? Buffer.alloc(0), plain.early]) }];
 }
 
-async function relayOnly(connection: Connection, leg: Socket, early: RelayOptions = {}): Promise<void> {
-  const [next, read] = await settle(leg, early);
-  const transformed = isTransformed(connection.socket) || isTransformed(next);
-  if (transformed) {
-    const bare = await relayTransformed(connection, next, read);
-    return bare && relay(bare.client, bare.leg, bare.read);
-  }
-  const relaying = relay(connection.socket, next, read);
+async function relayOnly(connection: Connection, opened: Socket, early: RelayOptions = {}): Promise<void> {
+  const ends = await plainEnds(connection, opened, early);
+  if (ends === undefined) return;
+  const relaying = relay(ends.client, ends.leg, ends.read);
   // After the relay listens: whoever listens first sets the bytes flowing.
-  if (early.fromA === undefined) void watch(connection);
+  if (ends.unwatched) void watch(connection);
   return relaying;
 }
 
-/** Relays to the end, or until nothing is transformed any more. */
-async function relayTransformed(
+interface Ends extends Joined {
+  /** Nobody has looked at the client's first bytes, nor does. */
+  readonly unwatched: boolean;
+}
+
+/**
+ * Two sockets of which neither is transformed. Where one is, for which `reason` is noted, they are relayed until nothing is
+ * transformed any more; `undefined` when that is the end.
+ */
+async function plainEnds(
   connection: Connection,
-  leg: Socket,
-  read: RelayOptions,
-): Promise<Joined | undefined> {
-  const relaying = relayUntilBare(connection.socket, leg, read);
-  if (read.fromA === undefined) void watch(connection);
+  opened: Socket,
+  early: RelayOptions,
+  reason?: string,
+): Promise<Ends | undefined> {
+  const client = connection.socket;
+  const [leg, read] = await settle(opened, early);
+  const unwatched = early.fromA === undefined;
+  if (!isTransformed(client) && !isTransformed(leg)) return { client, leg, read, unwatched };
+  if (reason !== undefined) connection.because(reason);
+  const relaying = relayUntilBare(client, leg, read);
+  if (unwatched) void watch(connection);
   const bare = await relaying;
-  if (bare !== undefined) connection.bare(bare.client);
-  return bare;
+  if (bare === undefined) return undefined;
+  connection.bare(bare.client);
+  return { ...bare, unwatched: false };
 }
 
 const isTransformed = (socket: Socket): boolean => socket instanceof TransformedLeg;
@@ -187,16 +198,9 @@ async function relayThenSplice(
   read: RelayOptions,
   { dataPath }: SessionPorts,
 ): Promise<void> {
-  const [next, first] = await settle(opened, read);
-  let joined: Joined = { client: connection.socket, leg: next, read: first };
-  const transformed = isTransformed(joined.client) || isTransformed(next);
-  if (transformed) {
-    connection.because('relayed-transformed');
-    const bare = await relayTransformed(connection, next, first);
-    if (bare === undefined) return;
-    joined = bare;
-  }
-  const { client, leg, read: early } = joined;
+  const ends = await plainEnds(connection, opened, read, 'relayed-transformed');
+  if (ends === undefined) return;
+  const { client, leg, read: early, unwatched } = ends;
   const letGo = new AbortController();
   const leave = async (): Promise<void> => {
     await looked;
@@ -208,7 +212,7 @@ async function relayThenSplice(
     if (!outcome.spliced) connection.because(outcome.reason);
   };
   const relaying = relay(client, leg, { ...early, letGo: letGo.signal });
-  const looked = early.fromA === undefined && !transformed ? watch(connection) : undefined;
+  const looked = unwatched ? watch(connection) : undefined;
   if (leg.connecting) leg.once('connect', () => void leave());
   else void leave();
   return relaying;

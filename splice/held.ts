@@ -9,9 +9,9 @@ import { ip, type IpRepr } from '../wire/ip.js';
 import { ipv4 } from '../wire/ipv4.js';
 import { ipv6 } from '../wire/ipv6.js';
 import { PROTOCOL } from '../wire/protocols.js';
-import { add, seq, type Seq } from '../wire/seq.js';
+import { add, type Seq } from '../wire/seq.js';
 import { hasFlags, tcp, TCP_FLAG, TCP_MIN_HEADER, type TcpRepr } from '../wire/tcp.js';
-import { mapPacket, type FlowEnds, type Mapping } from './mapping.js';
+import { mapPacket, UNCHANGED, type FlowEnds, type Mapping } from './mapping.js';
 
 /** Flags of the last piece of a segment only. */
 const LAST = TCP_FLAG.fin | TCP_FLAG.psh;
@@ -89,14 +89,5 @@ export function wholeAgain(packet: Uint8Array): Uint8Array | undefined {
 }
 
 function unchanged(out: FlowEnds, base: Seq): Mapping {
-  const none = {
-    acknowledged: seq(0),
-    sequenceDelta: 0,
-    acknowledgmentDelta: 0,
-    timestampDelta: 0,
-    echoDelta: 0,
-    scaleUp: 0,
-    scaleDown: 0,
-  };
-  return { out, base, ...none, maxSegment: NO_LIMIT, timestamps: true, sack: true, ecn: true };
+  return { out, base, ...UNCHANGED, maxSegment: NO_LIMIT, timestamps: true, sack: true, ecn: true };
 }

@@ -68,6 +68,17 @@ export interface Mapping {
   readonly ecn: boolean;
 }
 
+/** What a mapping has that changes no number and no window. */
+export const UNCHANGED = {
+  acknowledged: seq(0),
+  sequenceDelta: 0,
+  acknowledgmentDelta: 0,
+  timestampDelta: 0,
+  echoDelta: 0,
+  scaleUp: 0,
+  scaleDown: 0,
+} as const satisfies Partial<Mapping>;
+
 export type MappingReason =
   | 'splice-forwarded'
   | 'drop-splice-ttl'

@@ -10,11 +10,7 @@ import { startCapture } from '../netns/capture.js';
 import { tpotNodeCommand, type Program } from '../netns/host.js';
 import { waitFor } from '../netns/wait.js';
 import { encodeOption } from '../tpot/option.js';
-import { buildTcp, type TcpPacketSpec } from '../wire/build.js';
-import { concat } from '../wire/bytes.js';
-import { checksum } from '../wire/checksum.js';
-import { icmp } from '../wire/icmp.js';
-import { ipv4, IPV4_FLAG, IPV4_MIN_HEADER } from '../wire/ipv4.js';
+import { buildIcmp, buildTcp, type TcpPacketSpec } from '../wire/build.js';
 import { type Chain, closeAll, fixture, ORIGIN, standChain } from './chain.js';
 import { inject } from './packets.js';
 
@@ -153,23 +149,8 @@ function error(one: Pinned, code: number, rest: number, seq: number): Uint8Array
     ack: one.ack,
     tunnel: { source: ip(CLIENT), destination: ip(NODE) },
   });
-  const body = (sum: number): Uint8Array =>
-    concat(icmp.emit({ type: UNREACHABLE, code, checksum: sum, rest }), quotation);
-  const message = body(checksum(body(0), 0));
-  const header = ipv4.emit({
-    family: 4,
-    tos: 0,
-    totalLength: IPV4_MIN_HEADER + message.length,
-    identification: 0,
-    flags: IPV4_FLAG.dontFragment,
-    fragmentOffset: 0,
-    ttl: 64,
-    protocol: 1,
-    source: ip(NODE),
-    destination: ip(CLIENT),
-    options: new Uint8Array(),
-  });
-  return concat(header, message);
+  const message = { type: UNREACHABLE, code, rest, source: ip(NODE), destination: ip(CLIENT) };
+  return buildIcmp(message, quotation);
 }
 
 describe('towards the source', () => {

@@ -88,6 +88,7 @@ test('it still caches, splices, reloads, follows new interfaces, and hears root 
   expect((await chain.host('p1').run('runuser', stranger)).code).toBe(7); // CURLE_COULDNT_CONNECT
 });
 
+// A container may have no tun device.
 test.skipIf(!existsSync('/dev/net/tun'))(
   'it follows one without an Ethernet header, whose programs are loaded only then',
   async () => {

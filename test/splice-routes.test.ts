@@ -11,6 +11,7 @@ import { reverse, type FlowEnds } from '../splice/mapping.js';
 import { buildTcp } from '../wire/build.js';
 import { seq } from '../wire/seq.js';
 import { flows, frameOf, mapFlow, ProgramsUnderTest, type Outcome } from './bpf-programs.js';
+import { UNMAPPED } from './splicing-programs.js';
 import { enterNewNetworkNamespace } from './network-namespace.js';
 
 const MTU = 1500;
@@ -67,18 +68,9 @@ function enterDirection(arriving: FlowEnds, out: FlowEnds): void {
   const entry = spliceEntry(
     {
       out,
+      ...UNMAPPED,
       base: seq(1000),
-      acknowledged: seq(0),
-      sequenceDelta: 0,
-      acknowledgmentDelta: 0,
-      timestampDelta: 0,
-      echoDelta: 0,
-      scaleUp: 0,
-      scaleDown: 0,
       maxSegment: 9000,
-      timestamps: false,
-      sack: false,
-      ecn: false,
     },
     { outerSource: undefined, fromClient: true, bytes: 0n, now: 1n, startedAt: 1n },
   );

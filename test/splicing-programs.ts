@@ -4,7 +4,7 @@ import { ip, toMapped, type Family } from '../core/address.js';
 import { TpotFlag } from '../bpf/generated/maps.js';
 import { ipv4Number } from '../bpf/programs.js';
 import { commandSync } from '../host/exec.js';
-import type { FlowEnds, Mapping } from '../splice/mapping.js';
+import { UNCHANGED, type FlowEnds, type Mapping } from '../splice/mapping.js';
 import { seq } from '../wire/seq.js';
 import { nodeAddresses, ProgramsUnderTest } from './bpf-programs.js';
 import { enterNewNetworkNamespace } from './network-namespace.js';
@@ -18,13 +18,7 @@ export const OUT: Record<Family, FlowEnds> = {
 /** Numbers and windows stay as they are; timestamps, SACK and ECN are of no leg. */
 export const UNMAPPED: Omit<Mapping, 'out'> = {
   base: seq(0),
-  acknowledged: seq(0),
-  sequenceDelta: 0,
-  acknowledgmentDelta: 0,
-  timestampDelta: 0,
-  echoDelta: 0,
-  scaleUp: 0,
-  scaleDown: 0,
+  ...UNCHANGED,
   maxSegment: 1480,
   timestamps: false,
   sack: false,

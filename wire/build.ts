@@ -9,6 +9,7 @@
 import type { IpAddress } from '../core/address.js';
 import { addressBytes, concat, writer } from './bytes.js';
 import { checksum, pseudoHeaderSum } from './checksum.js';
+import { icmp, type IcmpRepr } from './icmp.js';
 import { ipv4, IPV4_FLAG, type Ipv4Repr } from './ipv4.js';
 import { ipv6 } from './ipv6.js';
 import { encapsulate, type TunnelEnds } from './ipip.js';
@@ -67,7 +68,12 @@ function buildSegment(spec: TcpPacketSpec): Uint8Array {
   return segment;
 }
 
-function buildIpv4(spec: TcpPacketSpec, segment: Uint8Array): Uint8Array {
+type HeaderSpec = Pick<
+  TcpPacketSpec,
+  'source' | 'destination' | 'ttl' | 'tos' | 'identification' | 'ipOptions'
+>;
+
+function buildIpv4(spec: HeaderSpec, protocol: number, segment: Uint8Array): Uint8Array {
   const header: Ipv4Repr = {
     family: 4,
     tos: spec.tos ?? 0,
@@ -76,7 +82,7 @@ function buildIpv4(spec: TcpPacketSpec, segment: Uint8Array): Uint8Array {
     flags: IPV4_FLAG.dontFragment,
     fragmentOffset: 0,
     ttl: spec.ttl ?? DEFAULT_TTL,
-    protocol: PROTOCOL.tcp,
+    protocol,
     source: spec.source,
     destination: spec.destination,
     options: spec.ipOptions ?? new Uint8Array(),
@@ -85,13 +91,13 @@ function buildIpv4(spec: TcpPacketSpec, segment: Uint8Array): Uint8Array {
   return concat(ipv4.emit({ ...header, totalLength }), segment);
 }
 
-function buildIpv6(spec: TcpPacketSpec, segment: Uint8Array): Uint8Array {
+function buildIpv6(spec: HeaderSpec, nextHeader: number, segment: Uint8Array): Uint8Array {
   const header = ipv6.emit({
     family: 6,
     trafficClass: spec.tos ?? 0,
     flowLabel: 0,
     payloadLength: segment.length,
-    nextHeader: PROTOCOL.tcp,
+    nextHeader,
     hopLimit: spec.ttl ?? DEFAULT_TTL,
     source: spec.source,
     destination: spec.destination,
@@ -102,7 +108,18 @@ function buildIpv6(spec: TcpPacketSpec, segment: Uint8Array): Uint8Array {
 /** The packet from its outermost IP header on. */
 export function buildTcp(spec: TcpPacketSpec): Uint8Array {
   const segment = buildSegment(spec);
-  const packet = spec.destination.family === 4 ? buildIpv4(spec, segment) : buildIpv6(spec, segment);
+  const build = spec.destination.family === 4 ? buildIpv4 : buildIpv6;
+  const packet = build(spec, PROTOCOL.tcp, segment);
   if (spec.tunnel === undefined) return packet;
   return 'port' in spec.tunnel ? encapsulateInUdp(packet, spec.tunnel) : encapsulate(packet, spec.tunnel);
+}
+
+/** An ICMP error (RFC 792) over IPv4 that quotes a packet. */
+export function buildIcmp(
+  message: Omit<IcmpRepr, 'checksum'> & Pick<TcpPacketSpec, 'source' | 'destination'>,
+  quotation: Uint8Array,
+): Uint8Array {
+  const body = concat(icmp.emit({ ...message, checksum: 0 }), quotation);
+  body.set(icmp.emit({ ...message, checksum: checksum(body) }));
+  return buildIpv4(message, PROTOCOL.icmp, body);
 }

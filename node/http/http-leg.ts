@@ -40,7 +40,8 @@ class HangUp extends Error {
   readonly code = 'ECONNRESET';
 }
 
-class UpgradeError extends Error {
+/** The next hop changes to a protocol that nobody has asked for. */
+export class UpgradeError extends Error {
   readonly code = 'unexpected-upgrade';
 }
 

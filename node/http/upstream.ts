@@ -3,7 +3,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import type { Socket } from 'node:net';
 import { messageOf } from '../../core/errors.js';
 import { MOST_FIELDS, requestText, trailerPairs } from './headers.js';
-import type { HttpLeg } from './http-leg.js';
+import { UpgradeError, type HttpLeg } from './http-leg.js';
 import { ClientArrival, LegArrival, type Arrival } from './arrival.js';
 import { RawBody } from './raw-body.js';
 import { MOST_HEADER_BYTES, type LegPool, type LegRequestOptions, type LegSource } from './leg-pool.js';
@@ -58,10 +58,6 @@ const MOST_INFORMATION = 64;
 
 class TimeoutError extends Error {
   readonly code = TIMEOUT_CODE;
-}
-
-class UpgradeError extends Error {
-  readonly code = 'unexpected-upgrade';
 }
 
 class HeaderError extends Error {
