@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { AdminServer, readStateFile, socketPath, type AdminTarget } from './admin.js';
+import { AdminServer, isListening, readStateFile, socketPath, type AdminTarget } from './admin.js';
 import { askNode, chooseNode, runningNodes, stopNode } from './admin-client.js';
 
 let directory = '';
@@ -51,6 +51,13 @@ describe('the administration socket', () => {
       { client: '192.0.2.1:2' },
     ]);
     expect(statSync(socketPath('p1', directory)).mode & 0o777).toBe(0o600);
+  });
+
+  it('counts as gone when it closes before it has taken a connection: a command goes on with the others', async () => {
+    const server = await open('p1');
+    const listening = isListening(socketPath('p1', directory)); // connected, and not accepted yet
+    server.close();
+    expect(await listening).toBe(false);
   });
 
   it('says what has failed, and goes on', async () => {

@@ -61,6 +61,9 @@ function statePath(name: string, directory: string): string {
   return join(directory, `${name}.json`);
 }
 
+/** Nobody listens: no socket, one that was left behind, or one whose node ended before it took the connection. */
+const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET']);
+
 /** Whether somebody listens on a unix socket. A node that is too busy to answer still listens. */
 export function isListening(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
@@ -70,7 +73,7 @@ export function isListening(path: string): Promise<boolean> {
       resolve(true);
     });
     probe.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(false);
+      if (NOBODY.has(error.code)) resolve(false);
       else if (error.code === 'EAGAIN')
         resolve(true); // its backlog is full
       else reject(error);
