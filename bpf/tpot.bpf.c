@@ -30,10 +30,13 @@
 #include "tpot_route.h"
 #include "tpot_keep.h"
 #include "tpot_udp.h"
+#include "tpot_episode.h"
 #include "tpot_tap.h"
 #include "tpot_end.h"
+#include "tpot_return.h"
 #include "tpot_splice.h"
 #include "tpot_fit.h"
+#include "tpot_return_mtu.h"
 #include "tpot_tunnel.h"
 #include "tpot_black_hole.h"
 #include "tpot_blocked.h"
@@ -42,6 +45,19 @@
 #include "tpot_path_mtu.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* Whether a packet that is not TCP may be a tunnel's to a source, which this machine is: the inner segment tells. */
+static __always_inline int may_be_returned(struct __sk_buff *skb, const struct packet *p, const struct tpot_config *config)
+{
+	__be16 port;
+
+	if (!(config->capabilities & TPOT_CAPABILITY_RETURN) || tables_unused(TPOT_UNUSED_TUNNELS))
+		return 0;
+	if (p->protocol != IPPROTO_UDP_)
+		return p->protocol == (p->family == 4 ? IPPROTO_IPIP_ : IPPROTO_IPV6_);
+	return p->sound && bpf_skb_load_bytes(skb, p->l4 + 2, &port, sizeof(port)) == 0 &&
+	       bpf_ntohs(port) >= TPOT_UDP_FIRST_SOURCE_PORT;
+}
 
 /* Whether a packet that is not TCP is addressed to our end of a tunnel. */
 static __always_inline int is_tunnel_to_us(struct __sk_buff *skb, const struct packet *p,
@@ -97,7 +113,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 			return TC_ACT_UNSPEC;
 		return ingress_tcp(skb, &p, config);
 	}
-	if ((config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(skb, &p, config))
+	p.ours = (config->flags & TPOT_FLAG_NODE) && is_tunnel_to_us(skb, &p, config);
+	if (p.ours || may_be_returned(skb, &p, config))
 		return handle_tunnelled(skb, &p);
 	if (p.sound && p.protocol == (p.family == 4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_))
 		return handle_icmp(skb, &p);
@@ -301,13 +318,15 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 	struct tpot_flow flow = {};
 	struct tpot_taken *found = transient_of(ops, &flow), taken;
 	struct tpot_socket *socket;
+	int returns;
 
 	if (!found)
 		return 0;
 	taken = *found;
 	taken.counted = client_came(&flow);
+	returns = takes_returns(&taken);
 	bpf_sock_ops_cb_flags_set(ops, (ops->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) |
-					       BPF_SOCK_OPS_STATE_CB_FLAG);
+					       BPF_SOCK_OPS_STATE_CB_FLAG | (returns ? BPF_SOCK_OPS_RTO_CB_FLAG : 0));
 	if (bpf_map_update_elem(&tpot_taken, &flow, &taken, BPF_ANY)) {
 		count(TPOT_R_TABLE_FULL); /* stays where the least recently used go first */
 		if (taken.counted)
@@ -322,8 +341,30 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 		socket->request_hops = taken.hops;
 		socket->request_capabilities = taken.capabilities;
 		socket->udp = taken.udp;
+		socket->back = returns && begin_returned(&flow, taken.udp);
 	}
 	count(TPOT_R_ESTABLISHED);
+	return 0;
+}
+
+/* What a taken connection has sent to its source stays without an answer. */
+static __noinline int on_timeout(struct bpf_sock_ops *ops)
+{
+	struct tpot_flow ours = {}, theirs;
+	struct tpot_socket *socket;
+	struct tpot_taken *taken;
+
+	if (CONTEXT(ops->args[0]) < TPOT_UNANSWERED_TIMEOUTS || !flow_of_socket(ops, &ours))
+		return 0;
+	flow_reverse(&theirs, &ours);
+	taken = bpf_map_lookup_elem(&tpot_taken, &theirs);
+	if (!taken)
+		return 0;
+	int back = change_return(&ours, taken->udp);
+
+	socket = storage_of(ops, 0);
+	if (socket)
+		socket->back = back;
 	return 0;
 }
 
@@ -349,15 +390,13 @@ static __noinline int on_closed(struct bpf_sock_ops *ops)
 		return 0;
 	flow_reverse(&theirs, &ours);
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &ours);
-	if (tunnel && is_joined(&theirs))
-		return 0; /* the connection goes on without its sockets, through the same tunnel */
-	if (tunnel) {
+	/* The connection may go on without its sockets, through the same tunnel. */
+	if (tunnel && !is_joined(&theirs)) {
 		struct tpot_tunnel copy = *tunnel;
 
 		bpf_map_update_elem(&tpot_tunnels_closed, &ours, &copy, BPF_ANY);
 		if (bpf_map_delete_elem(&tpot_tunnels, &ours) == 0)
 			add_tunnels(-1);
-		return 0;
 	}
 	taken = bpf_map_lookup_elem(&tpot_taken, &theirs);
 	if (taken) {
@@ -413,6 +452,9 @@ SEC("sockops") int tpot_sockops(struct bpf_sock_ops *ops)
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		on_passive_established(ops);
+		break;
+	case BPF_SOCK_OPS_RTO_CB:
+		on_timeout(ops);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ops->args[1] == BPF_TCP_CLOSE)

@@ -88,7 +88,7 @@ static __always_inline void give_tunnel_up(const struct packet *p, struct tpot_t
 	flow_reverse(&flow, &p->flow);
 	tunnel->plain = 1;
 	if (tunnel->udp)
-		forget_udp_node(tunnel->remote);
+		forget_episode(&tpot_udp_nodes, tunnel->remote);
 	learn_black_hole(&flow, config);
 	count(TPOT_R_TUNNEL_BLOCKED);
 }
@@ -109,7 +109,7 @@ static __noinline int change_way(const struct packet *p, struct tpot_tunnel *tun
 	}
 	tunnel->udp = 1;
 	tunnel->repeats = TPOT_UNHEARD_SYN_ACKS - repeats;
-	learn_udp_node(tunnel->remote, config);
+	remember(&tpot_udp_nodes, tunnel->remote, config);
 	count(TPOT_R_TUNNEL_UDP);
 	return 0;
 }

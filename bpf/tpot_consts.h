@@ -59,6 +59,7 @@
 #define TPOT_REPLY4_UDP_KEYED_LEN (TPOT_REPLY4_UDP_LEN + TPOT_MAC_LEN)
 #define TPOT_HOPS_AT 5
 #define TPOT_CAPABILITY_TRACE 0x8000
+#define TPOT_CAPABILITY_RETURN 0x4000
 /* Bits that mean a transform of the stream, those to come included: as many as the IPv6 reply can say. */
 #define TPOT_CAPABILITY_TRANSFORMS 0x007f
 
@@ -67,7 +68,7 @@
 #define TPOT_UDP_FIRST_SOURCE_PORT 0xc000
 
 /* Changes whenever a map's layout does: a restarted node adopts pinned maps of its own version only. */
-#define TPOT_LAYOUT_VERSION 6
+#define TPOT_LAYOUT_VERSION 7
 
 #define TPOT_POLICY_ROWS 256 /* per bank; two banks, so that a new table replaces the old in one store */
 #define TPOT_MAX_KEYS 4 /* per bank, as with policy rows */
@@ -80,6 +81,7 @@
 #define TPOT_MAX_TUNNELS_CLOSED 16384
 #define TPOT_MAX_BLACK_HOLES 4096
 #define TPOT_MAX_UDP_NODES 4096
+#define TPOT_MAX_RETURN_SOURCES 4096
 #define TPOT_MAX_SPLICES 262144 /* entries: two a connection */
 #define TPOT_MAX_CLIENTS 262144 /* as many as there can be connections, taken or spliced */
 #define TPOT_MAX_TRUST 2048 /* an old list and a new one */

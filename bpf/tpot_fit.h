@@ -193,9 +193,17 @@ static __noinline __u32 quoted_tcp_sum(struct __sk_buff *skb, const struct packe
 	return tcp.checksum == pseudo ? (__u16)~pseudo : sum_of(&tcp, QUOTED_TCP, 0);
 }
 
-/* The IP header of an error from this node, with `length` bytes behind it. */
-static __always_inline void fill_error4(struct ipv4 *ip, const struct tpot_config *config, __be32 destination,
-					__u32 length)
+/* The address that an error of this node's comes from. */
+static __always_inline void own_address(__be32 *address, __u32 family, const struct tpot_config *config)
+{
+	if (family == 4)
+		map_ipv4(address, config->address4);
+	else
+		copy_address(address, config->address6);
+}
+
+/* The IP header of an error, with `length` bytes behind it. */
+static __always_inline void fill_error4(struct ipv4 *ip, __be32 source, __be32 destination, __u32 length)
 {
 	__builtin_memset(ip, 0, sizeof(*ip));
 	ip->version_ihl = 0x45;
@@ -204,19 +212,18 @@ static __always_inline void fill_error4(struct ipv4 *ip, const struct tpot_confi
 	ip->fragment = bpf_htons(IPV4_DF);
 	ip->ttl = OUTER_TTL;
 	ip->protocol = IPPROTO_ICMP_;
-	ip->source = config->address4;
+	ip->source = source;
 	ip->destination = destination;
 	ip->checksum = ~fold16(sum_of(ip, sizeof(*ip), 0));
 }
 
-static __always_inline void fill_error6(struct ipv6 *ip, const struct tpot_config *config, const __be32 *destination,
-					__u32 length)
+static __always_inline void fill_error6(struct ipv6 *ip, const __be32 *source, const __be32 *destination, __u32 length)
 {
 	ip->version_class_label = bpf_htonl(0x60000000);
 	ip->payload_length = bpf_htons(length);
 	ip->next_header = IPPROTO_ICMPV6_;
 	ip->hop_limit = OUTER_TTL;
-	copy_address(ip->source, config->address6);
+	copy_address(ip->source, source);
 	copy_address(ip->destination, destination);
 }
 
@@ -235,8 +242,8 @@ static __always_inline int make_quotation(struct __sk_buff *skb, const struct pa
 	       (room == 0 || bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) == 0);
 }
 
-/* The headers of an error in front of what it quotes, `sum` being that of the quoted TCP header. */
-static __noinline int make_error4(struct __sk_buff *skb, struct packet *p, const struct tpot_config *config, __u32 mtu,
+/* The headers of an error from `source` in front of what it quotes, `sum` being that of the quoted TCP header. */
+static __noinline int make_error4(struct __sk_buff *skb, struct packet *p, const struct tpot_address *source, __u32 mtu,
 				  __u64 sum)
 {
 	struct {
@@ -244,7 +251,7 @@ static __noinline int make_error4(struct __sk_buff *skb, struct packet *p, const
 		struct icmp icmp;
 	} error;
 
-	if (!p || !config || bpf_skb_load_bytes(skb, p->l3, &error.ip, sizeof(error.ip)))
+	if (!p || !source || bpf_skb_load_bytes(skb, p->l3, &error.ip, sizeof(error.ip)))
 		return 0;
 	sum += sum_of(&error.ip, sizeof(error.ip), 0);
 	error.icmp.type = ICMP4_UNREACHABLE;
@@ -252,11 +259,11 @@ static __noinline int make_error4(struct __sk_buff *skb, struct packet *p, const
 	error.icmp.checksum = 0;
 	error.icmp.rest = bpf_htonl(mtu);
 	error.icmp.checksum = ~fold16(sum + sum_of(&error.icmp, ICMP_HLEN, 0));
-	fill_error4(&error.ip, config, p->flow.source[3], ICMP_HLEN + IPV4_HLEN + QUOTED_TCP);
+	fill_error4(&error.ip, source->address[3], p->flow.source[3], ICMP_HLEN + IPV4_HLEN + QUOTED_TCP);
 	return make_quotation(skb, p) && bpf_skb_store_bytes(skb, first_header(p), &error, sizeof(error), 0) == 0;
 }
 
-static __noinline int make_error6(struct __sk_buff *skb, struct packet *p, const struct tpot_config *config, __u32 mtu,
+static __noinline int make_error6(struct __sk_buff *skb, struct packet *p, const struct tpot_address *source, __u32 mtu,
 				  __u64 sum)
 {
 	struct {
@@ -265,17 +272,30 @@ static __noinline int make_error6(struct __sk_buff *skb, struct packet *p, const
 	} error;
 	__u32 length = ICMP_HLEN + IPV6_HLEN + QUOTED_TCP;
 
-	if (!p || !config || bpf_skb_load_bytes(skb, p->l3, &error.ip, sizeof(error.ip)))
+	if (!p || !source || bpf_skb_load_bytes(skb, p->l3, &error.ip, sizeof(error.ip)))
 		return 0;
 	sum += sum_of(&error.ip, sizeof(error.ip), 0);
-	sum += pseudo_sum(p, config->address6, p->flow.source, IPPROTO_ICMPV6_, length);
+	sum += pseudo_sum(p, source->address, p->flow.source, IPPROTO_ICMPV6_, length);
 	error.icmp.type = ICMP6_TOO_BIG;
 	error.icmp.code = 0;
 	error.icmp.checksum = 0;
 	error.icmp.rest = bpf_htonl(mtu);
 	error.icmp.checksum = ~fold16(sum + sum_of(&error.icmp, ICMP_HLEN, 0));
-	fill_error6(&error.ip, config, p->flow.source, length);
+	fill_error6(&error.ip, source->address, p->flow.source, length);
 	return make_quotation(skb, p) && bpf_skb_store_bytes(skb, first_header(p), &error, sizeof(error), 0) == 0;
+}
+
+/* IP options are not worth a case. */
+static __always_inline int is_quotable(const struct packet *p)
+{
+	return p->l4 - p->l3 == ip_header_of(p) && p->end >= (__u32)p->l4 + QUOTED_TCP;
+}
+
+static __always_inline int make_error(struct __sk_buff *skb, struct packet *p, const struct tpot_address *source, __u32 mtu)
+{
+	__u32 sum = quoted_tcp_sum(skb, p);
+
+	return p->family == 4 ? make_error4(skb, p, source, mtu, sum) : make_error6(skb, p, source, mtu, sum);
 }
 
 /* Sends an error that stands from `l3` to `end` to `destination`. */
@@ -287,10 +307,7 @@ static __always_inline int send_error(struct __sk_buff *skb, struct packet *p, _
 
 	if (!config)
 		return TC_ACT_SHOT;
-	if (p->family == 4)
-		map_ipv4(source, config->address4);
-	else
-		copy_address(source, config->address6);
+	own_address(source, p->family, config);
 	p->l3 = l3;
 	p->end = end;
 	p->now = clock_now(bpf_ktime_get_coarse_ns());
@@ -301,14 +318,14 @@ static __always_inline int send_error(struct __sk_buff *skb, struct packet *p, _
 static __always_inline int tell_sender(struct __sk_buff *skb, struct packet *p, __u32 mtu)
 {
 	struct tpot_config *config = config_get();
-	__u32 sum, l3 = first_header(p);
+	struct tpot_address source;
+	__u32 l3 = first_header(p);
 
-	/* IP options are not worth a case. */
-	if (!config || p->l4 - p->l3 != ip_header_of(p) || p->end < (__u32)p->l4 + QUOTED_TCP)
+	if (!config || !is_quotable(p))
 		return SPLICE_GO_ON;
 	count(TPOT_R_DROP_SPLICE_TOO_BIG);
-	sum = quoted_tcp_sum(skb, p);
-	if (!(p->family == 4 ? make_error4(skb, p, config, mtu, sum) : make_error6(skb, p, config, mtu, sum)))
+	own_address(source.address, p->family, config);
+	if (!make_error(skb, p, &source, mtu))
 		return TC_ACT_SHOT;
 	return send_error(skb, p, l3, l3 + 2 * ip_header_of(p) + ICMP_HLEN + QUOTED_TCP, p->flow.source);
 }

@@ -27,6 +27,7 @@ struct tpot_quoted {
 	__u32 tcp; /* where the quoted TCP header is */
 	__be32 udp_header[UDP_HLEN / 4];
 	__u8 udp;
+	__u8 back; /* its outer source is not the inner one */
 };
 
 /* In a map, for the same reasons as tpot_scratch. */
@@ -36,6 +37,11 @@ struct {
 	__type(key, __u32);
 	__type(value, struct tpot_quoted);
 } tpot_quoted SEC(".maps");
+
+static __always_inline int is_quoted_tunnel(const struct tpot_tunnel *tunnel, const struct tpot_quoted *q)
+{
+	return same_address(tunnel->remote, q->remote) && tunnel->udp == q->udp && tunnel->back == q->back;
+}
 
 static __always_inline struct tpot_quoted *empty_quotation(void)
 {
@@ -82,8 +88,9 @@ static __noinline int read_quoted4(struct __sk_buff *skb, __u32 at, struct tpot_
 	if (bpf_skb_load_bytes(skb, at, &inner, sizeof(inner)))
 		return 0;
 	if (outer->version_ihl != 0x45 || (outer->protocol != IPPROTO_IPIP_ && !q->udp) || inner.version_ihl != 0x45 ||
-	    inner.protocol != IPPROTO_TCP_ || inner.source != outer->source)
+	    inner.protocol != IPPROTO_TCP_)
 		return 0;
+	q->back = inner.source != outer->source;
 	map_ipv4(q->flow.source, inner.source);
 	map_ipv4(q->flow.destination, inner.destination);
 	map_ipv4(q->remote, outer->destination);
@@ -104,8 +111,9 @@ static __noinline int read_quoted6(struct __sk_buff *skb, __u32 at, struct tpot_
 	if (bpf_skb_load_bytes(skb, at, &inner, sizeof(inner)))
 		return 0;
 	if ((outer->next_header != IPPROTO_IPV6_ && !q->udp) || inner.next_header != IPPROTO_TCP_ ||
-	    !same_address(inner.source, outer->source) || is_mapped_ipv4(inner.source) || is_mapped_ipv4(inner.destination))
+	    is_mapped_ipv4(inner.source) || is_mapped_ipv4(inner.destination))
 		return 0;
+	q->back = !same_address(inner.source, outer->source);
 	copy_address(q->flow.source, inner.source);
 	copy_address(q->flow.destination, inner.destination);
 	copy_address(q->remote, outer->destination);
@@ -183,7 +191,7 @@ static __noinline int handle_unreachable(struct __sk_buff *skb, const struct pac
 	struct packet incoming = {};
 	__be32 sequence;
 
-	if (!p || !q || !tunnel || tunnel->plain || bpf_skb_load_bytes(skb, q->tcp + 4, &sequence, sizeof(sequence)))
+	if (!p || !q || !tunnel || tunnel->plain || tunnel->back || bpf_skb_load_bytes(skb, q->tcp + 4, &sequence, sizeof(sequence)))
 		return TC_ACT_UNSPEC;
 	incoming.ack = bpf_ntohl(sequence); /* of what is on the way, or somebody guesses (RFC 5927 section 4.1) */
 	incoming.family = p->family;
@@ -274,7 +282,7 @@ static __noinline int handle_icmp(struct __sk_buff *skb, struct packet *p)
 	struct tpot_tunnel *tunnel = bpf_map_lookup_elem(&tpot_tunnels, &q->flow);
 
 	/* What a connection sent before it went on in UDP says nothing about UDP. */
-	if (!tunnel || !same_address(tunnel->remote, q->remote) || tunnel->udp != q->udp)
+	if (!tunnel || !is_quoted_tunnel(tunnel, q))
 		return TC_ACT_UNSPEC;
 	return is_too_big(p, &icmp) ? translate_too_big(skb, p, q) : handle_unreachable(skb, p, q, tunnel);
 }

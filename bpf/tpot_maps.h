@@ -116,8 +116,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, TPOT_MAX_UDP_NODES);
 	__type(key, struct tpot_address);
-	__type(value, struct tpot_udp_node);
+	__type(value, struct tpot_episode);
 } tpot_udp_nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, TPOT_MAX_RETURN_SOURCES);
+	__type(key, struct tpot_address);
+	__type(value, struct tpot_episode);
+} tpot_return_sources SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -19,6 +19,7 @@ struct packet {
 	__u8 tunnelled; /* it came in the tunnel of its connection, which has been checked */
 	__u8 outer;     /* bytes of outer header in front of `l3`, when it is still in the frame */
 	__u32 now;     /* once it is known: clock_now() */
+	__u8 ours;     /* addressed to this node's end of tunnels */
 };
 
 /* Not packed: a packed struct would be read byte by byte. */

@@ -117,7 +117,7 @@ static __always_inline int renew_error4(struct __sk_buff *skb, const struct pack
 
 	if (!config)
 		return 0;
-	fill_error4(&error.ip, config, sender, length);
+	fill_error4(&error.ip, config->address4, sender, length);
 	error.icmp = icmp;
 	return bpf_skb_store_bytes(skb, p->l3, &error, sizeof(error), 0) == 0;
 }
@@ -134,7 +134,7 @@ static __always_inline int renew_error6(struct __sk_buff *skb, const struct pack
 
 	if (!config)
 		return 0;
-	fill_error6(&error.ip, config, sender, length);
+	fill_error6(&error.ip, config->address6, sender, length);
 	sum += (__u32)~pseudo_sum(p, p->flow.source, p->flow.destination, IPPROTO_ICMPV6_, old);
 	sum += pseudo_sum(p, config->address6, sender, IPPROTO_ICMPV6_, length);
 	icmp.checksum = ~fold16(sum);
@@ -179,7 +179,7 @@ static __always_inline __u32 learn_mtu(struct __sk_buff *skb, const struct packe
 
 	if (q->outer_length > 0) {
 		tunnel = bpf_map_lookup_elem(&tpot_tunnels, &splice->out);
-		if (!tunnel || !same_address(tunnel->remote, q->remote) || tunnel->udp != q->udp)
+		if (!tunnel || !is_quoted_tunnel(tunnel, q))
 			return 0;
 	}
 	if (p->l4 - p->l3 != ip_header_of(p) || bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)) ||

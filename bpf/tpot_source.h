@@ -339,7 +339,7 @@ static __always_inline void pin(struct tpot_socket *socket, const struct tpot_fl
 
 	copy_address(tunnel.remote, scan->reply_address);
 	use_tables(TPOT_UNUSED_TUNNELS);
-	tunnel.udp = tunnel.udp_port != 0 && wants_udp(tunnel.remote);
+	tunnel.udp = tunnel.udp_port != 0 && is_remembered(&tpot_udp_nodes, tunnel.remote);
 	if (bpf_map_update_elem(&tpot_tunnels, flow, &tunnel, BPF_ANY)) {
 		socket->leg_reason = TPOT_R_TABLE_FULL; /* the node sees plain segments and carries on (rule 8) */
 		count(TPOT_R_TABLE_FULL);

@@ -241,6 +241,12 @@ static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, 
 		if (splice->flags & TPOT_SPLICE_TAPPED)
 			tap_segment(skb, p, splice);
 	}
+	if ((splice->flags & TPOT_SPLICE_RETURNS) && payload > 0 && (__s32)(p->seq - splice->sent) < 0) {
+		int way = note_sent_again(p, splice, payload);
+
+		if (way)
+			change_return(&splice->out, way == WAY_IN_UDP);
+	}
 	splice->sent = p->seq + payload;
 	if (p->flags & TCP_ACK)
 		splice->acknowledged = p->ack;
@@ -254,7 +260,7 @@ static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, 
 
 /* The header of a tunnel that a segment stays in; it keeps its class, and a CE mark with it. */
 static __always_inline int renew_outer_ip(struct __sk_buff *skb, const struct packet *p, __u32 l3,
-					  const __be32 *source, const __be32 *remote)
+					  const struct tpot_flow *out, const struct tpot_tunnel *tunnel)
 {
 	if (p->family == 4) {
 		struct ipv4 ip;
@@ -265,8 +271,8 @@ static __always_inline int renew_outer_ip(struct __sk_buff *skb, const struct pa
 		ip.id = 0;
 		ip.fragment = bpf_htons(IPV4_DF);
 		ip.ttl = OUTER_TTL;
-		ip.source = source[3];
-		ip.destination = remote[3];
+		ip.source = outer_source4(out, tunnel);
+		ip.destination = tunnel->remote[3];
 		ip.checksum = 0;
 		ip.checksum = ipv4_checksum(&ip);
 		return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
@@ -277,8 +283,8 @@ static __always_inline int renew_outer_ip(struct __sk_buff *skb, const struct pa
 		return -1;
 	ip.payload_length = bpf_htons(p->end - l3 - IPV6_HLEN);
 	ip.hop_limit = OUTER_TTL;
-	copy_address(ip.source, source);
-	copy_address(ip.destination, remote);
+	outer_source6(ip.source, out, tunnel);
+	copy_address(ip.destination, tunnel->remote);
 	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
 }
 
@@ -289,9 +295,9 @@ static __noinline int renew_outer(struct __sk_buff *skb, const struct packet *p,
 		return -1;
 	__u32 l3 = p->l3 - p->outer, udp = l3 + outer_room(p->family, 0);
 
-	if (renew_outer_ip(skb, p, l3, out->source, tunnel->remote))
+	if (renew_outer_ip(skb, p, l3, out, tunnel))
 		return -1;
-	return tunnel->udp ? store_udp(skb, udp, out, tunnel->udp_port, p->end - udp) : 0;
+	return tunnel->udp ? store_udp(skb, udp, out, tunnel, p->end - udp) : 0;
 }
 
 static __always_inline __u32 outer_protocol(const struct packet *p, const struct tpot_tunnel *tunnel)

@@ -48,6 +48,7 @@ enum tpot_splice_flag {
 	TPOT_SPLICE_UDP = 512,       /* that tunnel is in UDP; for who lists the connections */
 	TPOT_SPLICE_TAPPED = 1024,   /* user space gets a copy of what arrives: see tpot_tap.h */
 	TPOT_SPLICE_DOUBTFUL = 2048, /* that RST may not have been taken for one: who goes on sending takes it back */
+	TPOT_SPLICE_RETURNS = 4096,  /* where it leaves for, a tunnel may lead there: see tpot_return.h */
 };
 
 /* Every decision and every drop. The text form is the name in lower case with dashes, without TPOT_R_. */
@@ -116,6 +117,9 @@ enum tpot_reason {
 	TPOT_R_TUNNEL_BLOCKED,
 	TPOT_R_TUNNEL_UDP,
 	TPOT_R_TUNNEL_UDP_REMEMBERED,
+	TPOT_R_RETURN_TUNNEL,
+	TPOT_R_RETURN_REMEMBERED,
+	TPOT_R_RETURN_GIVEN_UP,
 	TPOT_R_ICMP_TRANSLATED,
 	TPOT_R_ICMP_DELIVERED,
 	TPOT_R_COUNT,
@@ -219,15 +223,18 @@ struct tpot_taken {
 	__u8 counted; /* among the connections of its client (tpot_client.h) */
 };
 
-/* A connection pinned to a next hop, keyed by the flow that leaves this machine. */
+/* A connection pinned to a next hop, or that returns to its source in a tunnel; keyed by the flow that leaves this machine. */
 struct tpot_tunnel {
 	__be32 remote[4];
-	__be16 udp_port; /* where the node takes UDP encapsulation; 0: it does not */
+	__be16 udp_port; /* where the node, of a return tunnel this one, takes UDP encapsulation; 0: it does not */
 	__u16 capabilities;
-	__u8 repeats; /* SYN-ACKs that came again */
-	__u8 plain;   /* tunnels do not pass here: given up before anything was lost */
+	__u8 repeats; /* SYN-ACKs that came again; of a return tunnel: segments since it has begun, see TPOT_RETURN_PROVEN */
+	__u8 plain;   /* tunnels do not pass here: given up before anything was lost, or until the next try */
 	__u8 udp;     /* IP in IP does not pass here: in UDP */
 	__u8 answered; /* when the last SYN-ACK came that counts, in units of 2^26 ns: see tpot_blocked.h */
+	__u8 back;    /* a return tunnel: to the source of a connection we have taken */
+	__u8 unused;
+	__u16 padding;
 };
 
 /* After so many bytes a direction's base is history: see BASE_HOLDS in splice/mapping.ts. */
@@ -257,8 +264,10 @@ struct tpot_splice {
 	__u64 bytes;             /* payload, what was relayed before included */
 	__u64 started_ns;        /* CLOCK_MONOTONIC */
 	__u64 seen_ns;           /* of the last packet */
-	__u32 counted;           /* among the connections of its client (tpot_client.h) */
-	__u32 unused;
+	__u32 stalled;           /* what was sent again last, as it arrives here, */
+	__u8 stalls;             /* and how often in a row */
+	__u8 counted;            /* among the connections of its client (tpot_client.h) */
+	__u16 unused;
 };
 
 /* A SYN with a request is out; what the answer did to it. */
@@ -275,8 +284,8 @@ struct tpot_black_hole {
 	__u32 times;
 };
 
-/* A node that is reached in UDP, because IP in IP does not pass on the way. */
-struct tpot_udp_node {
+/* What is remembered of an address for a while: a node that is reached in UDP only, a source that needs a return tunnel. */
+struct tpot_episode {
 	__u64 until_ns; /* CLOCK_MONOTONIC */
 	__u32 seconds;  /* how long this time; doubles */
 	__u32 unused;
@@ -303,6 +312,9 @@ struct tpot_socket {
 	__u8 syns;                /* SYNs sent so far */
 	__u8 requests;            /* of them with the option */
 	__u8 udp;                 /* the tunnel to `next_hop`, or of a taken connection, is in UDP */
+	__u8 back;                /* what we send to the source of a taken connection is in a tunnel, too */
+	__u8 unused;
+	__u16 padding;
 };
 
 #endif

@@ -56,7 +56,7 @@ static __always_inline __u32 policy_verdict(const struct packet *p, struct optio
 	bpf_for_each_map_elem(&tpot_policy, policy_step, &walk, 0);
 	if (walk.take == TPOT_ROW_PASSES)
 		return TPOT_R_PASS_POLICY;
-	scan->request_capabilities = asked & config->capabilities & (walk.capabilities | TPOT_CAPABILITY_TRACE);
+	scan->request_capabilities = asked & config->capabilities & (walk.capabilities | TPOT_CAPABILITY_TRACE | TPOT_CAPABILITY_RETURN);
 	if (walk.take == TPOT_ROW_YIELDS && (asked & TPOT_CAPABILITY_TRANSFORMS) &&
 	    !(scan->request_capabilities & TPOT_CAPABILITY_TRANSFORMS))
 		return TPOT_R_PASS_TRANSFORMS;

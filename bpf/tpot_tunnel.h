@@ -10,6 +10,7 @@ struct outer {
 	struct tpot_splice *splice; /* that the inner segment belongs to; null: none */
 	__be16 source_port; /* of UDP */
 	__u8 udp;
+	__u8 returned; /* it comes from a node that we are a source to */
 };
 
 /* Whether an inner IPv4 header is whole, no fragment, and in front of a TCP segment; fills the packet. */
@@ -84,11 +85,10 @@ static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packe
 }
 
 /* Rule 7: only what a known connection's own source sent comes out of a tunnel. TPOT_R_NONE, or why it does not. */
-static __always_inline __u32 check_known(const struct packet *p, struct outer *outer, const struct tpot_config *config)
+static __always_inline __u32 check_known(const struct packet *p, struct outer *outer)
 {
-	struct tpot_splice *splice = find_splice(&p->flow, config);
+	struct tpot_splice *splice = outer->splice;
 
-	outer->splice = splice;
 	if (splice && !(splice->flags & TPOT_SPLICE_HOLD)) {
 		if (!(splice->flags & TPOT_SPLICE_TUNNELLED) || (p->flags & TCP_SYN))
 			return TPOT_R_DROP_DECAP_UNKNOWN;
@@ -109,19 +109,50 @@ static __always_inline __u32 check_known(const struct packet *p, struct outer *o
 	return TPOT_R_NONE;
 }
 
+/*
+ * Whether it comes from the node that the connection is pinned to: by a return tunnel, to the address that sends there. It
+ * would be let in without a tunnel, too, for any segment towards a source is a plain one.
+ */
+static __always_inline int is_returned(const struct packet *p, const struct outer *outer, const __be32 *outer_destination,
+				       const struct tpot_config *config)
+{
+	struct tpot_tunnel *tunnel;
+	struct tpot_flow out;
+
+	if (!(config->capabilities & TPOT_CAPABILITY_RETURN) || (p->flags & TCP_SYN) ||
+	    !same_address(p->flow.destination, outer_destination))
+		return 0;
+	if (p->family == 6 && (is_mapped_ipv4(p->flow.source) || is_mapped_ipv4(p->flow.destination)))
+		return 0;
+	flow_reverse(&out, &p->flow);
+	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &out);
+	if (!tunnel)
+		tunnel = bpf_map_lookup_elem(&tpot_tunnels_closed, &out);
+	return tunnel && !tunnel->plain && !tunnel->back && same_address(tunnel->remote, outer->source) &&
+	       (!outer->udp || tunnel->udp_port == outer->source_port);
+}
+
 /* The packet becomes the inner one, where it is. */
 static __noinline int judge_inner(struct __sk_buff *skb, struct packet *p, struct outer *outer)
 {
 	struct tpot_config *config = config_get();
+	__be32 destination[4];
 	__u32 reason;
 
 	if (!config || !p || !outer)
 		return TPOT_R_DROP_DECAP_MALFORMED;
+	copy_address(destination, p->flow.destination);
 	p->l3 = p->l4;
 	reason = check_inner_ip(skb, outer->payload, p);
 	if (reason == TPOT_R_NONE)
 		reason = check_inner_tcp(skb, p, config);
-	return reason == TPOT_R_NONE ? check_known(p, outer, config) : reason;
+	if (reason != TPOT_R_NONE)
+		return reason;
+	outer->splice = find_splice(&p->flow, config);
+	outer->returned = is_returned(p, outer, destination, config);
+	if (outer->returned)
+		return TPOT_R_NONE;
+	return p->ours ? check_known(p, outer) : TPOT_R_DROP_DECAP_UNKNOWN;
 }
 
 /* What the outer header says; 0 when it announces more than there is. */
@@ -171,6 +202,14 @@ static __always_inline struct tpot_tunnel *next_tunnel(const struct packet *p, c
 	return tunnel && !tunnel->plain && tunnel->udp == outer->udp ? tunnel : 0;
 }
 
+/* Not inlined: with it, the stack of its caller is too large. */
+static __noinline int deliver_returned(struct __sk_buff *skb, const struct packet *p)
+{
+	struct tpot_config *config = config_get();
+
+	return config && p ? deliver_to_leg(skb, p, config) : TC_ACT_UNSPEC;
+}
+
 /* A tunnelled segment that has passed every check: it goes on spliced, or to its socket. */
 static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, const struct outer *outer)
 {
@@ -206,7 +245,7 @@ static __noinline int accept_tunnelled(struct __sk_buff *skb, struct packet *p, 
 		if (verdict != SPLICE_GO_ON)
 			return verdict;
 	}
-	return deliver_segment(skb, p, config);
+	return outer->returned ? deliver_returned(skb, p) : deliver_segment(skb, p, config);
 }
 
 /*
@@ -242,7 +281,7 @@ static __noinline int is_port_of_another(struct __sk_buff *skb, const struct out
 	return another;
 }
 
-/* A tunnel packet to our own address: its inner segment is delivered, or it ends here with a counter. */
+/* A tunnel packet: its inner segment is delivered. One to our end of a tunnel ends here else, with a counter. */
 static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 reason = TPOT_R_DROP_DECAP_MALFORMED; /* a fragment, or cut */
@@ -256,7 +295,7 @@ static __noinline int handle_tunnelled(struct __sk_buff *skb, struct packet *p)
 		reason = judge_inner(skb, p, &outer);
 	if (reason == TPOT_R_NONE)
 		return accept_tunnelled(skb, p, &outer);
-	if (udp && is_port_of_another(skb, &outer, p->family))
+	if (!p->ours || (udp && is_port_of_another(skb, &outer, p->family)))
 		return TC_ACT_UNSPEC;
 	count(reason);
 	return TC_ACT_SHOT;
@@ -268,7 +307,7 @@ static __always_inline __u64 room_flags(__u64 family_flag, const struct tpot_tun
 	return family_flag | BPF_F_ADJ_ROOM_FIXED_GSO | (tunnel->udp ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : 0);
 }
 
-/* RFC 2003 section 3.1. The outer source is the inner one; DF always, so a small MTU is told, not hidden. */
+/* RFC 2003 section 3.1. The outer source is the inner one, of a return tunnel the node; DF always, so a small MTU is told, not hidden. */
 static __always_inline int push_outer4(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
 {
 	__u32 room = outer_room(4, tunnel->udp), length = p->end - p->l3 + room;
@@ -282,10 +321,10 @@ static __always_inline int push_outer4(struct __sk_buff *skb, const struct packe
 	outer.fragment = bpf_htons(IPV4_DF);
 	outer.ttl = OUTER_TTL;
 	outer.protocol = outer_protocol(p, tunnel);
-	outer.source = p->flow.source[3];
+	outer.source = outer_source4(&p->flow, tunnel);
 	outer.destination = tunnel->remote[3];
 	outer.checksum = ipv4_checksum(&outer);
-	if (tunnel->udp && store_udp(skb, p->l3 + IPV4_HLEN, &p->flow, tunnel->udp_port, length - IPV4_HLEN))
+	if (tunnel->udp && store_udp(skb, p->l3 + IPV4_HLEN, &p->flow, tunnel, length - IPV4_HLEN))
 		return -1;
 	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof(outer), 0);
 }
@@ -304,9 +343,9 @@ static __always_inline int push_outer6(struct __sk_buff *skb, const struct packe
 	outer.payload_length = bpf_htons(length);
 	outer.next_header = outer_protocol(p, tunnel);
 	outer.hop_limit = OUTER_TTL;
-	copy_address(outer.source, p->flow.source);
+	outer_source6(outer.source, &p->flow, tunnel);
 	copy_address(outer.destination, tunnel->remote);
-	if (tunnel->udp && store_udp(skb, p->l3 + IPV6_HLEN, &p->flow, tunnel->udp_port, length))
+	if (tunnel->udp && store_udp(skb, p->l3 + IPV6_HLEN, &p->flow, tunnel, length))
 		return -1;
 	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof(outer), 0);
 }
@@ -367,6 +406,12 @@ static __noinline int send_tunnelled(struct __sk_buff *skb, struct packet *p)
 	found = find_tunnel(skb, p);
 	if (!found)
 		return TC_ACT_UNSPEC;
+	if (found->back) {
+		int verdict = prepare_return(skb, p, found);
+
+		if (verdict != TC_ACT_OK)
+			return verdict;
+	}
 	tunnel = *found;
 	if (p->family == 4 ? push_outer4(skb, p, &tunnel) : push_outer6(skb, p, &tunnel)) {
 		count(TPOT_R_ENCAP_FAILED);

@@ -22,9 +22,9 @@ static __always_inline int is_udp_to_port(struct __sk_buff *skb, const struct pa
 }
 
 /* RFC 6056 calls these ports dynamic. One connection keeps its port, so that routers which spread flows do not reorder. */
-static __always_inline __be16 entropy_port(const struct tpot_flow *flow)
+static __always_inline __be16 entropy_port(__be16 source_port, __be16 destination_port, const struct tpot_flow *flow)
 {
-	__u32 mixed = (__u32)bpf_ntohs(flow->source_port) << 16 | bpf_ntohs(flow->destination_port);
+	__u32 mixed = (__u32)bpf_ntohs(source_port) << 16 | bpf_ntohs(destination_port);
 
 	for (int i = 0; i < 4; i++)
 		mixed ^= bpf_ntohl(flow->source[i]) ^ bpf_ntohl(flow->destination[i]);
@@ -36,14 +36,19 @@ static __always_inline __be16 entropy_port(const struct tpot_flow *flow)
  * The checksum is 0, in IPv6 too (RFC 6935): the TCP checksum inside covers the payload and the addresses, and the node
  * delivers nothing whose addresses and ports are not a connection's (RFC 6936 section 4).
  */
-static __always_inline int store_udp(struct __sk_buff *skb, __u32 at, const struct tpot_flow *flow, __be16 port,
-				     __u32 length)
+static __always_inline int store_udp(struct __sk_buff *skb, __u32 at, const struct tpot_flow *flow,
+				     const struct tpot_tunnel *tunnel, __u32 length)
 {
-	struct udp udp = {
-		.source = entropy_port(flow),
-		.destination = port,
-		.length = bpf_htons(length),
-	};
+	struct udp udp = { .length = bpf_htons(length) };
+
+	/* A return tunnel is what a stateful filter takes for the answer: the ports of the other direction, exchanged. */
+	if (tunnel->back) {
+		udp.source = tunnel->udp_port;
+		udp.destination = entropy_port(flow->destination_port, flow->source_port, flow);
+	} else {
+		udp.source = entropy_port(flow->source_port, flow->destination_port, flow);
+		udp.destination = tunnel->udp_port;
+	}
 
 	return bpf_skb_store_bytes(skb, at, &udp, sizeof(udp), 0);
 }
@@ -52,44 +57,6 @@ static __always_inline int store_udp(struct __sk_buff *skb, __u32 at, const stru
 static __always_inline __be16 offered_udp_port(const struct option_scan *scan)
 {
 	return scan->has_reply == 6 ? bpf_htons(TPOT_UDP_PORT) : scan->reply_udp_port;
-}
-
-static __always_inline int wants_udp(const __be32 *node)
-{
-	struct tpot_address key;
-
-	copy_address(key.address, node);
-	struct tpot_udp_node *known = bpf_map_lookup_elem(&tpot_udp_nodes, &key);
-
-	return known && known->until_ns > bpf_ktime_get_ns();
-}
-
-/* For as long as black holes: 10 minutes, each further time twice as long, up to 24 hours. */
-static __always_inline void learn_udp_node(const __be32 *node, const struct tpot_config *config)
-{
-	struct tpot_udp_node entry = { .seconds = config->black_hole_first_seconds };
-	struct tpot_address key;
-
-	copy_address(key.address, node);
-	struct tpot_udp_node *known = bpf_map_lookup_elem(&tpot_udp_nodes, &key);
-
-	if (known && known->until_ns > bpf_ktime_get_ns())
-		return; /* another connection of the same moment has learned it */
-	if (known) {
-		entry.seconds = known->seconds * 2;
-		if (entry.seconds > config->black_hole_max_seconds)
-			entry.seconds = config->black_hole_max_seconds;
-	}
-	entry.until_ns = bpf_ktime_get_ns() + entry.seconds * 1000000000ULL;
-	bpf_map_update_elem(&tpot_udp_nodes, &key, &entry, BPF_ANY);
-}
-
-static __always_inline void forget_udp_node(const __be32 *node)
-{
-	struct tpot_address key;
-
-	copy_address(key.address, node);
-	bpf_map_delete_elem(&tpot_udp_nodes, &key);
 }
 
 #endif

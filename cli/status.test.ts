@@ -15,6 +15,7 @@ describe('status for people', () => {
     kernel: { release: '6.1.0' },
     blackHoles: [],
     udpNodes: [],
+    returnSources: [],
     transforms: { offered: [], saturated: false, refused: 0 },
   } as const;
 
@@ -39,6 +40,7 @@ describe('connections for people', () => {
       client: '198.18.0.2:40000',
       destination: '[2001:db8::9]:80',
       via: 'tunnel',
+      returnTunnel: false,
       nextHop: null,
       nextVia: null,
       state: 'relaying',

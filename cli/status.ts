@@ -25,6 +25,12 @@ function formatHoles(blackHoles: NodeStatus['blackHoles']): string {
   return `black holes (get no requests for so long):\n${table(['DESTINATION', 'LEFT'], rows)}`;
 }
 
+function formatReturnSources(sources: NodeStatus['returnSources']): string[] {
+  if (sources.length === 0) return [];
+  const rows = sources.map(({ source, secondsLeft }) => [source, formatAge(secondsLeft)]);
+  return [`sources that get their segments in a tunnel:\n${table(['SOURCE', 'LEFT'], rows)}`];
+}
+
 function formatUdpNodes(udpNodes: NodeStatus['udpNodes']): string[] {
   if (udpNodes.length === 0) return [];
   const rows = udpNodes.map(({ node, secondsLeft }) => [node, formatAge(secondsLeft)]);
@@ -47,6 +53,7 @@ export function formatStatus(status: NodeStatus): string {
     section('counters', status.counters),
     formatHoles(status.blackHoles),
     ...formatUdpNodes(status.udpNodes),
+    ...formatReturnSources(status.returnSources),
   ].join('\n\n');
 }
 
@@ -74,7 +81,7 @@ export function formatConns(rows: readonly ConnectionRow[]): string {
     rows.map((row) => [
       row.client,
       row.destination,
-      row.via,
+      row.returnTunnel ? `${row.via} (both ways)` : row.via,
       row.nextVia === 'tunnel-udp' ? `${row.nextHop ?? ''} (udp)` : row.nextHop,
       row.state,
       row.action,

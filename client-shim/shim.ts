@@ -8,6 +8,7 @@ import { InterfaceSet } from '../bpf/interfaces.js';
 import { TpotFlag, TpotOrigin, TpotReason, type TpotFlow, type TpotSocket } from '../bpf/generated/maps.js';
 import type { TypedMap } from '../bpf/map.js';
 import { TpotPrograms } from '../bpf/programs.js';
+import { CAPABILITY } from '../tpot/option.js';
 import { keyHalves, type Key } from '../tpot/key.js';
 import { makeCgroup, removeCgroup } from '../host/mounts.js';
 
@@ -39,7 +40,12 @@ export class Shim {
       });
       this.#undo.push(() => this.#programs.close());
       this.#programs.declareUnused();
-      this.#programs.configure({ flags: TpotFlag.SOURCE, hops: options.hops, maxTunnels: MAX_CONNECTIONS });
+      this.#programs.configure({
+        flags: TpotFlag.SOURCE,
+        hops: options.hops,
+        capabilities: CAPABILITY.returnTunnel,
+        maxTunnels: MAX_CONNECTIONS,
+      });
       this.#sockets = this.#programs.map('tpotSockets');
       this.#programs.setTrust(options.trust);
       this.#programs.setKeys((options.keys ?? []).map(keyHalves));
@@ -65,6 +71,9 @@ export class Shim {
       syns: 0,
       requests: 0,
       udp: 0,
+      back: 0,
+      unused: 0,
+      padding: 0,
     });
   }
 

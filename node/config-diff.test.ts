@@ -36,6 +36,7 @@ const BEFORE: NodeConfig = {
   maxSplices: 100,
   spliceIdleMs: 1000,
   udp: undefined,
+  returnTunnel: true,
   headersTimeoutMs: 60_000,
   idleTimeoutMs: 600_000,
   drainTimeoutMs: 1000,

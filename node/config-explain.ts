@@ -148,12 +148,7 @@ export function configValues(config: NodeConfig): [string, string][] {
         ? 'true: SYNs without a request are taken too'
         : 'false: only SYNs with a request are taken',
     ],
-    [
-      'udpEncapsulation',
-      config.udp === undefined
-        ? 'false: where IP in IP does not pass, connections are plain'
-        : `port ${config.udp.port}: offered for paths on which IP in IP does not pass`,
-    ],
+    ...tunnelValues(config),
     ...cacheValues(config),
     ...limitValues(config),
     [
@@ -181,6 +176,23 @@ export function configValues(config: NodeConfig): [string, string][] {
     ['limits.headersTimeout', formatDuration(config.headersTimeoutMs)],
     ['limits.idleTimeout', formatDuration(config.idleTimeoutMs)],
     ['drainTimeout', formatDuration(config.drainTimeoutMs)],
+  ];
+}
+
+function tunnelValues({ udp, returnTunnel }: NodeConfig): [string, string][] {
+  return [
+    [
+      'udpEncapsulation',
+      udp === undefined
+        ? 'false: where IP in IP does not pass, connections are plain'
+        : `port ${udp.port}: offered for paths on which IP in IP does not pass`,
+    ],
+    [
+      'returnTunnel',
+      returnTunnel
+        ? 'true: where plain segments to a source stay without an answer, they go in a tunnel'
+        : 'false: segments to a source are always plain',
+    ],
   ];
 }
 

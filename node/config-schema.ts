@@ -28,6 +28,7 @@ export interface RawConfig {
   readonly keys?: { readonly file: string; readonly require?: boolean };
   readonly edge?: boolean;
   readonly udpEncapsulation?: boolean | { readonly port?: number };
+  readonly returnTunnel?: boolean;
   readonly cache?: RawCache;
   readonly limits?: {
     readonly connections?: number;

@@ -70,6 +70,8 @@ export interface NodeConfig extends CacheSettings {
   readonly edge: boolean;
   /** Where tunnels in UDP end; undefined offers none. */
   readonly udp: UdpOffer | undefined;
+  /** Segments to sources, and from next hops, may be in a tunnel where nothing else gets through. */
+  readonly returnTunnel: boolean;
   readonly maxConnections: number;
   /** Connections of one client, spliced ones included; 0: no limit. */
   readonly maxPerClient: number;
@@ -319,6 +321,7 @@ function complete(
     requireKey: raw.keys?.require ?? false,
     edge: raw.edge ?? false,
     udp: toUdpOffer(raw.udpEncapsulation),
+    returnTunnel: raw.returnTunnel ?? true,
     ...toCacheSettings(raw.cache),
     ...toLimits(raw),
     transforms: toTransformSettings(raw.transforms),

@@ -27,6 +27,7 @@ const IN_KERNEL: SplicedConnection = {
   destination,
   tunnelled: true,
   udp: false,
+  returned: false,
   nextHop: undefined,
   nextHopUdp: false,
   closing: false,

@@ -31,6 +31,8 @@ export interface ConnectionRow {
   readonly destination: string;
   /** `tunnel`: IP in IP. */
   readonly via: 'tunnel' | 'tunnel-udp' | 'edge';
+  /** What goes to the client is in a tunnel, too: plain segments stayed without an answer. */
+  readonly returnTunnel: boolean;
   /** The node the next leg is pinned to; null while unknown or when the leg is plain TCP. */
   readonly nextHop: string | null;
   /** How; null where `nextHop` is. */
@@ -211,6 +213,7 @@ export class Connection {
       client: formatEndpoint(this.client),
       destination: formatEndpoint(this.destination),
       via: this.taken.via === 'tunnel' ? tunnelKind(this.taken.udp) : 'edge',
+      returnTunnel: this.taken.returned?.() === true,
       nextHop: this.#leg?.nextHop === undefined ? null : formatIp(this.#leg.nextHop),
       nextVia: this.#leg?.nextHop === undefined ? null : tunnelKind(this.#leg.reason === 'tunnelled-udp'),
       state: this.state === 'relaying' && halfClosed ? 'closing' : this.state,
@@ -237,6 +240,7 @@ function splicedRow(one: SplicedConnection, known: SplicedNames): ConnectionRow 
     client,
     destination,
     via: one.tunnelled ? tunnelKind(one.udp) : 'edge',
+    returnTunnel: one.returned,
     nextHop: one.nextHop === undefined ? null : formatIp(one.nextHop),
     nextVia: one.nextHop === undefined ? null : tunnelKind(one.nextHopUdp),
     state: one.closing ? 'closing' : 'spliced',

@@ -46,6 +46,7 @@ import type {
   SpliceConditions,
   SpliceOutcome,
   TakenInfo,
+  ReturnSource,
   UdpNode,
 } from './data-path.js';
 
@@ -209,18 +210,21 @@ export class EbpfDataPath implements DataPath {
         nextHop: NO_ADDRESS,
         legReason: TpotReason.NONE,
         origin: TpotOrigin.NONE,
-        requestCapabilities: options.capabilities,
+        requestCapabilities: options.capabilities | this.#returnBit,
         replyCapabilities: 0,
         requestHops: options.hops,
         syns: 0,
         requests: 0,
         udp: 0,
+        back: 0,
+        unused: 0,
+        padding: 0,
       });
     }
   }
 
   setCapabilities(bits: number): void {
-    this.#programs.configure({ capabilities: CAPABILITY.trace | bits });
+    this.#programs.configure({ capabilities: CAPABILITY.trace | this.#returnBit | bits });
   }
 
   legInfo(socket: Socket): LegInfo {
@@ -304,9 +308,23 @@ export class EbpfDataPath implements DataPath {
   }
 
   udpNodes(): UdpNode[] {
-    return [...this.#programs.map('tpotUdpNodes').entries()].flatMap(([key, { untilNs }]) => {
+    return this.#remembered('tpotUdpNodes').map(({ address, secondsLeft }) => ({
+      node: address,
+      secondsLeft,
+    }));
+  }
+
+  returnSources(): ReturnSource[] {
+    return this.#remembered('tpotReturnSources').map(({ address, secondsLeft }) => ({
+      source: address,
+      secondsLeft,
+    }));
+  }
+
+  #remembered(table: 'tpotUdpNodes' | 'tpotReturnSources'): { address: IpAddress; secondsLeft: number }[] {
+    return [...this.#programs.map(table).entries()].flatMap(([key, { untilNs }]) => {
       const secondsLeft = secondsUntil(untilNs);
-      return secondsLeft > 0 ? [{ node: fromMapped(key.address), secondsLeft }] : [];
+      return secondsLeft > 0 ? [{ address: fromMapped(key.address), secondsLeft }] : [];
     });
   }
 
@@ -376,7 +394,7 @@ export class EbpfDataPath implements DataPath {
       address6: addresses[6]?.bytes ?? NO_ADDRESS,
       maxTunnels: tableSizes(this.#options)[maps.tpotTunnels.name] ?? maps.tpotTunnels.maxEntries,
       udpPort: this.#udpPort,
-      capabilities: CAPABILITY.trace | (this.#options.capabilities ?? 0),
+      capabilities: CAPABILITY.trace | this.#returnBit | (this.#options.capabilities ?? 0),
     });
     this.reconfigure(this.#options);
   }
@@ -412,7 +430,17 @@ export class EbpfDataPath implements DataPath {
       hops: via === 'edge' ? undefined : noted.requestHops,
       capabilities: noted.requestCapabilities,
       udp: noted.udp !== 0,
+      ...(via === 'tunnel' ? { returned: () => this.#isReturned(socket) } : {}),
     });
+  }
+
+  get #returnBit(): number {
+    return this.#options.returnTunnel === false ? 0 : CAPABILITY.returnTunnel;
+  }
+
+  #isReturned(socket: Socket): boolean {
+    const fd = descriptorOf(socket);
+    return fd !== undefined && this.#sockets.get(fd)?.back === 1;
   }
 
   #requireInterfaces(): void {

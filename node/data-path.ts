@@ -30,7 +30,7 @@ export interface DataPathSettings {
 }
 
 export interface DataPathOptions extends DataPathSettings {
-  /** Bits that replies may accept, beside `trace`; absent: none. */
+  /** Bits of transforms that replies may accept; absent: none. */
   readonly capabilities?: number;
   readonly name: string;
   /** Announced in replies and the end of the tunnels towards this node. At least one of the two. */
@@ -41,6 +41,8 @@ export interface DataPathOptions extends DataPathSettings {
   readonly maxSplices: number;
   /** After how long without a packet a spliced connection is forgotten. */
   readonly spliceIdleMs: number;
+  /** Whether segments to sources, and from next hops, may be in a tunnel where nothing else gets through; default: yes. */
+  readonly returnTunnel?: boolean;
   /** Where tunnels in UDP end; undefined offers none. */
   readonly udp?: UdpOffer | undefined;
   /** Whether copies of what is spliced may be asked for ({@link SpliceConditions.copy}); default: no. */
@@ -56,6 +58,8 @@ export interface TakenInfo {
   readonly capabilities: number;
   /** Its tunnel is in UDP. */
   readonly udp?: boolean;
+  /** Whether what goes to the source is in a tunnel now, too; absent: never. */
+  readonly returned?: () => boolean;
 }
 
 /** What is known of a connection this node opened. */
@@ -96,6 +100,8 @@ export interface SplicedConnection {
   readonly tunnelled: boolean;
   /** The client's tunnel is in UDP. */
   readonly udp: boolean;
+  /** What goes to the client is in a tunnel, too. */
+  readonly returned: boolean;
   readonly nextHop: IpAddress | undefined;
   readonly nextHopUdp: boolean;
   /** A direction has ended. */
@@ -138,6 +144,12 @@ export interface DataPathEvents {
 
 export interface BlackHole {
   readonly destination: IpAddress;
+  readonly secondsLeft: number;
+}
+
+/** A source that gets its segments in a tunnel, because plain ones stayed without an answer. */
+export interface ReturnSource {
+  readonly source: IpAddress;
   readonly secondsLeft: number;
 }
 
@@ -190,6 +202,8 @@ export interface DataPath {
   forgetBlackHoles(destination?: IpAddress): number;
   /** Nodes to which connections begin in UDP. */
   udpNodes(): UdpNode[];
+  /** Sources whose connections begin in a return tunnel. */
+  returnSources(): ReturnSource[];
   /** Detaches and removes everything this data path put into the kernel. Idempotent. */
   close(): void;
 }

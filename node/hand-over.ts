@@ -61,6 +61,8 @@ export interface SplicerPorts {
 export interface Outer {
   readonly source: IpAddress;
   readonly udp: boolean;
+  /** It takes return tunnels. */
+  readonly returns: boolean;
 }
 
 /** One connection on its way out of user space. */
@@ -174,6 +176,7 @@ export class HandOver implements HandOverPort {
       outerSource: undefined,
       udp: false,
       fromClient: false,
+      returns: this.#outer?.returns === true,
       bytes: BigInt(socket.bytesWritten),
       tapped: this.#tap !== undefined,
     });

@@ -38,6 +38,7 @@ const CONFIG: NodeConfig = {
   spliceAbove: 0,
   tapAbove: 0,
   udp: undefined,
+  returnTunnel: true,
   cachePolicy: DEFAULT_POLICY,
   stallTimeoutMs: 30_000,
   verifyHost: false,

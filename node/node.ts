@@ -64,6 +64,7 @@ export interface NodeStatus {
   readonly blackHoles: readonly { readonly destination: string; readonly secondsLeft: number }[];
   /** Nodes to which connections begin in UDP for so long, because IP in IP did not pass. */
   readonly udpNodes: readonly { readonly node: string; readonly secondsLeft: number }[];
+  readonly returnSources: readonly { readonly source: string; readonly secondsLeft: number }[];
 }
 
 /** What `stats --json` prints. */
@@ -182,7 +183,7 @@ export class TpotNode {
   }
 
   async #start(): Promise<void> {
-    const { name, addresses, interfaces, udp, maxSplices, spliceIdleMs } = this.config;
+    const { name, addresses, interfaces, udp, returnTunnel, maxSplices, spliceIdleMs } = this.config;
     const limits = { maxSplices, spliceIdleMs, taps: this.config.tapAbove > 0 };
     this.#room = this.#ports.room(this.config.maxConnections);
     this.#dataPath = this.#ports.createDataPath({
@@ -191,6 +192,7 @@ export class TpotNode {
       interfaces,
       ...limits,
       udp,
+      returnTunnel,
       capabilities: this.#transforms.bits,
       ...settingsOf(this.config),
       maxConnections: this.#room,
@@ -259,6 +261,10 @@ export class TpotNode {
       })),
       udpNodes: (dataPath?.udpNodes() ?? []).map(({ node, secondsLeft }) => ({
         node: formatIp(node),
+        secondsLeft,
+      })),
+      returnSources: (dataPath?.returnSources() ?? []).map(({ source, secondsLeft }) => ({
+        source: formatIp(source),
         secondsLeft,
       })),
     };

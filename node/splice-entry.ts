@@ -27,6 +27,8 @@ export interface EntryFacts {
   /** That tunnel is in UDP. */
   readonly udp?: boolean;
   readonly fromClient: boolean;
+  /** Where it leaves for, a return tunnel may lead there. */
+  readonly returns?: boolean;
   /** Payload that was relayed before. */
   readonly bytes: bigint;
   /** CLOCK_MONOTONIC. */
@@ -58,13 +60,15 @@ export function holdEntry(out: FlowEnds, now: bigint): TpotSplice {
     bytes: 0n,
     startedNs: now,
     seenNs: now,
+    stalled: 0,
+    stalls: 0,
     counted: 0,
     unused: 0,
   };
 }
 
 export function spliceEntry(mapping: Mapping, facts: EntryFacts): TpotSplice {
-  const { TUNNELLED, FROM_CLIENT, TIMESTAMPS, SACK, ECN, UDP, TAPPED } = TpotSpliceFlag;
+  const { TUNNELLED, FROM_CLIENT, TIMESTAMPS, SACK, ECN, UDP, TAPPED, RETURNS } = TpotSpliceFlag;
   return {
     ...holdEntry(mapping.out, facts.now),
     outerSource: facts.outerSource === undefined ? NO_ADDRESS : toMapped(facts.outerSource),
@@ -83,6 +87,7 @@ export function spliceEntry(mapping: Mapping, facts: EntryFacts): TpotSplice {
       (facts.fromClient ? FROM_CLIENT : 0) |
       (facts.udp === true ? UDP : 0) |
       (facts.tapped === true ? TAPPED : 0) |
+      (facts.returns === true ? RETURNS : 0) |
       (mapping.timestamps ? TIMESTAMPS : 0) |
       (mapping.sack ? SACK : 0) |
       (mapping.ecn ? ECN : 0),

@@ -177,6 +177,7 @@ export class SpliceTable {
       destination: { address: fromMapped(flow.destination), port: flow.destinationPort },
       tunnelled: (entry.flags & TUNNELLED) !== 0,
       udp: (entry.flags & UDP) !== 0,
+      returned: tunnelOf(this.#programs, reverseKernelFlow(flow)) !== undefined,
       nextHop: tunnel?.remote,
       nextHopUdp: tunnel?.udp === true,
       closing: ((entry.flags | other.flags) & (PEER_FIN | RESET)) !== 0,

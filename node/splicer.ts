@@ -8,6 +8,7 @@ import type { Logger } from '../core/log.js';
 import * as tcp from '../host/tcp.js';
 import { TpotState } from '../bpf/generated/maps.js';
 import type { TpotPrograms } from '../bpf/programs.js';
+import { CAPABILITY } from '../tpot/option.js';
 import { TimestampReader } from '../bpf/timestamps.js';
 import {
   handOverHolding,
@@ -140,7 +141,8 @@ export class Splicer {
     const key = kernelFlow(flow);
     const taken = programs.map('tpotTaken').get(key) ?? programs.map('tpotTransient').get(key);
     if (taken?.state !== TpotState.TUNNELLED) return undefined;
-    return { source: fromMapped(taken.outerSource), udp: taken.udp !== 0 };
+    const returns = (taken.capabilities & CAPABILITY.returnTunnel) !== 0;
+    return { source: fromMapped(taken.outerSource), udp: taken.udp !== 0, returns };
   }
 }
 

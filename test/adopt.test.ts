@@ -33,6 +33,9 @@ const tunnel: TpotTunnel = {
   plain: 0,
   udp: 0,
   answered: 0,
+  back: 0,
+  unused: 0,
+  padding: 0,
 };
 const other = (flow: FlowEnds): FlowEnds => ({ ...flow, sourcePort: flow.sourcePort + 1 });
 const client = { address: toMapped(clientOf(flows[4].source)) };

@@ -175,6 +175,9 @@ describe('a segment of a pinned connection', () => {
     plain: 0,
     udp: 0,
     answered: 0,
+    back: 0,
+    unused: 0,
+    padding: 0,
   });
   const segment = (of: Family, changes: Partial<TcpPacketSpec> = {}): Uint8Array =>
     buildTcp({ ...flows[of], flags: ['ack'], ...changes });

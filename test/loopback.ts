@@ -14,6 +14,7 @@ import type {
   SplicedTotals,
   SpliceOutcome,
   TakenInfo,
+  ReturnSource,
   UdpNode,
 } from '../node/data-path.js';
 
@@ -183,6 +184,10 @@ export class LoopbackDataPath implements DataPath {
   }
 
   udpNodes(): UdpNode[] {
+    return [];
+  }
+
+  returnSources(): ReturnSource[] {
     return [];
   }
 

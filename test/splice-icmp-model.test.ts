@@ -112,6 +112,9 @@ function enter({ of, direction }: Case): void {
       plain: 0,
       udp: Number(direction.udp),
       answered: 0,
+      back: 0,
+      unused: 0,
+      padding: 0,
     };
     programs.map('tpotTunnels').set(mapFlow(OUT[of]), { ...tunnel, remote: toMapped(direction.remote) });
   }

@@ -332,6 +332,9 @@ describe('an entry', () => {
       repeats: 0,
       plain: 0,
       answered: 0,
+      back: 0,
+      unused: 0,
+      padding: 0,
     };
     kernel.programs.map('tpotTunnels').set(mapFlow(OUT[4]), { ...pinned, udp });
     kernel.programs.configure({ udpPort: 6080 });

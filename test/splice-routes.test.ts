@@ -18,7 +18,17 @@ const MTU = 1500;
 const ROUTE_SLOTS = 1024;
 const TCP_HEADER = 20;
 const OUTER: Record<Family, number> = { 4: 20, 6: 40 };
-const TUNNEL = { udpPort: 0, capabilities: 0, repeats: 0, plain: 0, udp: 0, answered: 0 };
+const TUNNEL = {
+  udpPort: 0,
+  capabilities: 0,
+  repeats: 0,
+  plain: 0,
+  udp: 0,
+  answered: 0,
+  back: 0,
+  unused: 0,
+  padding: 0,
+};
 const HEADERS: Record<Family, number> = { 4: 40, 6: 60 };
 const OUT: Record<Family, FlowEnds> = {
   4: { source: ip('198.18.1.1'), sourcePort: 51000, destination: ip('192.0.2.80'), destinationPort: 80 },

@@ -94,9 +94,12 @@ function limitReached({ source }: Syn, { full, clientFull }: NodeView): ReasonCo
   return clientFull?.(clientOf(source)) === true ? 'pass-client-limit' : undefined;
 }
 
+/** No transforms: rules of a policy do not choose among these. */
+const HANDSHAKE = CAPABILITY.trace | CAPABILITY.returnTunnel;
+
 /** Of what a request asks for, what the reply accepts. */
 function accepted(request: RequestOption, row: PolicyRow, node: Pick<NodeView, 'capabilities'>): number {
-  return request.capabilities & node.capabilities & ((row.capabilities ?? 0xffff) | CAPABILITY.trace);
+  return request.capabilities & node.capabilities & ((row.capabilities ?? 0xffff) | HANDSHAKE);
 }
 
 /** Whether it asks for transforms of which this node would do none. */

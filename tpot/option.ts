@@ -32,6 +32,8 @@ export const DEFAULT_NUMBERS: OptionNumbers = { kind: 253, exId: 0x5450, exIdIpv
 export const CAPABILITY = {
   /** In a request: asks for the node `hops` nodes away. In a reply: that was understood, and no next leg opens. */
   trace: 0x8000,
+  /** In a request: segments of this connection may come back in a tunnel, too (rule 13). In a reply: that was understood. */
+  returnTunnel: 0x4000,
 } as const;
 
 /** Bits that mean a transform of the stream, those to come included: as many as an IPv6 reply can say. */

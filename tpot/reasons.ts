@@ -73,6 +73,11 @@ const ENCAPSULATION = {
     'nothing sent through a tunnel arrived: the connection went on plain before anything was lost',
   'tunnel-udp': 'nothing sent by IP in IP arrived: the tunnel went on in UDP before anything was lost',
   'tunnel-udp-remembered': 'a tunnel began in UDP, because IP in IP did not pass to this node before',
+  'return-tunnel':
+    'what was sent to the source of a connection stayed without an answer: it goes on in a tunnel to it',
+  'return-remembered': 'a connection began in a return tunnel, because its source has needed one before',
+  'return-given-up':
+    'what was sent in a return tunnel stayed without an answer, too: the connection goes on without it',
   'icmp-translated': 'a "too big" about a tunnel packet became one about its segment',
   'icmp-delivered':
     'an error about a segment sent in the name of a destination reached the socket that sent it',

@@ -119,6 +119,9 @@ function pin(programs: TpotPrograms): void {
     plain: 0,
     udp: 0,
     answered: 0,
+    back: 0,
+    unused: 0,
+    padding: 0,
   };
   programs.map('tpotTunnels').set(kernelFlow(flows.pinned), entry);
 }

@@ -180,6 +180,27 @@ export const TpotConfigCodec = {
   },
 } satisfies Codec<TpotConfig> & Offsets<TpotConfig>;
 
+/** `struct tpot_episode`, 16 bytes. */
+export interface TpotEpisode {
+  untilNs: bigint;
+  seconds: number;
+  unused: number;
+}
+export const TpotEpisodeCodec = {
+  size: 16,
+  at: { untilNs: 0, seconds: 8, unused: 12 },
+  read: (view, at = 0) => ({
+    untilNs: view.getBigUint64(at + 0, true),
+    seconds: view.getUint32(at + 8, true),
+    unused: view.getUint32(at + 12, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setBigUint64(at + 0, value.untilNs, true);
+    view.setUint32(at + 8, value.seconds, true);
+    view.setUint32(at + 12, value.unused, true);
+  },
+} satisfies Codec<TpotEpisode> & Offsets<TpotEpisode>;
+
 /** `struct tpot_flow`, 36 bytes. */
 export interface TpotFlow {
   source: Uint8Array;
@@ -402,10 +423,11 @@ export interface TpotQuoted {
   tcp: number;
   udpHeader: Uint8Array;
   udp: number;
+  back: number;
 }
 export const TpotQuotedCodec = {
   size: 112,
-  at: { flow: 0, remote: 36, outer: 52, outerLength: 92, tcp: 96, udpHeader: 100, udp: 108 },
+  at: { flow: 0, remote: 36, outer: 52, outerLength: 92, tcp: 96, udpHeader: 100, udp: 108, back: 109 },
   read: (view, at = 0) => ({
     flow: TpotFlowCodec.read(view, at + 0),
     remote: bytesAt(view, at + 36, 16),
@@ -414,6 +436,7 @@ export const TpotQuotedCodec = {
     tcp: view.getUint32(at + 96, true),
     udpHeader: bytesAt(view, at + 100, 8),
     udp: view.getUint8(at + 108),
+    back: view.getUint8(at + 109),
   }),
   write: (view, value, at = 0) => {
     TpotFlowCodec.write(view, value.flow, at + 0);
@@ -423,6 +446,7 @@ export const TpotQuotedCodec = {
     view.setUint32(at + 96, value.tcp, true);
     putBytes(view, at + 100, 8, value.udpHeader);
     view.setUint8(at + 108, value.udp);
+    view.setUint8(at + 109, value.back);
   },
 } satisfies Codec<TpotQuoted> & Offsets<TpotQuoted>;
 
@@ -468,7 +492,7 @@ export const TpotRouteCodec = {
   },
 } satisfies Codec<TpotRoute> & Offsets<TpotRoute>;
 
-/** `struct tpot_socket`, 32 bytes. */
+/** `struct tpot_socket`, 36 bytes. */
 export interface TpotSocket {
   nextHop: Uint8Array;
   legReason: number;
@@ -479,10 +503,13 @@ export interface TpotSocket {
   syns: number;
   requests: number;
   udp: number;
+  back: number;
+  unused: number;
+  padding: number;
 }
 export const TpotSocketCodec = {
-  size: 32,
-  at: { nextHop: 0, legReason: 16, origin: 20, requestCapabilities: 24, replyCapabilities: 26, requestHops: 28, syns: 29, requests: 30, udp: 31 },
+  size: 36,
+  at: { nextHop: 0, legReason: 16, origin: 20, requestCapabilities: 24, replyCapabilities: 26, requestHops: 28, syns: 29, requests: 30, udp: 31, back: 32, unused: 33, padding: 34 },
   read: (view, at = 0) => ({
     nextHop: bytesAt(view, at + 0, 16),
     legReason: view.getUint32(at + 16, true),
@@ -493,6 +520,9 @@ export const TpotSocketCodec = {
     syns: view.getUint8(at + 29),
     requests: view.getUint8(at + 30),
     udp: view.getUint8(at + 31),
+    back: view.getUint8(at + 32),
+    unused: view.getUint8(at + 33),
+    padding: view.getUint16(at + 34, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.nextHop);
@@ -504,6 +534,9 @@ export const TpotSocketCodec = {
     view.setUint8(at + 29, value.syns);
     view.setUint8(at + 30, value.requests);
     view.setUint8(at + 31, value.udp);
+    view.setUint8(at + 32, value.back);
+    view.setUint8(at + 33, value.unused);
+    view.setUint16(at + 34, value.padding, true);
   },
 } satisfies Codec<TpotSocket> & Offsets<TpotSocket>;
 
@@ -528,12 +561,14 @@ export interface TpotSplice {
   bytes: bigint;
   startedNs: bigint;
   seenNs: bigint;
+  stalled: number;
+  stalls: number;
   counted: number;
   unused: number;
 }
 export const TpotSpliceCodec = {
   size: 136,
-  at: { out: 0, outerSource: 36, base: 52, sequenceDelta: 56, acknowledgmentDelta: 60, timestampDelta: 64, echoDelta: 68, peerFin: 72, maxSegment: 76, scaleUp: 78, scaleDown: 79, flags: 80, sent: 84, acknowledged: 88, tooBig: 92, packets: 96, bytes: 104, startedNs: 112, seenNs: 120, counted: 128, unused: 132 },
+  at: { out: 0, outerSource: 36, base: 52, sequenceDelta: 56, acknowledgmentDelta: 60, timestampDelta: 64, echoDelta: 68, peerFin: 72, maxSegment: 76, scaleUp: 78, scaleDown: 79, flags: 80, sent: 84, acknowledged: 88, tooBig: 92, packets: 96, bytes: 104, startedNs: 112, seenNs: 120, stalled: 128, stalls: 132, counted: 133, unused: 134 },
   read: (view, at = 0) => ({
     out: TpotFlowCodec.read(view, at + 0),
     outerSource: bytesAt(view, at + 36, 16),
@@ -554,8 +589,10 @@ export const TpotSpliceCodec = {
     bytes: view.getBigUint64(at + 104, true),
     startedNs: view.getBigUint64(at + 112, true),
     seenNs: view.getBigUint64(at + 120, true),
-    counted: view.getUint32(at + 128, true),
-    unused: view.getUint32(at + 132, true),
+    stalled: view.getUint32(at + 128, true),
+    stalls: view.getUint8(at + 132),
+    counted: view.getUint8(at + 133),
+    unused: view.getUint16(at + 134, true),
   }),
   write: (view, value, at = 0) => {
     TpotFlowCodec.write(view, value.out, at + 0);
@@ -577,8 +614,10 @@ export const TpotSpliceCodec = {
     view.setBigUint64(at + 104, value.bytes, true);
     view.setBigUint64(at + 112, value.startedNs, true);
     view.setBigUint64(at + 120, value.seenNs, true);
-    view.setUint32(at + 128, value.counted, true);
-    view.setUint32(at + 132, value.unused, true);
+    view.setUint32(at + 128, value.stalled, true);
+    view.setUint8(at + 132, value.stalls);
+    view.setUint8(at + 133, value.counted);
+    view.setUint16(at + 134, value.unused, true);
   },
 } satisfies Codec<TpotSplice> & Offsets<TpotSplice>;
 
@@ -621,7 +660,7 @@ export const TpotTakenCodec = {
   },
 } satisfies Codec<TpotTaken> & Offsets<TpotTaken>;
 
-/** `struct tpot_tunnel`, 24 bytes. */
+/** `struct tpot_tunnel`, 28 bytes. */
 export interface TpotTunnel {
   remote: Uint8Array;
   udpPort: number;
@@ -630,10 +669,13 @@ export interface TpotTunnel {
   plain: number;
   udp: number;
   answered: number;
+  back: number;
+  unused: number;
+  padding: number;
 }
 export const TpotTunnelCodec = {
-  size: 24,
-  at: { remote: 0, udpPort: 16, capabilities: 18, repeats: 20, plain: 21, udp: 22, answered: 23 },
+  size: 28,
+  at: { remote: 0, udpPort: 16, capabilities: 18, repeats: 20, plain: 21, udp: 22, answered: 23, back: 24, unused: 25, padding: 26 },
   read: (view, at = 0) => ({
     remote: bytesAt(view, at + 0, 16),
     udpPort: view.getUint16(at + 16, false),
@@ -642,6 +684,9 @@ export const TpotTunnelCodec = {
     plain: view.getUint8(at + 21),
     udp: view.getUint8(at + 22),
     answered: view.getUint8(at + 23),
+    back: view.getUint8(at + 24),
+    unused: view.getUint8(at + 25),
+    padding: view.getUint16(at + 26, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.remote);
@@ -651,29 +696,11 @@ export const TpotTunnelCodec = {
     view.setUint8(at + 21, value.plain);
     view.setUint8(at + 22, value.udp);
     view.setUint8(at + 23, value.answered);
+    view.setUint8(at + 24, value.back);
+    view.setUint8(at + 25, value.unused);
+    view.setUint16(at + 26, value.padding, true);
   },
 } satisfies Codec<TpotTunnel> & Offsets<TpotTunnel>;
-
-/** `struct tpot_udp_node`, 16 bytes. */
-export interface TpotUdpNode {
-  untilNs: bigint;
-  seconds: number;
-  unused: number;
-}
-export const TpotUdpNodeCodec = {
-  size: 16,
-  at: { untilNs: 0, seconds: 8, unused: 12 },
-  read: (view, at = 0) => ({
-    untilNs: view.getBigUint64(at + 0, true),
-    seconds: view.getUint32(at + 8, true),
-    unused: view.getUint32(at + 12, true),
-  }),
-  write: (view, value, at = 0) => {
-    view.setBigUint64(at + 0, value.untilNs, true);
-    view.setUint32(at + 8, value.seconds, true);
-    view.setUint32(at + 12, value.unused, true);
-  },
-} satisfies Codec<TpotUdpNode> & Offsets<TpotUdpNode>;
 
 /** `enum tpot_bypass_list`. */
 export const TpotBypassList = {
@@ -766,9 +793,12 @@ export const TpotReason = {
   TUNNEL_BLOCKED: 61,
   TUNNEL_UDP: 62,
   TUNNEL_UDP_REMEMBERED: 63,
-  ICMP_TRANSLATED: 64,
-  ICMP_DELIVERED: 65,
-  COUNT: 66,
+  RETURN_TUNNEL: 64,
+  RETURN_REMEMBERED: 65,
+  RETURN_GIVEN_UP: 66,
+  ICMP_TRANSLATED: 67,
+  ICMP_DELIVERED: 68,
+  COUNT: 69,
 } as const;
 
 /** `enum tpot_row`. */
@@ -792,6 +822,7 @@ export const TpotSpliceFlag = {
   UDP: 512,
   TAPPED: 1024,
   DOUBTFUL: 2048,
+  RETURNS: 4096,
 } as const;
 
 /** `enum tpot_state`. */
@@ -815,7 +846,7 @@ export const maps = {
   tpotBypass: { name: 'tpot_bypass', key: TpotBypassKeyCodec, value: TpotBypassCodec, maxEntries: 131072, type: 11 },
   tpotClients: { name: 'tpot_clients', key: TpotAddressCodec, value: u32Codec, maxEntries: 262144, type: 1 },
   tpotConfig: { name: 'tpot_config', key: u32Codec, value: TpotConfigCodec, maxEntries: 1, type: 2 },
-  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 66, type: 6 },
+  tpotCounters: { name: 'tpot_counters', key: u32Codec, value: u64Codec, maxEntries: 69, type: 6 },
   tpotGauges: { name: 'tpot_gauges', key: u32Codec, value: TpotGaugesCodec, maxEntries: 1, type: 2 },
   tpotHeld: { name: 'tpot_held', key: noneCodec, value: TpotHeldCodec, maxEntries: 64, type: 22 },
   tpotHeldScratch: { name: 'tpot_held_scratch', key: u32Codec, value: TpotHeldCodec, maxEntries: 1, type: 6 },
@@ -825,6 +856,7 @@ export const maps = {
   tpotPending: { name: 'tpot_pending', key: TpotFlowCodec, value: TpotPendingCodec, maxEntries: 16384, type: 9 },
   tpotPolicy: { name: 'tpot_policy', key: u32Codec, value: TpotPolicyRowCodec, maxEntries: 512, type: 2 },
   tpotQuoted: { name: 'tpot_quoted', key: u32Codec, value: TpotQuotedCodec, maxEntries: 1, type: 6 },
+  tpotReturnSources: { name: 'tpot_return_sources', key: TpotAddressCodec, value: TpotEpisodeCodec, maxEntries: 4096, type: 9 },
   tpotRoutes: { name: 'tpot_routes', key: u32Codec, value: TpotRouteCodec, maxEntries: 1024, type: 6 },
   tpotScratch: { name: 'tpot_scratch', key: u32Codec, value: TpotOptionAreaCodec, maxEntries: 1, type: 6 },
   tpotSockets: { name: 'tpot_sockets', key: u32Codec, value: TpotSocketCodec, maxEntries: 0, type: 24 },
@@ -835,5 +867,5 @@ export const maps = {
   tpotTrust: { name: 'tpot_trust', key: TpotPrefixCodec, value: u32Codec, maxEntries: 2048, type: 11 },
   tpotTunnels: { name: 'tpot_tunnels', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 131072, type: 1 },
   tpotTunnelsClosed: { name: 'tpot_tunnels_closed', key: TpotFlowCodec, value: TpotTunnelCodec, maxEntries: 16384, type: 9 },
-  tpotUdpNodes: { name: 'tpot_udp_nodes', key: TpotAddressCodec, value: TpotUdpNodeCodec, maxEntries: 4096, type: 9 },
+  tpotUdpNodes: { name: 'tpot_udp_nodes', key: TpotAddressCodec, value: TpotEpisodeCodec, maxEntries: 4096, type: 9 },
 } as const;
