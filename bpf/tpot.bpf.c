@@ -341,8 +341,9 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 		socket->request_hops = taken.hops;
 		socket->request_capabilities = taken.capabilities;
 		socket->udp = taken.udp;
-		socket->back = returns && begin_returned(&flow, taken.udp);
 	}
+	if (returns)
+		begin_returned(&flow, taken.udp);
 	count(TPOT_R_ESTABLISHED);
 	return 0;
 }
@@ -351,20 +352,14 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 static __noinline int on_timeout(struct bpf_sock_ops *ops)
 {
 	struct tpot_flow ours = {}, theirs;
-	struct tpot_socket *socket;
 	struct tpot_taken *taken;
 
-	if (CONTEXT(ops->args[0]) < TPOT_UNANSWERED_TIMEOUTS || !flow_of_socket(ops, &ours))
+	if (CONTEXT(ops->args[0]) < TPOT_TIMEOUT_IN_A_ROW || !flow_of_socket(ops, &ours))
 		return 0;
 	flow_reverse(&theirs, &ours);
 	taken = bpf_map_lookup_elem(&tpot_taken, &theirs);
-	if (!taken)
-		return 0;
-	int back = change_return(&ours, taken->udp);
-
-	socket = storage_of(ops, 0);
-	if (socket)
-		socket->back = back;
+	if (taken)
+		note_stalled(taken, &ours, 0, CONTEXT(ops->snd_una));
 	return 0;
 }
 

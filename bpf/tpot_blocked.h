@@ -10,12 +10,6 @@
 #ifndef TPOT_BLOCKED_H
 #define TPOT_BLOCKED_H
 
-/* Of CLOCK_MONOTONIC, in units of 67 ms. */
-static __always_inline __u8 coarse_instant(void)
-{
-	return bpf_ktime_get_coarse_ns() >> 26;
-}
-
 /* A node repeats its SYN-ACK after 1 s and 3 s: one repetition is a lost packet, two are a blocked tunnel. */
 #define TPOT_UNHEARD_SYN_ACKS 2
 /* 0.8 s in units of coarse_instant(), which begins anew every 17 s: longer than the first three intervals. */

@@ -5,19 +5,31 @@
  * It knows the tunnel, though, and lets answer what its source sends there. So where a source can take it, a node whose
  * segments stay without an answer goes on in the other direction of that tunnel. tpot/return.ts is the reference.
  *
- *   plain ── sent again, TPOT_UNANSWERED_TIMEOUTS ──▶ return tunnel ── the next timeout ──▶ plain …
- *     ▲                                                   │ TPOT_RETURN_PROVEN segments
- *     └─ further connections of the source, 10 minutes ◀──┴─▶ remembered: they begin in a return tunnel
+ *   plain ── a sign that nothing gets through ──▶ return tunnel ── TPOT_SIGNS_TO_LEAVE more ──▶ plain ── as many ──▶ …
+ *                                                   │ its source goes on
+ *                                                   └──▶ remembered: for 10 minutes its connections begin there
+ *
+ * Signs are, of a connection that has its socket: its retransmission timer runs out twice in a row, or its source sends the
+ * same segment for the third time in a row, having heard nothing of its arrival. Of a spliced one: see note_sent_again;
+ * nothing is remembered of these, for every node of a chain sees the same, and only one of them has the filter before it.
  */
 #ifndef TPOT_RETURN_H
 #define TPOT_RETURN_H
 
-/* The first timeout may be a lost segment; the one after it changes the way, as does each that follows. */
-#define TPOT_UNANSWERED_TIMEOUTS 1
-/* Of a spliced connection, segments at the edge of what is acknowledged: one may be a fast retransmission. */
-#define TPOT_SENT_AGAIN 3
-/* A way that does not get through sees one segment for each timeout, and is left at the next. */
-#define TPOT_RETURN_PROVEN 8
+/* The first timeout may be a lost segment. What the kernel counts begins with 0. */
+#define TPOT_TIMEOUT_IN_A_ROW 1
+/* Links make copies, and acknowledgments are lost: once is no sign. */
+#define TPOT_SENT_AGAIN 2
+/*
+ * The next node of a chain may have to find out the same, so the tunnel, which is the likelier way by then, is kept for some
+ * more signs. Both directions show them: those within 1 s, in units of coarse_instant(), are one.
+ */
+#define TPOT_SIGNS_TO_LEAVE 4
+#define TPOT_ONE_SIGN 15
+/* Of a spliced connection: nothing has come from its client for 0.5 s, in units of 2^26 ns; else something gets through. */
+#define TPOT_SILENCE 8
+/* Segments between two signs: by a way that does not get through there leave two at most. */
+#define TPOT_RETURN_MOVES 8
 
 /* The outer source is the inner one, so that a node needs no second address to check; a return tunnel is the node's. */
 static __always_inline __be32 outer_source4(const struct tpot_flow *flow, const struct tpot_tunnel *tunnel)
@@ -37,7 +49,7 @@ static __always_inline void outer_source6(__be32 *source, const struct tpot_flow
 /* Whether a segment that leaves as `out` is in a return tunnel from now on. */
 static __always_inline int open_return(const struct tpot_flow *out, int udp, __u32 repeats)
 {
-	struct tpot_tunnel tunnel = { .back = 1, .udp = udp, .repeats = repeats };
+	struct tpot_tunnel tunnel = { .back = 1, .udp = udp, .repeats = repeats, .answered = coarse_instant() };
 	struct tpot_config *config = config_get();
 	struct tpot_gauges *gauges = gauges_get();
 
@@ -54,15 +66,24 @@ static __always_inline int open_return(const struct tpot_flow *out, int udp, __u
 	return 1;
 }
 
-/* The way that nothing has got through is left for the other one. Whether that is the tunnel. */
-static __noinline int change_return(const struct tpot_flow *flow, int udp)
+/* What a sign is of: how the source sends, and whether the flow is the one from it. */
+#define STALL_IN_IP 1
+#define STALL_IN_UDP 2
+#define STALL_REVERSED 4
+
+/* A sign that what leaves as this flow does not get through. Whether its way is a tunnel that it has just begun with. */
+static __noinline int note_stall(const struct tpot_flow *flow, __u32 what)
 {
+	int udp = (what & STALL_IN_UDP) != 0;
 	struct tpot_tunnel *tunnel;
 	struct tpot_flow out;
 
 	if (!flow)
 		return 0;
-	out = *flow; /* verifiers of before Linux 6.2 want a key on the stack */
+	if (what & STALL_REVERSED)
+		flow_reverse(&out, flow);
+	else
+		out = *flow; /* verifiers of before Linux 6.2 want a key on the stack */
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &out);
 	if (!tunnel) {
 		if (!open_return(&out, udp, 0))
@@ -72,27 +93,30 @@ static __noinline int change_return(const struct tpot_flow *flow, int udp)
 	}
 	if (!tunnel->back)
 		return 0;
-	tunnel->udp = udp; /* as its source sends, who may have changed that */
+	__u8 now = coarse_instant();
+
+	if ((__u8)(now - tunnel->answered) < TPOT_ONE_SIGN)
+		return 0;
+	tunnel->answered = now;
+	tunnel->stalls = tunnel->repeats >= TPOT_RETURN_MOVES ? 1 : tunnel->stalls + 1;
 	tunnel->repeats = 0;
+	if (tunnel->stalls < TPOT_SIGNS_TO_LEAVE)
+		return 0;
+	tunnel->stalls = 0;
+	tunnel->udp = udp; /* as its source sends, who may have changed that */
 	tunnel->plain = !tunnel->plain;
-	if (tunnel->plain) {
-		forget_episode(&tpot_return_sources, tunnel->remote);
-		count(TPOT_R_RETURN_GIVEN_UP);
-	}
-	return !tunnel->plain;
+	if (!tunnel->plain)
+		return 1;
+	forget_episode(&tpot_return_sources, tunnel->remote);
+	count(TPOT_R_RETURN_GIVEN_UP);
+	return 0;
 }
 
-/* A segment is about to leave in a return tunnel: after some of them that way is known to get through. */
+/* A segment is about to leave in a return tunnel: after some of them the next sign is not one more in a row. */
 static __always_inline void note_returned(struct tpot_tunnel *tunnel)
 {
-	struct tpot_config *config;
-
-	if (tunnel->repeats >= TPOT_RETURN_PROVEN)
-		return;
-	config = config_get();
-	tunnel->repeats++;
-	if (config && tunnel->repeats == TPOT_RETURN_PROVEN)
-		remember(&tpot_return_sources, tunnel->remote, config);
+	if (tunnel->repeats < TPOT_RETURN_MOVES)
+		tunnel->repeats++;
 }
 
 /* Whether the source of a taken connection has said that it takes return tunnels, and we have accepted. */
@@ -109,24 +133,68 @@ static __always_inline int begin_returned(const struct tpot_flow *taken, int udp
 	if (!is_remembered(&tpot_return_sources, taken->source))
 		return 0;
 	flow_reverse(&out, taken);
-	if (!open_return(&out, udp, TPOT_RETURN_PROVEN))
+	if (!open_return(&out, udp, TPOT_RETURN_MOVES))
 		return 0;
 	count(TPOT_R_RETURN_REMEMBERED);
 	return 1;
 }
 
-/*
- * A segment of a spliced connection comes again. Where it is the first that its receiver has not acknowledged, some
- * times in a row, nothing gets through: the receiver would have said at least that something is missing. Whether that
- * is so, for the caller to change the way: a chain of calls has 512 bytes of stack.
- */
-#define WAY_IN_IP 1
-#define WAY_IN_UDP 2
+/* The same for a connection that has its socket; `acknowledged`: by its source. */
+static __always_inline void note_stalled(struct tpot_taken *taken, const struct tpot_flow *flow, __u32 what, __u32 acknowledged)
+{
+	if (!note_stall(flow, what | (taken->udp ? STALL_IN_UDP : STALL_IN_IP)))
+		return;
+	taken->returning = 1;
+	taken->acknowledged = acknowledged;
+}
 
+/* The third time in a row that a segment comes: its source hears nothing of us. */
+static __noinline int note_again(const struct packet *p, struct tpot_taken *taken)
+{
+	if (!p || !taken)
+		return 0;
+	taken->again++;
+	if (taken->again >= TPOT_SENT_AGAIN && takes_returns(taken))
+		note_stalled(taken, &p->flow, STALL_REVERSED, p->ack);
+	return 0;
+}
+
+/* What has been sent in a return tunnel has arrived: its source goes on. */
+static __noinline int note_answered(const struct packet *p, struct tpot_taken *taken)
+{
+	struct tpot_config *config = config_get();
+
+	if (!p || !taken || !config)
+		return 0;
+	taken->returning = 0;
+	remember(&tpot_return_sources, taken->outer_source, config);
+	return 0;
+}
+
+/* A segment of a taken connection has come in its tunnel. */
+static __always_inline void follow_source(const struct packet *p, struct tpot_taken *taken, __u32 payload)
+{
+	if (taken->returning && ((__s32)(p->ack - taken->acknowledged) > 0 || (payload > 0 && (__s32)(p->seq - taken->last) > 0)))
+		note_answered(p, taken);
+	if (payload == 0)
+		return;
+	if (p->seq == taken->last) {
+		note_again(p, taken);
+		return;
+	}
+	taken->last = p->seq;
+	taken->again = 0;
+}
+
+/*
+ * A segment of a spliced connection comes again. From the server: where it is the first that the client has not acknowledged,
+ * and nothing comes from there, it does not get through. From the client: where the server has acknowledged it, that does
+ * not get through. What is to be noted then (STALL_*), for the caller to do it: a chain of calls has 512 bytes of stack.
+ */
 static __noinline int note_sent_again(const struct packet *p, struct tpot_splice *splice, __u32 payload)
 {
-	struct tpot_splice *other;
-	__u32 expected;
+	struct tpot_splice *other, *from_client;
+	__u32 expected, mark, what = 0;
 
 	if (!p || !splice)
 		return 0;
@@ -134,17 +202,28 @@ static __noinline int note_sent_again(const struct packet *p, struct tpot_splice
 	if (!other)
 		return 0;
 	expected = other->acknowledged - splice->sequence_delta; /* in the numbers of `p` */
-	if (expected - p->seq >= payload)
-		return 0;
-	if (splice->stalled != expected || splice->stalls == 0) {
-		splice->stalled = expected;
+	if (splice->flags & TPOT_SPLICE_FROM_CLIENT) {
+		if ((__s32)(p->seq + payload - expected) > 0)
+			return 0;
+		from_client = splice;
+		mark = p->seq;
+		what = STALL_REVERSED;
+	} else {
+		if (expected - p->seq >= payload)
+			return 0;
+		from_client = other;
+		mark = expected;
+	}
+	if (splice->stalled != mark || splice->stalls == 0) {
+		splice->stalled = mark;
 		splice->stalls = 1;
 		return 0;
 	}
-	if (splice->stalls + 1 >= TPOT_SENT_AGAIN)
-		return other->flags & TPOT_SPLICE_UDP ? WAY_IN_UDP : WAY_IN_IP;
-	splice->stalls++;
-	return 0;
+	if (splice->stalls < TPOT_SENT_AGAIN)
+		splice->stalls++;
+	if (!what && (bpf_ktime_get_coarse_ns() - other->seen_ns) >> 26 < TPOT_SILENCE)
+		return 0;
+	return what | (from_client->flags & TPOT_SPLICE_UDP ? STALL_IN_UDP : STALL_IN_IP);
 }
 
 #endif

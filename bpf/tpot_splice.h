@@ -242,10 +242,10 @@ static __always_inline int map_spliced(struct __sk_buff *skb, struct packet *p, 
 			tap_segment(skb, p, splice);
 	}
 	if ((splice->flags & TPOT_SPLICE_RETURNS) && payload > 0 && (__s32)(p->seq - splice->sent) < 0) {
-		int way = note_sent_again(p, splice, payload);
+		int what = note_sent_again(p, splice, payload);
 
-		if (way)
-			change_return(&splice->out, way == WAY_IN_UDP);
+		if (what)
+			note_stall(what & STALL_REVERSED ? &p->flow : &splice->out, what);
 	}
 	splice->sent = p->seq + payload;
 	if (p->flags & TCP_ACK)

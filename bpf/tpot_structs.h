@@ -48,7 +48,7 @@ enum tpot_splice_flag {
 	TPOT_SPLICE_UDP = 512,       /* that tunnel is in UDP; for who lists the connections */
 	TPOT_SPLICE_TAPPED = 1024,   /* user space gets a copy of what arrives: see tpot_tap.h */
 	TPOT_SPLICE_DOUBTFUL = 2048, /* that RST may not have been taken for one: who goes on sending takes it back */
-	TPOT_SPLICE_RETURNS = 4096,  /* where it leaves for, a tunnel may lead there: see tpot_return.h */
+	TPOT_SPLICE_RETURNS = 4096,  /* its client takes return tunnels: see tpot_return.h */
 };
 
 /* Every decision and every drop. The text form is the name in lower case with dashes, without TPOT_R_. */
@@ -221,6 +221,11 @@ struct tpot_taken {
 	__u16 mss; /* of its SYN; 0: it had none */
 	__u8 keyed; /* by which key its request had a MAC, from 1: so has our reply; 0: none */
 	__u8 counted; /* among the connections of its client (tpot_client.h) */
+	__u32 last;         /* where the last segment with data began, */
+	__u32 acknowledged; /* and what its source had acknowledged when a return tunnel began */
+	__u8 again;         /* how often in a row that segment came again */
+	__u8 returning;     /* the return tunnel has not been answered yet */
+	__u16 unused;
 };
 
 /* A connection pinned to a next hop, or that returns to its source in a tunnel; keyed by the flow that leaves this machine. */
@@ -228,13 +233,13 @@ struct tpot_tunnel {
 	__be32 remote[4];
 	__be16 udp_port; /* where the node, of a return tunnel this one, takes UDP encapsulation; 0: it does not */
 	__u16 capabilities;
-	__u8 repeats; /* SYN-ACKs that came again; of a return tunnel: segments since it has begun, see TPOT_RETURN_PROVEN */
+	__u8 repeats; /* SYN-ACKs that came again; of a return tunnel: segments since it has begun, see TPOT_RETURN_MOVES */
 	__u8 plain;   /* tunnels do not pass here: given up before anything was lost, or until the next try */
 	__u8 udp;     /* IP in IP does not pass here: in UDP */
-	__u8 answered; /* when the last SYN-ACK came that counts, in units of 2^26 ns: see tpot_blocked.h */
+	__u8 answered; /* when the last SYN-ACK, of a return tunnel the last sign, came that counts: coarse_instant() */
 	__u8 back;    /* a return tunnel: to the source of a connection we have taken */
-	__u8 unused;
-	__u16 padding;
+	__u8 stalls;  /* of a return tunnel: signs in a row that nothing gets through this way */
+	__u16 unused;
 };
 
 /* After so many bytes a direction's base is history: see BASE_HOLDS in splice/mapping.ts. */
@@ -312,9 +317,6 @@ struct tpot_socket {
 	__u8 syns;                /* SYNs sent so far */
 	__u8 requests;            /* of them with the option */
 	__u8 udp;                 /* the tunnel to `next_hop`, or of a taken connection, is in UDP */
-	__u8 back;                /* what we send to the source of a taken connection is in a tunnel, too */
-	__u8 unused;
-	__u16 padding;
 };
 
 #endif

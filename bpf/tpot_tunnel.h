@@ -106,6 +106,7 @@ static __always_inline __u32 check_known(const struct packet *p, struct outer *o
 		return TPOT_R_DROP_DECAP_SOURCE;
 	taken->state = TPOT_STATE_TUNNELLED;
 	taken->udp = outer->udp;
+	follow_source(p, taken, payload_of(p));
 	return TPOT_R_NONE;
 }
 

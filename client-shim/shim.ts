@@ -71,9 +71,6 @@ export class Shim {
       syns: 0,
       requests: 0,
       udp: 0,
-      back: 0,
-      unused: 0,
-      padding: 0,
     });
   }
 

@@ -25,7 +25,9 @@ import { CAPABILITY } from '../tpot/option.js';
 import { descriptorOf } from './socket-descriptor.js';
 import { bindClient, bindFreePort } from './leg-port.js';
 import { kernelFlow } from './splice-entry.js';
-import type { FlowEnds } from '../splice/mapping.js';
+import { legOf } from './hand-over.js';
+import { tunnelOf } from './leg-tunnel.js';
+import { reverse, type FlowEnds } from '../splice/mapping.js';
 import { holdUdpPort } from './udp-port.js';
 import { bypassPrefixes, kernelRow } from './kernel-policy.js';
 import { SpliceTable } from './splice-table.js';
@@ -216,9 +218,6 @@ export class EbpfDataPath implements DataPath {
         syns: 0,
         requests: 0,
         udp: 0,
-        back: 0,
-        unused: 0,
-        padding: 0,
       });
     }
   }
@@ -439,8 +438,8 @@ export class EbpfDataPath implements DataPath {
   }
 
   #isReturned(socket: Socket): boolean {
-    const fd = descriptorOf(socket);
-    return fd !== undefined && this.#sockets.get(fd)?.back === 1;
+    const leg = legOf(socket);
+    return leg !== undefined && tunnelOf(this.#programs, kernelFlow(reverse(leg.flow))) !== undefined;
   }
 
   #requireInterfaces(): void {

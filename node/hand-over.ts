@@ -170,6 +170,7 @@ export class HandOver implements HandOverPort {
       outerSource: this.#outer?.source,
       udp: this.#outer?.udp === true,
       fromClient: true,
+      returns: this.#outer?.returns === true,
       bytes: BigInt(socket.bytesRead),
     });
     enter(this.#server.flow, fromB, {

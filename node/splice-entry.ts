@@ -27,7 +27,7 @@ export interface EntryFacts {
   /** That tunnel is in UDP. */
   readonly udp?: boolean;
   readonly fromClient: boolean;
-  /** Where it leaves for, a return tunnel may lead there. */
+  /** Its client takes return tunnels. */
   readonly returns?: boolean;
   /** Payload that was relayed before. */
   readonly bytes: bigint;

@@ -34,8 +34,8 @@ const tunnel: TpotTunnel = {
   udp: 0,
   answered: 0,
   back: 0,
+  stalls: 0,
   unused: 0,
-  padding: 0,
 };
 const other = (flow: FlowEnds): FlowEnds => ({ ...flow, sourcePort: flow.sourcePort + 1 });
 const client = { address: toMapped(clientOf(flows[4].source)) };

@@ -168,6 +168,11 @@ describe.each([4, 6] as const)('a SYN over IPv%i', (of) => {
       mss: 1460,
       keyed: 0,
       counted: 0,
+      last: 0,
+      acknowledged: 0,
+      again: 0,
+      returning: 0,
+      unused: 0,
     });
   });
 

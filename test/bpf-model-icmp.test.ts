@@ -94,8 +94,8 @@ const pin = (of: Family, udp = false): void =>
     udp: udp ? 1 : 0,
     answered: 0,
     back: 0,
+    stalls: 0,
     unused: 0,
-    padding: 0,
   });
 const forget = (): void => {
   for (const of of [4, 6] as const) table.delete(mapFlow(flows[of]));

@@ -176,8 +176,8 @@ describe('a segment of a pinned connection', () => {
     udp: 0,
     answered: 0,
     back: 0,
+    stalls: 0,
     unused: 0,
-    padding: 0,
   });
   const segment = (of: Family, changes: Partial<TcpPacketSpec> = {}): Uint8Array =>
     buildTcp({ ...flows[of], flags: ['ack'], ...changes });

@@ -146,6 +146,11 @@ describe.each([4, 6] as const)('a trace over IPv%i', (family) => {
       mss: 0,
       keyed: 0,
       counted: 0,
+      last: 0,
+      acknowledged: 0,
+      again: 0,
+      returning: 0,
+      unused: 0,
     });
     expect(compare(family, [mss, trace(2)], view).reason).toBe('trace-forwarded');
     expect(taken.get(key)).toBeUndefined();

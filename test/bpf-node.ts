@@ -34,6 +34,11 @@ export const entry = (of: Family, state: number): TpotTaken => ({
   mss: 0,
   keyed: 0,
   counted: 0,
+  last: 0,
+  acknowledged: 0,
+  again: 0,
+  returning: 0,
+  unused: 0,
 });
 
 /** Works in a network namespace of its own until it is closed. */

@@ -232,8 +232,8 @@ describe('a hand-over', () => {
       udp: 0,
       answered: 0,
       back: 0,
+      stalls: 0,
       unused: 0,
-      padding: 0,
     };
     table('tpotTunnels').set(out, tunnel);
     table('tpotGauges').set(0, { taken: 0n, tunnels: 1n, unused: 0, padding: 0 });

@@ -113,8 +113,8 @@ function enter({ of, direction }: Case): void {
       udp: Number(direction.udp),
       answered: 0,
       back: 0,
+      stalls: 0,
       unused: 0,
-      padding: 0,
     };
     programs.map('tpotTunnels').set(mapFlow(OUT[of]), { ...tunnel, remote: toMapped(direction.remote) });
   }

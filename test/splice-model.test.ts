@@ -333,8 +333,8 @@ describe('an entry', () => {
       plain: 0,
       answered: 0,
       back: 0,
+      stalls: 0,
       unused: 0,
-      padding: 0,
     };
     kernel.programs.map('tpotTunnels').set(mapFlow(OUT[4]), { ...pinned, udp });
     kernel.programs.configure({ udpPort: 6080 });

@@ -26,8 +26,8 @@ const TUNNEL = {
   udp: 0,
   answered: 0,
   back: 0,
+  stalls: 0,
   unused: 0,
-  padding: 0,
 };
 const HEADERS: Record<Family, number> = { 4: 40, 6: 60 };
 const OUT: Record<Family, FlowEnds> = {

@@ -127,6 +127,11 @@ describe('a connection', () => {
     mss: 0,
     keyed: 0,
     counted: 0,
+    last: 0,
+    acknowledged: 0,
+    again: 0,
+    returning: 0,
+    unused: 0,
   };
 
   /** A connection over loopback of which the node has taken the SYN. */

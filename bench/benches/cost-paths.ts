@@ -97,6 +97,11 @@ const takenEntry: TpotTaken = {
   mss: 1460,
   keyed: 0,
   counted: 0,
+  last: 0,
+  acknowledged: 0,
+  again: 0,
+  returning: 0,
+  unused: 0,
 };
 
 /** Entries from user space: the programs would look into the tables from the first of their own on. */
@@ -120,8 +125,8 @@ function pin(programs: TpotPrograms): void {
     udp: 0,
     answered: 0,
     back: 0,
+    stalls: 0,
     unused: 0,
-    padding: 0,
   };
   programs.map('tpotTunnels').set(kernelFlow(flows.pinned), entry);
 }

@@ -492,7 +492,7 @@ export const TpotRouteCodec = {
   },
 } satisfies Codec<TpotRoute> & Offsets<TpotRoute>;
 
-/** `struct tpot_socket`, 36 bytes. */
+/** `struct tpot_socket`, 32 bytes. */
 export interface TpotSocket {
   nextHop: Uint8Array;
   legReason: number;
@@ -503,13 +503,10 @@ export interface TpotSocket {
   syns: number;
   requests: number;
   udp: number;
-  back: number;
-  unused: number;
-  padding: number;
 }
 export const TpotSocketCodec = {
-  size: 36,
-  at: { nextHop: 0, legReason: 16, origin: 20, requestCapabilities: 24, replyCapabilities: 26, requestHops: 28, syns: 29, requests: 30, udp: 31, back: 32, unused: 33, padding: 34 },
+  size: 32,
+  at: { nextHop: 0, legReason: 16, origin: 20, requestCapabilities: 24, replyCapabilities: 26, requestHops: 28, syns: 29, requests: 30, udp: 31 },
   read: (view, at = 0) => ({
     nextHop: bytesAt(view, at + 0, 16),
     legReason: view.getUint32(at + 16, true),
@@ -520,9 +517,6 @@ export const TpotSocketCodec = {
     syns: view.getUint8(at + 29),
     requests: view.getUint8(at + 30),
     udp: view.getUint8(at + 31),
-    back: view.getUint8(at + 32),
-    unused: view.getUint8(at + 33),
-    padding: view.getUint16(at + 34, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.nextHop);
@@ -534,9 +528,6 @@ export const TpotSocketCodec = {
     view.setUint8(at + 29, value.syns);
     view.setUint8(at + 30, value.requests);
     view.setUint8(at + 31, value.udp);
-    view.setUint8(at + 32, value.back);
-    view.setUint8(at + 33, value.unused);
-    view.setUint16(at + 34, value.padding, true);
   },
 } satisfies Codec<TpotSocket> & Offsets<TpotSocket>;
 
@@ -621,7 +612,7 @@ export const TpotSpliceCodec = {
   },
 } satisfies Codec<TpotSplice> & Offsets<TpotSplice>;
 
-/** `struct tpot_taken`, 32 bytes. */
+/** `struct tpot_taken`, 44 bytes. */
 export interface TpotTaken {
   outerSource: Uint8Array;
   isn: number;
@@ -632,10 +623,15 @@ export interface TpotTaken {
   mss: number;
   keyed: number;
   counted: number;
+  last: number;
+  acknowledged: number;
+  again: number;
+  returning: number;
+  unused: number;
 }
 export const TpotTakenCodec = {
-  size: 32,
-  at: { outerSource: 0, isn: 16, state: 20, capabilities: 24, hops: 26, udp: 27, mss: 28, keyed: 30, counted: 31 },
+  size: 44,
+  at: { outerSource: 0, isn: 16, state: 20, capabilities: 24, hops: 26, udp: 27, mss: 28, keyed: 30, counted: 31, last: 32, acknowledged: 36, again: 40, returning: 41, unused: 42 },
   read: (view, at = 0) => ({
     outerSource: bytesAt(view, at + 0, 16),
     isn: view.getUint32(at + 16, true),
@@ -646,6 +642,11 @@ export const TpotTakenCodec = {
     mss: view.getUint16(at + 28, true),
     keyed: view.getUint8(at + 30),
     counted: view.getUint8(at + 31),
+    last: view.getUint32(at + 32, true),
+    acknowledged: view.getUint32(at + 36, true),
+    again: view.getUint8(at + 40),
+    returning: view.getUint8(at + 41),
+    unused: view.getUint16(at + 42, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.outerSource);
@@ -657,6 +658,11 @@ export const TpotTakenCodec = {
     view.setUint16(at + 28, value.mss, true);
     view.setUint8(at + 30, value.keyed);
     view.setUint8(at + 31, value.counted);
+    view.setUint32(at + 32, value.last, true);
+    view.setUint32(at + 36, value.acknowledged, true);
+    view.setUint8(at + 40, value.again);
+    view.setUint8(at + 41, value.returning);
+    view.setUint16(at + 42, value.unused, true);
   },
 } satisfies Codec<TpotTaken> & Offsets<TpotTaken>;
 
@@ -670,12 +676,12 @@ export interface TpotTunnel {
   udp: number;
   answered: number;
   back: number;
+  stalls: number;
   unused: number;
-  padding: number;
 }
 export const TpotTunnelCodec = {
   size: 28,
-  at: { remote: 0, udpPort: 16, capabilities: 18, repeats: 20, plain: 21, udp: 22, answered: 23, back: 24, unused: 25, padding: 26 },
+  at: { remote: 0, udpPort: 16, capabilities: 18, repeats: 20, plain: 21, udp: 22, answered: 23, back: 24, stalls: 25, unused: 26 },
   read: (view, at = 0) => ({
     remote: bytesAt(view, at + 0, 16),
     udpPort: view.getUint16(at + 16, false),
@@ -685,8 +691,8 @@ export const TpotTunnelCodec = {
     udp: view.getUint8(at + 22),
     answered: view.getUint8(at + 23),
     back: view.getUint8(at + 24),
-    unused: view.getUint8(at + 25),
-    padding: view.getUint16(at + 26, true),
+    stalls: view.getUint8(at + 25),
+    unused: view.getUint16(at + 26, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.remote);
@@ -697,8 +703,8 @@ export const TpotTunnelCodec = {
     view.setUint8(at + 22, value.udp);
     view.setUint8(at + 23, value.answered);
     view.setUint8(at + 24, value.back);
-    view.setUint8(at + 25, value.unused);
-    view.setUint16(at + 26, value.padding, true);
+    view.setUint8(at + 25, value.stalls);
+    view.setUint16(at + 26, value.unused, true);
   },
 } satisfies Codec<TpotTunnel> & Offsets<TpotTunnel>;
 
