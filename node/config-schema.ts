@@ -135,7 +135,15 @@ function validator(): ValidateFunction<RawConfig> {
 
 function compile(): ValidateFunction<RawConfig> {
   const { Ajv2020 } = createRequire(import.meta.url)('ajv/dist/2020.js') as typeof Ajv;
-  const ajv = new Ajv2020({ allErrors: true, verbose: true, allowUnionTypes: true, strictTypes: false });
+  // Optimizing code that runs once takes longer than it saves; that the schema is one, config-schema.test.ts shows.
+  const ajv = new Ajv2020({
+    allErrors: true,
+    verbose: true,
+    allowUnionTypes: true,
+    strictTypes: false,
+    validateSchema: false,
+    code: { optimize: false },
+  });
   ajv.addKeyword('x-expected');
   ajv.addFormat('size', text(parseSize));
   ajv.addFormat('duration-with-unit', text(parseDuration));

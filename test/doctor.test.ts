@@ -1,41 +1,16 @@
 /** `tpot-node doctor` in namespaces that are well, and in ones that are not. */
 import { readdirSync } from 'node:fs';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import type { Check } from '../doctor/check.js';
 import { nftFindings } from '../doctor/firewall.js';
 import { tryCommand } from '../host/exec.js';
 import { ownCgroup } from '../host/mounts.js';
 import { tpotNodeCommand } from '../netns/host.js';
 import { waitFor } from '../netns/wait.js';
-import { type Chain, closeAll, ORIGIN, ORIGIN_V6, standChain } from './chain.js';
+import { closeAll, ORIGIN, ORIGIN_V6, standChain } from './chain.js';
+import { doctor, table } from './diagnosis.js';
 
 afterEach(closeAll);
-
-interface Diagnosis {
-  readonly code: number | undefined;
-  readonly checks: Readonly<Record<string, Check>>;
-}
-
-async function doctor(chain: Chain, host: string, ...args: string[]): Promise<Diagnosis> {
-  const [program, launcher] = tpotNodeCommand;
-  const { code, stdout, stderr } = await chain
-    .host(host)
-    .run(program, [launcher, 'doctor', '--json', ...args]);
-  if (stdout === '') throw new Error(stderr);
-  const checks = JSON.parse(stdout) as Check[];
-  expect(new Set(checks.map(({ name }) => name)).size).toBe(checks.length);
-  for (const { status, mend } of checks) expect(mend === null).toBe(status === 'ok');
-  expect(code).toBe(checks.some(({ status }) => status === 'fail') ? 1 : 0);
-  return { code, checks: Object.fromEntries(checks.map((check) => [check.name, check])) };
-}
-
-/** A table with one chain; rules one per line. */
-const table = (hook: string, policy: string, ...rules: string[]): string => `table inet seen {
-  chain c {
-    type filter hook ${hook} priority 0; policy ${policy};
-    ${rules.join('\n    ')}
-  }
-}`;
 
 test('a path with a node: everything is tried, nothing fails, nothing stays', async () => {
   const chain = await standChain({ v6: true });
@@ -107,47 +82,6 @@ test('without root it says so and tries nothing', async () => {
   expect(checks.find(({ name }) => name === 'toward-connect')?.status).toBe('warn');
 });
 
-describe('a path that is not well', () => {
-  test('the option is dropped', async () => {
-    const chain = await standChain({ nodes: { p2: {} } });
-    await chain.host('p1').must('nft', [table('forward', 'accept', 'tcp option 253 exists drop')]);
-    const { code, checks } = await doctor(chain, 'c1', '--toward', ORIGIN);
-    expect(code).toBe(1);
-    expect(checks['toward-connect']?.status).toBe('ok');
-    expect(checks['toward-option']).toMatchObject({
-      status: 'fail',
-      found: expect.stringContaining('drops the option') as string,
-    });
-  });
-
-  test.each([
-    ['protocol 4', ['ip protocol 4 drop'], 'warn', 'tunnels go on in UDP'],
-    ['protocol 4 and UDP', ['ip protocol 4 drop', 'udp dport 6080 drop'], 'fail', 'and so is UDP'],
-  ])('dropped: %s', async (_, rules, status, found) => {
-    const chain = await standChain({ nodes: { p2: {} } });
-    await chain.host('p1').must('nft', [table('forward', 'accept', ...rules)]);
-    const { checks } = await doctor(chain, 'c1', '--toward', ORIGIN);
-    expect(checks['toward-option']?.status).toBe('ok');
-    expect(checks['toward-tunnel']).toMatchObject({
-      status,
-      found: expect.stringContaining(found) as string,
-    });
-  });
-
-  test('nobody listens; nobody answers; no route', async () => {
-    const chain = await standChain({ nodes: {} });
-    const refused = await doctor(chain, 'c1', '--toward', `${ORIGIN}:81`);
-    expect(refused.checks['toward-connect']).toMatchObject({ status: 'fail' });
-    expect(refused.checks['toward-connect']?.found).toContain('refused');
-    await chain.host('origin').must('nft', [table('input', 'accept', 'tcp dport 80 drop')]);
-    const silent = await doctor(chain, 'c1', '--toward', ORIGIN);
-    expect(silent.checks['toward-connect']?.found).toContain('no answer');
-    await chain.host('c1').must('ip', ['route', 'delete', 'default']);
-    const lost = await doctor(chain, 'c1', '--toward', ORIGIN);
-    expect(lost.checks['toward-connect']?.found).toContain('ENETUNREACH');
-  });
-});
-
 const RULES: readonly [hook: string, policy: string, rules: string[], finding: string | undefined][] = [
   ['forward', 'accept', ['ip protocol 4 drop'], 'protocol 4 or 41'],
   ['forward', 'accept', ['meta l4proto { 4, 41, 47 } drop'], 'protocol 4 or 41'],
@@ -199,22 +133,6 @@ test('rules as nft lists them', async () => {
   });
   await p1.must('sysctl', ['-qw', 'net.netfilter.nf_conntrack_tcp_be_liberal=1']);
   expect((await doctor(chain, 'p1')).checks['firewall']?.status).toBe('ok');
-});
-
-test('a node whose input chain drops its connections: seen, and mended as doctor says', async () => {
-  const chain = await standChain({ nodes: { p1: {} } });
-  const p1 = chain.host('p1');
-  await p1.must('nft', [
-    'table inet filter { chain input { type filter hook input priority 0; policy drop; }; }',
-  ]);
-  expect((await doctor(chain, 'c1', '--toward', ORIGIN)).checks['toward-option']?.status).toBe('fail');
-  const mend = (await doctor(chain, 'p1')).checks['firewall']?.mend ?? '';
-  await p1.must('sh', ['-c', /nft insert rule .*$/.exec(mend)?.[0] ?? 'false']);
-  const after = await doctor(chain, 'c1', '--toward', ORIGIN);
-  expect([after.checks['toward-option']?.status, after.checks['toward-tunnel']?.status]).toEqual([
-    'ok',
-    'ok',
-  ]);
 });
 
 test('a link that is too narrow, and no address at all', async () => {

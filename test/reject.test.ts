@@ -1,6 +1,6 @@
 /** Packets and replies that must not get in: dropped, counted, let through to nobody, and nobody else is harmed. */
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ip } from '../core/address.js';
 import { startCapture } from '../netns/capture.js';
 import { contentHash } from '../netns/content.js';
@@ -340,8 +340,9 @@ describe('replies that a node gets', () => {
   });
 });
 
-describe('replies that the shim gets', () => {
-  afterEach(closeAll);
+// Each waits until the client sends its SYN again: side by side.
+describe.concurrent('replies that the shim gets', () => {
+  afterAll(closeAll);
 
   test.each([
     ['untrusted', '203.0.113.9'],

@@ -1,5 +1,5 @@
 /** Paths on which no tunnel passes (udp-tunnel.test.ts: IP in IP does not), or not in full size: the connection works all the same. */
-import { afterEach, expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { startCapture } from '../netns/capture.js';
 import { contentHash } from '../netns/content.js';
 import { tpotNodeCommand } from '../netns/host.js';
@@ -86,9 +86,10 @@ async function refuseTunnels(net: Topology, how: string): Promise<void> {
   await net.host('r1').must('nft', ['-f', '-'], { input: rules });
 }
 
-afterEach(closeAll);
+afterAll(closeAll);
 
-test.each([
+// Each waits until a node gives the tunnel up: side by side.
+test.concurrent.each([
   ['dropped in silence', 'drop', ORIGIN],
   ['refused with ICMP', 'reject with icmpx admin-prohibited', ORIGIN],
   ['dropped in silence, IPv6', 'drop', `[${ORIGIN_V6}]`],
