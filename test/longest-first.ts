@@ -19,6 +19,7 @@ const LONGEST = [
   'clients',
   'transforms',
   'transfer',
+  'return-tunnel',
   'splice-sizes',
   'shim',
   'trace',
