@@ -39,7 +39,14 @@ test('what is in a tunnel is not plain, in IP or in UDP', () => {
   const inIp = encapsulate(inner, { source: client, destination: node });
   const inUdp = encapsulateInUdp(inner, { source: client, destination: node, port: UDP_TUNNEL_PORT });
   expect(seen(inner, inner, inner)).toMatchObject({ plain: 3, tunnelled: 0, tunnelledInUdp: 0 });
-  expect(seen(inner, inIp, inIp, inUdp)).toMatchObject({ plain: 1, tunnelled: 3, tunnelledInUdp: 1 });
+  expect(seen(inner, inIp, inIp, inUdp)).toMatchObject({
+    plain: 1,
+    tunnelled: 3,
+    tunnelledInUdp: 1,
+    returned: 0,
+  });
+  const answer = encapsulate(buildTcp(back), { source: node, destination: client });
+  expect(seen(answer, inIp)).toMatchObject({ tunnelled: 2, returned: 1 });
 });
 
 test('requests are counted on their way there, replies on their way back', () => {
@@ -52,6 +59,7 @@ test('requests are counted on their way there, replies on their way back', () =>
     synAcks: 1,
     replies: 0,
     tunnelled: 0,
+    returned: 0,
     tunnelledInUdp: 0,
     plain: 0,
     resets: 1,

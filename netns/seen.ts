@@ -16,6 +16,8 @@ export interface Seen {
   readonly replies: number;
   /** In a tunnel of any kind. */
   readonly tunnelled: number;
+  /** Of these, on their way from the destination. */
+  readonly returned: number;
   /** Of these, in UDP. */
   readonly tunnelledInUdp: number;
   /** Neither SYN, SYN-ACK nor reset, towards the destination, outside any tunnel. */
@@ -49,6 +51,7 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     synAcks: 0,
     replies: 0,
     tunnelled: 0,
+    returned: 0,
     tunnelledInUdp: 0,
     plain: 0,
     resets: 0,
@@ -71,6 +74,7 @@ export function seenOn(capture: LinkCapture, destination: string): Seen {
     count('replies', syn && !forward && types.includes('reply'));
     count('tunnelledInUdp', isUdp(outer));
     count('tunnelled', outer !== undefined);
+    count('returned', outer !== undefined && !forward);
     count('plain', outer === undefined && forward && !syn && !hasFlags(tcp, 'rst'));
   }
   return seen;

@@ -1,5 +1,5 @@
 /**
- * Networks that do not let protocol 4 (IPv6: 41) pass, or no tunnel at all. The node answers, but nothing sent through the
+ * Networks that do not let protocol 4 (IPv6: 41) pass, or no tunnel at all, or only what is in one (blocked-filter.ts). The node answers, but nothing sent through the
  * tunnel arrives: it goes on in UDP, and where that does not pass either, the connection goes on plain, before a byte is
  * lost. What was learnt is remembered.
  */
@@ -10,6 +10,7 @@ import { content, contentHash } from '../content.js';
 import type { Lab, LabRun } from '../lab.js';
 import { setMiddlebox } from '../middlebox.js';
 import type { Seen } from '../seen.js';
+import { controlFilter, FILTERS } from './blocked-filter.js';
 import { type Family, HOPS, pathSpec, urlTo } from './path.js';
 import { type Counters, expect, FETCHES, type PathCase, runPathCase } from './path-case.js';
 
@@ -88,7 +89,8 @@ const BLOCKED: readonly Blocking[] = [
   },
 ];
 
-const CASES: readonly PathCase[] = [...BLOCKED.map(udpPasses), ...BLOCKED.map(nothingPasses)];
+/** Filters last: the node remembers who needs return tunnels. */
+const CASES: readonly PathCase[] = [...BLOCKED.map(udpPasses), ...BLOCKED.map(nothingPasses), ...FILTERS];
 
 /**
  * The negative control, and a limit: once the node has acknowledged anything, a tunnel is not given up. Here it lets
@@ -123,11 +125,12 @@ async function run(run: LabRun): Promise<void> {
   await run.captured(); // each case has captures of its own
   for (const one of CASES) await runPathCase(run, 'blocked', one);
   await control(run);
+  await controlFilter(run);
 }
 
 export const blocked: Lab = {
   name: 'blocked',
-  summary: 'networks that drop or reject what is in a tunnel',
+  summary: 'networks that drop or reject what is in a tunnel, or what comes outside it',
   spec: pathSpec({ offload: true }),
   run,
 };
