@@ -167,7 +167,7 @@ interface Finding {
 
 const LET_PASS = `Let IP protocols 4 and 41, UDP port ${UDP_TUNNEL_PORT} and TCP option 253 pass.`;
 const BE_LIBERAL =
-  'sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1 (connection tracking does not see what acknowledges long answers).';
+  'sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1 (it does not see what acknowledges answers; without it they come in a tunnel, the first after a pause).';
 const letIn = (chain: string): string =>
   `On a node let its own connections in: nft insert rule ${chain} meta mark and ${MASK} == ${MARK} accept`;
 
