@@ -52,7 +52,7 @@ describe('trace', () => {
   });
 
   it('ends behind a node that does not know traces', async () => {
-    const { ask, asked } = path(node('198.18.1.1'), node('198.18.2.1', 0x7fff));
+    const { ask, asked } = path(node('198.18.1.1'), node('198.18.2.1', 0x3fff));
     expect(await trace(ask, 16)).toMatchObject({
       hops: [{}, { capabilities: [] }],
       end: 'hidden',

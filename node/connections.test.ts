@@ -68,6 +68,7 @@ describe('the connection table', () => {
         client: '192.0.2.1:40000',
         destination: '[2001:db8::1]:80',
         via: 'tunnel',
+        returnTunnel: false,
         nextHop: null,
         nextVia: null,
         state: 'connecting',
