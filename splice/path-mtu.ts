@@ -44,6 +44,8 @@ export interface SplicedDirection {
   readonly remote: IpAddress | undefined;
   /** Whether that tunnel is in UDP. */
   readonly udp: boolean;
+  /** Whether it is a return tunnel: then its outer source is not the inner one. */
+  readonly back?: boolean;
 }
 
 export interface PathMtu {
@@ -64,6 +66,21 @@ const protocolIn = (quotation: ByteView, family: Family): number => quotation.u8
 function outerLength(protocol: number, family: Family): number {
   if (protocol === PROTOCOL.udp) return UDP_TUNNEL_OVERHEAD[family];
   return protocol === (family === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6) ? TUNNEL_OVERHEAD[family] : 0;
+}
+
+/** Whether a quotation with outer headers is of the tunnel that this direction leaves by. */
+function isOfTunnel(
+  quotation: ByteView,
+  family: Family,
+  outer: number,
+  direction: SplicedDirection,
+): boolean {
+  const { addresses } = AT[family];
+  const far = quotation.address(addresses + addressSize(family), family);
+  if (direction.remote === undefined || !sameIp(far, direction.remote)) return false;
+  if (direction.udp !== (protocolIn(quotation, family) === PROTOCOL.udp)) return false;
+  const sources = [addresses, outer + addresses].map((at) => quotation.address(at, family));
+  return sameIp(sources[0]!, sources[1]!) !== (direction.back === true);
 }
 
 /** What was sent last may be somebody's forgery, so it alone does not say how much is on its way. */
@@ -125,11 +142,8 @@ export function learnPathMtu(
   if (meaning.kind !== 'too-big') return undefined;
   const base = TUNNEL_OVERHEAD[family];
   const quotation = new ByteView(message.payload);
-  const protocol = protocolIn(quotation, family);
-  const outer = outerLength(protocol, family);
-  const far = quotation.address(AT[family].addresses + addressSize(family), family);
-  if (outer > 0 && (direction.remote === undefined || !sameIp(far, direction.remote))) return undefined;
-  if (outer > 0 && direction.udp !== (protocol === PROTOCOL.udp)) return undefined;
+  const outer = outerLength(protocolIn(quotation, family), family);
+  if (outer > 0 && !isOfTunnel(quotation, family, outer, direction)) return undefined;
   const quoted = message.payload.subarray(outer);
   if (quoted.length < base + SEQUENCE_AT + 4) return undefined;
   const sequence = seq(writer(quoted).getUint32(base + SEQUENCE_AT));

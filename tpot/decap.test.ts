@@ -7,7 +7,13 @@ import { concat } from '../wire/bytes.js';
 import { encapsulate } from '../wire/ipip.js';
 import { ipv4 } from '../wire/ipv4.js';
 import { ipv6 } from '../wire/ipv6.js';
-import { decideTunnelled, type DecapDecision, type Flow, type TakenConnection } from './decap.js';
+import {
+  decideTunnelled,
+  type DecapDecision,
+  type Flow,
+  type PinnedConnection,
+  type TakenConnection,
+} from './decap.js';
 
 const ends = {
   4: { source: ip('198.18.0.1'), destination: ip('198.18.1.1') },
@@ -140,5 +146,92 @@ describe('decideTunnelled', () => {
       }),
       { numRuns: 2000 },
     );
+  });
+});
+
+const NODE_PORT = 6080;
+/** What the connection's node sends to the source of {@link inside}, in its return tunnel. */
+const answer = (family: 4 | 6): TcpPacketSpec => {
+  const { source, sourcePort, destination, destinationPort, ...rest } = inside(family);
+  const flow = { source: destination, sourcePort: destinationPort, destination: source };
+  return { ...rest, ...flow, destinationPort: sourcePort };
+};
+const backEnds = (family: 4 | 6) => ({ source: ends[family].destination, destination: ends[family].source });
+const returned = (family: 4 | 6, changes: Partial<TcpPacketSpec> = {}): Uint8Array =>
+  buildTcp({ ...answer(family), tunnel: backEnds(family), ...changes });
+const inUdp = (family: 4 | 6) => ({ ...backEnds(family), port: NODE_PORT, back: true });
+
+describe('a return tunnel (rule 13)', () => {
+  const pinned =
+    (changes: Partial<PinnedConnection> = {}) =>
+    (flow: Flow): PinnedConnection | undefined => {
+      const { family } = flow.source;
+      const { source, sourcePort, destination, destinationPort } = inside(family);
+      const ports = flow.sourcePort === sourcePort && flow.destinationPort === destinationPort;
+      if (!ports || !sameIp(flow.source, source) || !sameIp(flow.destination, destination)) return undefined;
+      return { remote: ends[family].destination, udpPort: NODE_PORT, plain: false, ...changes };
+    };
+  /** At a machine that only is a source, or at a node that is the source of its next leg. */
+  const take = (packet: Uint8Array, at: 'source' | 'node' = 'source', changes = {}): DecapDecision => {
+    const known = pinned(changes);
+    if (at === 'source') return decideTunnelled(packet, { own: [], pinned: known }, () => undefined);
+    const own = [ends[4].source, ends[6].source];
+    return decideTunnelled(packet, { own, udpPort: NODE_PORT, pinned: known }, () => undefined);
+  };
+
+  it.each([4, 6] as const)('brings what its node sends, unchanged, by both kinds: IPv%i', (family) => {
+    const packet = buildTcp(answer(family));
+    for (const at of ['source', 'node'] as const) {
+      const expected = { verdict: 'deliver', returned: true, packet };
+      expect(take(returned(family), at)).toMatchObject({ ...expected, reason: 'decap-ok' });
+      const udp = returned(family, { tunnel: inUdp(family) });
+      expect(take(udp, at)).toMatchObject({ ...expected, reason: 'decap-udp-ok' });
+    }
+  });
+
+  const stranger = { 4: ip('198.18.0.9'), 6: ip('2001:db8::9') };
+  it.each<[string, string, Uint8Array, Partial<PinnedConnection>?]>([
+    ['drop-decap-unknown', 'another node', returned(4, { tunnel: { ...backEnds(4), source: stranger[4] } })],
+    ['drop-decap-unknown', 'another node', returned(6, { tunnel: { ...inUdp(6), source: stranger[6] } })],
+    ['drop-decap-unknown', 'another connection', returned(4, { destinationPort: 40001 })],
+    ['drop-decap-unknown', 'another destination inside', returned(6, { destination: stranger[6] })],
+    ['drop-decap-unknown', 'a SYN', returned(4, { flags: ['syn'] })],
+    ['drop-decap-unknown', 'a SYN-ACK', returned(6, { flags: ['syn', 'ack'] })],
+    ['drop-decap-unknown', 'a tunnel given up', returned(4), { plain: true }],
+    ['drop-decap-malformed', 'an outer fragment', patched(returned(4), 6, 0x20, 0)],
+    ['drop-decap-malformed', 'cut', returned(6).subarray(0, -1)],
+    ['drop-decap-not-tcp', 'UDP inside', patched(returned(4), 29, 17)],
+    ['drop-decap-not-tcp', 'a tunnel inside', encapsulate(returned(4), backEnds(4))],
+    ['drop-decap-options', 'an option of length 0', patched(returned(4), 60, 8, 0)],
+  ])('is not for %s: %s; a source leaves it alone, a node drops it', (reason, _what, packet, changes) => {
+    expect(take(packet, 'source', changes)).toEqual({ verdict: 'pass' });
+    // In UDP it is addressed to a port that is not the node's end.
+    const udp = packet[9] === 17 || packet[6] === 17;
+    expect(take(packet, 'node', changes)).toEqual(udp ? { verdict: 'pass' } : { verdict: 'drop', reason });
+  });
+
+  it('in UDP comes from the port that the node has named, to a dynamic one', () => {
+    const udp = returned(4, { tunnel: inUdp(4) });
+    expect(take(udp, 'source', { udpPort: 6081 })).toEqual({ verdict: 'pass' });
+    expect(take(udp, 'source', { udpPort: undefined })).toEqual({ verdict: 'pass' });
+    expect(take(patched(udp, 22, 0xbf, 0xff))).toEqual({ verdict: 'pass' });
+    expect(take(patched(udp, 22, 0xc0, 0x00)).verdict).toBe('deliver');
+  });
+
+  it('is addressed to who sends there: nobody on the way opens it, nor brings it to somebody else', () => {
+    expect(take(returned(4, { tunnel: { ...backEnds(4), destination: stranger[4] } }))).toEqual({
+      verdict: 'pass',
+    });
+  });
+
+  it('is taken by nobody who has not said so', () => {
+    expect(decideTunnelled(returned(4), { own: [] }, () => undefined)).toEqual({ verdict: 'pass' });
+  });
+
+  it('never brings anything into a connection that was taken', () => {
+    const connection: TakenConnection = { outerSource: stranger[4], state: { phase: 'tunnelled' } };
+    const end = { own: [ends[4].source], pinned: pinned() };
+    const decision = decideTunnelled(returned(4), end, () => connection);
+    expect(decision).toEqual({ verdict: 'drop', reason: 'drop-decap-source' });
   });
 });

@@ -6,6 +6,8 @@
  *   IP | ICMP, MTU m | outer IP [S→P1] (| UDP) | inner IP S→D | TCP …
  *   IP | ICMP, MTU m − outer           | inner IP S→D | TCP …
  * ```
+ *
+ * So it is with return tunnels, where [P1→S] is in front of D→S.
  */
 import { fromMapped, sameIp, type IpAddress } from '../core/address.js';
 import { concat } from '../wire/bytes.js';
@@ -30,6 +32,8 @@ export interface QuotedTunnel {
   /** The node at the far end. */
   readonly remote: IpAddress;
   readonly udp: boolean;
+  /** A return tunnel's: its outer source, a node, is not the inner one. */
+  readonly back: boolean;
   /** Bytes of the outer headers. */
   readonly overhead: number;
 }
@@ -44,10 +48,10 @@ export function quotedTunnel(header: IpRepr, quotation: Uint8Array): QuotedTunne
   if (quotation.length < whole || outer === undefined || inner === undefined) return undefined;
   const carries = header.family === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6;
   if ((!udp && outer.protocol !== carries) || inner.protocol !== PROTOCOL.tcp) return undefined;
-  if (!sameIp(inner.source, outer.source)) return undefined;
   // Every table would take them for IPv4 ones.
   if (isMappedIpv4(inner.source) || isMappedIpv4(inner.destination)) return undefined;
-  return { flow: inner, remote: outer.destination, udp, overhead };
+  const back = !sameIp(inner.source, outer.source);
+  return { flow: inner, remote: outer.destination, udp, back, overhead };
 }
 
 function shortened(header: IpRepr, payload: Uint8Array): Uint8Array {

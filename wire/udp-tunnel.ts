@@ -25,7 +25,8 @@ export const UDP_TUNNEL_OVERHEAD: Readonly<Record<Family, number>> = {
   6: TUNNEL_OVERHEAD[6] + UDP_HEADER,
 };
 
-const FIRST_SOURCE_PORT = 0xc000;
+/** Entropy ports are the dynamic ones (RFC 6335 section 6), from here on. */
+export const FIRST_ENTROPY_PORT = 0xc000;
 /** 2^32 divided by the golden ratio (Knuth, The Art of Computer Programming, section 6.4). */
 const MULTIPLIER = 0x9e3779b1;
 const PORT_BITS = 14;
@@ -37,6 +38,8 @@ export interface UdpTunnelRepr extends IpipRepr {
 export interface UdpTunnelEnds extends TunnelEnds {
   /** Of the node. */
   readonly port: number;
+  /** From the node to the source: the ports of the other direction, exchanged, as of an answer; default: to the node. */
+  readonly back?: boolean;
 }
 
 /** The outer source port: one of 49152 to 65535 for each connection, so that routers which spread flows keep it whole. */
@@ -44,7 +47,24 @@ export function entropyPort(flow: Omit<QuotedFlow, 'protocol'>): number {
   const addresses = [flow.source, flow.destination].map((address) => new ByteView(toMapped(address)));
   let mixed = ((flow.sourcePort << 16) | flow.destinationPort) >>> 0;
   for (const view of addresses) for (let at = 0; at < 16; at += 4) mixed ^= view.u32(at);
-  return FIRST_SOURCE_PORT | (Math.imul(mixed, MULTIPLIER) >>> (32 - PORT_BITS));
+  return FIRST_ENTROPY_PORT | (Math.imul(mixed, MULTIPLIER) >>> (32 - PORT_BITS));
+}
+
+function portsOf(
+  inner: Uint8Array,
+  { port, back }: UdpTunnelEnds,
+): Pick<UdpRepr, 'sourcePort' | 'destinationPort'> {
+  const flow = quotedFlow(inner);
+  if (flow === undefined) return { sourcePort: FIRST_ENTROPY_PORT, destinationPort: port };
+  if (back !== true) return { sourcePort: entropyPort(flow), destinationPort: port };
+  const { source, sourcePort, destination, destinationPort } = flow;
+  const sent = {
+    source: destination,
+    sourcePort: destinationPort,
+    destination: source,
+    destinationPort: sourcePort,
+  };
+  return { sourcePort: port, destinationPort: entropyPort(sent) };
 }
 
 /**
@@ -52,14 +72,8 @@ export function entropyPort(flow: Omit<QuotedFlow, 'protocol'>): number {
  * too (RFC 6935): TCP's covers the payload and the addresses inside.
  */
 export function encapsulateInUdp(inner: Uint8Array, ends: UdpTunnelEnds): Uint8Array {
-  const flow = quotedFlow(inner);
   const length = UDP_HEADER + inner.length;
-  const header = udp.emit({
-    sourcePort: flow === undefined ? FIRST_SOURCE_PORT : entropyPort(flow),
-    destinationPort: ends.port,
-    length,
-    checksum: 0,
-  });
+  const header = udp.emit({ ...portsOf(inner, ends), length, checksum: 0 });
   return concat(ip.emit(outerHeader(inner, ends, { protocol: PROTOCOL.udp, length })), header, inner);
 }
 
