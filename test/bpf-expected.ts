@@ -1,7 +1,7 @@
 /** What the pure model says should become of a frame, in the terms of the programs under test. */
 import { expect } from 'vitest';
 import { sameIp, type Family } from '../core/address.js';
-import { decideTunnelled, type Flow, type TakenConnection } from '../tpot/decap.js';
+import { decideTunnelled, type Flow, type TakenConnection, type TunnelEnd } from '../tpot/decap.js';
 import { decideSyn, type NodeView, type TakenState } from '../tpot/node.js';
 import { concat } from '../wire/bytes.js';
 import { ipv4 } from '../wire/ipv4.js';
@@ -23,9 +23,10 @@ export function expectedOfSyn(frame: Uint8Array, node: NodeView): Expected {
   return { verdict: 'untouched', reason };
 }
 
-const own = Object.values(nodeAddresses);
+/** A node that is the source of no connection that it has pinned. */
+const NODE: TunnelEnd = { own: Object.values(nodeAddresses), udpPort: UDP_PORT };
 
-function isFlow(a: Flow, b: Flow): boolean {
+export function isFlow(a: Flow, b: Flow): boolean {
   return (
     a.sourcePort === b.sourcePort &&
     a.destinationPort === b.destinationPort &&
@@ -35,21 +36,28 @@ function isFlow(a: Flow, b: Flow): boolean {
 }
 
 /**
- * Of a packet that may be a tunnel's, when `flows[family]` is the one connection that was taken; `untouched` also for
- * packets that IP itself throws away before a tunnel could see them.
+ * Of a packet that may be a tunnel's, when `flows[family]` is the one connection that was taken, if any was; `untouched`
+ * also for packets that IP itself throws away before a tunnel could see them.
  */
-export function expectedOfTunnelled(packet: Uint8Array, family: Family, state: TakenState): Expected {
+export function expectedOfTunnelled(
+  packet: Uint8Array,
+  family: Family,
+  state: TakenState | undefined,
+  end = NODE,
+): Expected {
   if ((packet[0] ?? 0) >> 4 !== family) return { verdict: 'untouched' };
   const find = (flow: Flow): TakenConnection | undefined =>
-    isFlow(flow, flows[flow.source.family]) && flow.source.family === family
+    state !== undefined && isFlow(flow, flows[family])
       ? { outerSource: flows[family].source, state }
       : undefined;
-  const decision = decideTunnelled(packet, { own, udpPort: UDP_PORT }, find);
+  const decision = decideTunnelled(packet, end, find);
   if (decision.verdict === 'pass') return { verdict: 'untouched' };
   if (decision.verdict === 'drop') return decision;
   const ipHeader = family === 4 ? ipv4.view(packet).headerLength : 40;
   const outerHeader = ipHeader + (decision.reason === 'decap-udp-ok' ? UDP_HEADER : 0);
   // Padding of the frame stays where it is: behind what the packet says is its end.
   const padding = packet.subarray(outerHeader + decision.packet.length);
-  return { verdict: 'deliver', reason: decision.reason, packet: concat(decision.packet, padding) };
+  // What is returned goes on as a plain segment would.
+  const verdict = decision.returned ? 'untouched' : 'deliver';
+  return { verdict, reason: decision.reason, packet: concat(decision.packet, padding) };
 }
