@@ -79,8 +79,8 @@ function isOfTunnel(
   const far = quotation.address(addresses + addressSize(family), family);
   if (direction.remote === undefined || !sameIp(far, direction.remote)) return false;
   if (direction.udp !== (protocolIn(quotation, family) === PROTOCOL.udp)) return false;
-  const sources = [addresses, outer + addresses].map((at) => quotation.address(at, family));
-  return sameIp(sources[0]!, sources[1]!) !== (direction.back === true);
+  const near = quotation.address(addresses, family);
+  return sameIp(near, quotation.address(outer + addresses, family)) !== (direction.back === true);
 }
 
 /** What was sent last may be somebody's forgery, so it alone does not say how much is on its way. */

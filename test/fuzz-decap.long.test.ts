@@ -1,5 +1,6 @@
 /**
- * What comes to a node's end of a tunnel, by IP in IP and in UDP, spoilt in every place: programs and model do the same.
+ * What comes to a node's end of a tunnel, and to a source in a return tunnel, by IP in IP and in UDP, spoilt in every place:
+ * programs and model do the same.
  * FUZZ_CASES and FUZZ_SEED say how many cases, and which.
  */
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -13,16 +14,26 @@ import type { TcpFlag } from '../wire/tcp.js';
 import { UDP_HEADER } from '../wire/udp.js';
 import { ends, endsInUdp, NodeUnderTest, phases } from './bpf-node.js';
 import { expectedOfTunnelled } from './bpf-expected.js';
-import { flows, frameOf } from './bpf-programs.js';
+import { flows, frameOf, reversed } from './bpf-programs.js';
+import {
+  become,
+  endOf,
+  legs,
+  NEXT_PORT,
+  pinLegs,
+  returnEnds,
+  unpinLegs,
+  type Machine,
+} from './bpf-returns.js';
 import { Comparison, expectFrame } from './fuzz/comparison.js';
 import { optionArea, spoil } from './fuzz/mutate.js';
 import { countIn, fuzzRun, type Random } from './fuzz/random.js';
 
 const ACTION = { untouched: -1, deliver: 0, drop: 2 } as const;
 const IP_HEADER = { 4: 20, 6: 40 } as const;
-/** Version and lengths, what comes next, fragments, the destination's last byte. */
-const IP_FIELDS = { 4: [0, 2, 3, 6, 7, 9, 19], 6: [0, 4, 5, 6, 39] } as const;
-const UDP_FIELDS = [2, 3, 4, 5] as const;
+/** Version and lengths, what comes next, fragments, the last bytes of both addresses. */
+const IP_FIELDS = { 4: [0, 2, 3, 6, 7, 9, 15, 19], 6: [0, 4, 5, 6, 23, 39] } as const;
+const UDP_FIELDS = [0, 1, 2, 3, 4, 5] as const;
 /** Ports, data offset, flags. */
 const TCP_FIELDS = [0, 1, 2, 3, 12, 13] as const;
 const VARIANTS = 8;
@@ -40,7 +51,10 @@ let node: NodeUnderTest;
 beforeAll(() => {
   node = new NodeUnderTest();
 });
-afterAll(() => node.close());
+afterAll(() => {
+  unpinLegs(node.kernel);
+  node.close();
+});
 
 const within = (header: number, fields: readonly number[]): number[] => fields.map((field) => header + field);
 
@@ -58,6 +72,10 @@ function fieldsOf(of: Family, udp: boolean): number[] {
 /** A good packet, and where in it a length, a kind or a flag stands. */
 interface Base {
   readonly of: Family;
+  /** Where it arrives, with a leg pinned to its next node. */
+  readonly machine: Machine;
+  /** The tunnel of that leg was given up. */
+  readonly plain: boolean;
   readonly packet: Uint8Array;
   readonly header: number;
   readonly fields: readonly number[];
@@ -66,8 +84,12 @@ interface Base {
 function basePacket(random: Random): Base {
   const of = random.pick<Family>([4, 6]);
   const udp = random.once(2);
+  const machine = random.pick<Machine>(['node', 'node', 'source']);
+  const returned = machine === 'source' ? !random.once(8) : random.once(2);
+  const back = udp ? { ...returnEnds[of], port: NEXT_PORT, back: true } : returnEnds[of];
+  const there = udp ? endsInUdp[of] : ends[of];
   const packet = buildTcp({
-    ...flows[of],
+    ...(returned ? reversed(legs[of]) : flows[of]),
     flags: random.pick(FLAGS),
     seq: random.u32(),
     ack: random.u32(),
@@ -76,9 +98,10 @@ function basePacket(random: Random): Base {
     identification: random.below(0x10000),
     options: optionArea(random),
     payload: random.bytes(random.once(8) ? random.below(200) : random.below(8)),
-    tunnel: udp ? endsInUdp[of] : ends[of],
+    tunnel: returned ? back : there,
   });
-  return { of, packet, header: IP_HEADER[of] + (udp ? UDP_HEADER : 0), fields: fieldsOf(of, udp) };
+  const header = IP_HEADER[of] + (udp ? UDP_HEADER : 0);
+  return { of, machine, plain: random.once(16), packet, header, fields: fieldsOf(of, udp) };
 }
 
 function spoilt(random: Random, { packet: good, header, fields }: Base): Uint8Array {
@@ -90,6 +113,16 @@ function spoilt(random: Random, { packet: good, header, fields }: Base): Uint8Ar
   return concat(packet.subarray(0, length), random.bytes(random.once(8) ? random.below(12) : 0));
 }
 
+let prepared: Base | undefined;
+function prepare(base: Base, { phase }: TakenState): void {
+  if (base !== prepared) {
+    become(node.kernel, base.machine);
+    pinLegs(node.kernel, { plain: Number(base.plain) });
+    prepared = base;
+  }
+  node.take(base.of, phases[phase]);
+}
+
 it('is delivered or dropped as the model does, however it was spoilt', () => {
   const { random, cases, done } = fuzzRun('decapsulator', 1_000_000);
   const comparison = new Comparison(node.kernel);
@@ -98,16 +131,17 @@ it('is delivered or dropped as the model does, however it was spoilt', () => {
   for (let at = 0; at < cases; at++) {
     // To build a packet takes longer than to spoil it and to run it.
     if (at % VARIANTS === 0) base = basePacket(random);
-    const { of } = base;
+    const current = base;
+    const { of, machine, plain } = current;
     const state = random.pick(STATES);
-    const packet = spoilt(random, base);
-    const expected = expectedOfTunnelled(packet, of, state);
+    const packet = spoilt(random, current);
+    const expected = expectedOfTunnelled(packet, of, state, endOf(machine, plain));
     const frame = frameOf(packet, of);
-    countIn(seen, expected.reason ?? expected.verdict);
+    countIn(seen, [expected.verdict, expected.reason].join(' '));
     comparison.run({
       program: 'tpot_ingress',
       frame,
-      prepare: () => node.take(of, phases[state.phase]),
+      prepare: () => prepare(current, state),
       counted: expected.reason === undefined ? [] : [expected.reason],
       check: (outcome) => {
         if (outcome.verdict !== ACTION[expected.verdict]) throw new Error(JSON.stringify(expected));
@@ -121,5 +155,6 @@ it('is delivered or dropped as the model does, however it was spoilt', () => {
   }
   comparison.settle();
   done(seen);
-  expect(seen.size).toBeGreaterThan(6);
+  expect(seen.size).toBeGreaterThan(8);
+  expect(seen.has('untouched decap-ok') && seen.has('untouched decap-udp-ok')).toBe(true);
 });

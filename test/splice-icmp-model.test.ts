@@ -51,6 +51,9 @@ const anyCase = fc
     udp: fc.boolean(),
     quotedUdp: fc.boolean(),
     quotedTunnel: fc.constantFrom('right', 'wrong', 'none'),
+    /** Return tunnels: their outer source is another one than the inner. */
+    back: fc.boolean(),
+    quotedBack: fc.boolean(),
     quoted: fc.nat({ max: 400 }),
   })
   .map(
@@ -65,6 +68,8 @@ const anyCase = fc
       udp,
       quotedTunnel,
       quotedUdp,
+      back,
+      quotedBack,
       quoted,
     }): Case => {
       const mapping = { ...base, out: OUT[of], sequenceDelta: delta, maxSegment };
@@ -75,6 +80,7 @@ const anyCase = fc
         sent: seq(add(acknowledged, window) - delta),
         remote: tunnel ? NEXT[of] : undefined,
         udp,
+        back,
       };
       const inner = buildTcp({
         ...OUT[of],
@@ -84,7 +90,8 @@ const anyCase = fc
         payload: new Uint8Array(1400).fill(5),
       });
       const far = quotedTunnel === 'right' ? NEXT[of] : ROUTER[of];
-      const tunnelEnds = { source: OUT[of].source, destination: far, port: UDP_TUNNEL_PORT };
+      const near = quotedBack ? ROUTER[of] : OUT[of].source;
+      const tunnelEnds = { source: near, destination: far, port: UDP_TUNNEL_PORT, back: quotedBack };
       const tunnelled = quotedUdp ? encapsulateInUdp(inner, tunnelEnds) : encapsulate(inner, tunnelEnds);
       const left = quotedTunnel === 'none' ? inner : tunnelled;
       const headers = left.length - inner.length + TUNNEL_OVERHEAD[of];
@@ -112,7 +119,7 @@ function enter({ of, direction }: Case): void {
       plain: 0,
       udp: Number(direction.udp),
       answered: 0,
-      back: 0,
+      back: Number(direction.back === true),
       stalls: 0,
       unused: 0,
     };
