@@ -129,8 +129,11 @@ static __always_inline int is_returned(const struct packet *p, const struct oute
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &out);
 	if (!tunnel)
 		tunnel = bpf_map_lookup_elem(&tpot_tunnels_closed, &out);
-	return tunnel && !tunnel->plain && !tunnel->back && same_address(tunnel->remote, outer->source) &&
-	       (!outer->udp || tunnel->udp_port == outer->source_port);
+	if (!tunnel || tunnel->plain || tunnel->back || !same_address(tunnel->remote, outer->source) ||
+	    (outer->udp && tunnel->udp_port != outer->source_port))
+		return 0;
+	/* What is for a connection that was taken comes in the tunnel of its source (rule 7). */
+	return !(outer->splice && (outer->splice->flags & TPOT_SPLICE_TUNNELLED)) && !find_taken(&p->flow);
 }
 
 /* The packet becomes the inner one, where it is. */
@@ -408,7 +411,7 @@ static __noinline int send_tunnelled(struct __sk_buff *skb, struct packet *p)
 	if (!found)
 		return TC_ACT_UNSPEC;
 	if (found->back) {
-		int verdict = prepare_return(skb, p, found);
+		int verdict = is_only_passing(skb, p) ? TC_ACT_UNSPEC : prepare_return(skb, p, found);
 
 		if (verdict != TC_ACT_OK)
 			return verdict;

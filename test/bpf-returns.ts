@@ -33,8 +33,8 @@ export const tunnelEntry = (remote: IpAddress, changes: Partial<TpotTunnel> = {}
   udp: 0,
   answered: 0,
   back: 0,
+  stalls: 0,
   unused: 0,
-  padding: 0,
   ...changes,
 });
 
