@@ -85,7 +85,7 @@ static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packe
 }
 
 /* Rule 7: only what a known connection's own source sent comes out of a tunnel. TPOT_R_NONE, or why it does not. */
-static __always_inline __u32 check_known(const struct packet *p, struct outer *outer)
+static __always_inline __u32 check_known(struct __sk_buff *skb, const struct packet *p, struct outer *outer)
 {
 	struct tpot_splice *splice = outer->splice;
 
@@ -106,7 +106,7 @@ static __always_inline __u32 check_known(const struct packet *p, struct outer *o
 		return TPOT_R_DROP_DECAP_SOURCE;
 	taken->state = TPOT_STATE_TUNNELLED;
 	taken->udp = outer->udp;
-	follow_source(p, taken, payload_of(p));
+	follow_source(skb, p, taken, payload_of(p));
 	return TPOT_R_NONE;
 }
 
@@ -156,7 +156,7 @@ static __noinline int judge_inner(struct __sk_buff *skb, struct packet *p, struc
 	outer->returned = is_returned(p, outer, destination, config);
 	if (outer->returned)
 		return TPOT_R_NONE;
-	return p->ours ? check_known(p, outer) : TPOT_R_DROP_DECAP_UNKNOWN;
+	return p->ours ? check_known(skb, p, outer) : TPOT_R_DROP_DECAP_UNKNOWN;
 }
 
 /* What the outer header says; 0 when it announces more than there is. */

@@ -39,6 +39,7 @@ const back = (of: Family): Mapping => ({
   base: START,
   sequenceDelta: DELTA,
 });
+const there = (of: Family): Mapping => ({ ...UNMAPPED, out: OUT[of], acknowledged: add(START, DELTA) });
 
 interface Kind {
   readonly udp: boolean;
@@ -47,173 +48,245 @@ interface Kind {
 
 /** Both directions of a spliced connection, whose client takes return tunnels. */
 function enter(of: Family, { udp, returns }: Kind): void {
-  const facts = { outerSource: undefined, bytes: 0n, now: 1n, startedAt: 1n };
+  const facts = { outerSource: undefined, bytes: 0n, now: 1n, startedAt: 1n, returns };
   const splices = kernel.programs.map('tpotSplices');
-  const there = { ...UNMAPPED, out: OUT[of], acknowledged: add(START, DELTA) };
-  splices.set(mapFlow(flows[of]), spliceEntry(there, { ...facts, fromClient: true, udp }));
-  splices.set(mapFlow(reverse(OUT[of])), spliceEntry(back(of), { ...facts, fromClient: false, returns }));
+  splices.set(mapFlow(flows[of]), spliceEntry(there(of), { ...facts, fromClient: true, udp }));
+  splices.set(mapFlow(reverse(OUT[of])), spliceEntry(back(of), { ...facts, fromClient: false }));
 }
 
 const tunnelOf = (of: Family): TpotTunnel | undefined =>
   kernel.programs.map('tpotTunnels').get(mapFlow(reverse(flows[of])));
-const address = (of: Family) => ({ address: toMapped(flows[of].source) });
-const isRemembered = (of: Family): boolean =>
-  kernel.programs.map('tpotReturnSources').get(address(of)) !== undefined;
 const gauge = (): bigint => kernel.programs.map('tpotGauges').get(0)?.tunnels ?? 0n;
-function leave(of: Family): void {
-  forget(kernel.programs, mapFlow(flows[of]));
-  kernel.programs.map('tpotReturnSources').delete(address(of));
+const leave = (of: Family): void => forget(kernel.programs, mapFlow(flows[of]));
+const isRemembered = (of: Family): boolean =>
+  kernel.programs.map('tpotReturnSources').get({ address: toMapped(flows[of].source) }) !== undefined;
+
+/** What one end sends, numbered in segments. */
+interface Side {
+  sent: number;
+  acknowledged: number;
+  /** Where its last segment ended. */
+  end: number;
 }
 
-/** A spliced connection: what its server and its client send is numbered in segments. */
+/** A spliced connection. */
 class Spliced {
   readonly of: Family;
-  sent = 0;
-  acknowledged = 0;
-  /** Where the last segment of the server ended. */
-  #end = 0;
+  readonly server: Side = { sent: 0, acknowledged: 0, end: 0 };
+  readonly client: Side = { sent: 0, acknowledged: 0, end: 0 };
+  /** The client has sent nothing for long. */
+  silent = true;
 
   constructor(of: Family) {
     this.of = of;
   }
 
-  /** The reasons that are counted when the server sends this segment, beside that it is forwarded. */
-  serve(at: number): { counted: Record<string, number>; again: boolean } {
-    const { of } = this;
-    const data = { flags: ['ack'] as const, ack: 9, payload: new Uint8Array(SIZE).fill(at) };
-    const packet = buildTcp({ ...reverse(OUT[of]), ...data, seq: add(START, at * SIZE) });
-    const outcome = kernel.run('tpot_ingress', frameOf(packet, of));
-    const { 'splice-forwarded': forwarded, ...counted } = outcome.counted;
+  /** Sends a segment; what is counted beside that it is forwarded, and whether it is one that ended earlier already. */
+  send(from: 'client' | 'server', at: number): { counted: Record<string, number>; again: boolean } {
+    const { of, client, server } = this;
+    const side = this[from];
+    const payload = new Uint8Array(SIZE).fill(at);
+    const numbers =
+      from === 'server'
+        ? { ...reverse(OUT[of]), seq: add(START, at * SIZE), ack: client.acknowledged * SIZE }
+        : { ...flows[of], seq: at * SIZE, ack: add(START, DELTA + server.acknowledged * SIZE) };
+    const packet = buildTcp({ ...numbers, flags: ['ack'], payload });
+    const { counted, packet: leaving } = kernel.run('tpot_ingress', frameOf(packet, of));
+    const { 'splice-forwarded': forwarded, ...rest } = counted;
     expect(forwarded).toBe(1);
-    const mapped = mapPacket(packet, back(of));
-    if (mapped.verdict === 'forward') expectBytes(outcome.packet, mapped.packet);
-    const again = at < this.#end && at === this.acknowledged;
-    this.sent = Math.max(this.sent, at + 1);
-    this.#end = at + 1;
-    return { counted, again };
+    const mapped = mapPacket(packet, from === 'server' ? back(of) : there(of));
+    if (mapped.verdict === 'forward') expectBytes(leaving, mapped.packet);
+    const again = at < side.end;
+    side.sent = Math.max(side.sent, at + 1);
+    side.end = at + 1;
+    if (from === 'client') this.silent = false;
+    return { counted: rest, again };
   }
 
-  /** What it sends leaves by the interface towards the client. */
-  egress(payload: number): Record<string, number> {
-    const spec = { ...reverse(flows[this.of]), flags: ['ack'] as const, payload: new Uint8Array(payload) };
-    return kernel.run('tpot_egress', frameOf(buildTcp(spec), this.of), { ingressIfindex: 1 }).counted;
+  /** One end acknowledges what the other has sent, up to there. */
+  acknowledge(of: 'client' | 'server', upTo: number): void {
+    const { client, server } = this;
+    const other = of === 'server' ? client : server;
+    this[of].acknowledged = upTo;
+    other.end = other.sent;
+    const numbers =
+      of === 'server'
+        ? { ...flows[this.of], seq: client.sent * SIZE, ack: add(START, DELTA + upTo * SIZE) }
+        : { ...reverse(OUT[this.of]), seq: add(START, server.sent * SIZE), ack: upTo * SIZE };
+    kernel.run('tpot_ingress', frameOf(buildTcp({ ...numbers, flags: ['ack'] }), this.of));
+    if (of === 'server') this.silent = false;
   }
 
-  acknowledge(upTo: number): void {
-    this.acknowledged = upTo;
-    const ack = add(START, DELTA + upTo * SIZE);
-    kernel.run(
-      'tpot_ingress',
-      frameOf(buildTcp({ ...flows[this.of], flags: ['ack'], seq: 1, ack }), this.of),
-    );
+  /** What the server sends leaves by the interface towards the client. */
+  egress(): Record<string, number> {
+    const packet = buildTcp({ ...reverse(flows[this.of]), flags: ['ack'] });
+    return kernel.run('tpot_egress', frameOf(packet, this.of), { ingressIfindex: 1 }).counted;
+  }
+
+  /** Some seconds go by: the programs' notes of instants become older. */
+  wait(): void {
+    const splices = kernel.programs.map('tpotSplices');
+    const client = splices.get(mapFlow(flows[this.of]));
+    if (client !== undefined) splices.set(mapFlow(flows[this.of]), { ...client, seenNs: 1n });
+    const tunnel = tunnelOf(this.of);
+    if (tunnel !== undefined) {
+      const answered = (tunnel.answered + 256 - 64) % 256;
+      kernel.programs.map('tpotTunnels').set(mapFlow(reverse(flows[this.of])), { ...tunnel, answered });
+    }
+    this.silent = true;
   }
 }
 
-function expectState(of: Family, { opened, way, segments }: ReturnState, { udp }: Kind): void {
+function expectState(of: Family, { opened, way, moves, signs }: ReturnState): void {
   const entry = opened
-    ? tunnelEntry(flows[of].source, {
-        back: 1,
-        plain: way === 'plain' ? 1 : 0,
-        udp: Number(udp),
-        udpPort: UDP_TUNNEL_PORT,
-        repeats: segments,
-      })
+    ? { back: 1, plain: way === 'plain' ? 1 : 0, repeats: moves, stalls: signs }
     : undefined;
-  expect(tunnelOf(of)).toEqual(entry);
+  if (entry === undefined) expect(tunnelOf(of)).toBeUndefined();
+  else expect(tunnelOf(of)).toMatchObject({ ...entry, udpPort: UDP_TUNNEL_PORT });
 }
 
+const MOVES = [
+  'data',
+  'stall',
+  'stall',
+  'stall',
+  'upload',
+  'upload again',
+  'upload again',
+  'other',
+  'acks',
+  'wait',
+  'wait',
+  'egress',
+] as const;
 /** What happens next; `which` chooses among the segments that are on their way. */
 const anyMove = fc.record({
-  type: fc.constantFrom('new', 'first', 'first', 'first', 'other', 'ack', 'egress', 'egress', 'bare'),
+  type: fc.constantFrom(...MOVES),
   which: fc.nat(),
-  room: fc.oneof({ weight: 5, arbitrary: fc.constant(true) }, fc.constant(false)),
+  room: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)),
 });
 type Move = typeof anyMove extends fc.Arbitrary<infer T> ? T : never;
+type Told = readonly [ReturnEvent | undefined, Record<string, number>];
+
+function fromServer(one: Spliced, { type, which, room }: Move, now: number): Told {
+  const { sent, acknowledged } = one.server;
+  const flight = sent - acknowledged;
+  const chosen = type === 'stall' ? acknowledged : acknowledged + (which % Math.max(1, flight));
+  const { silent } = one;
+  const at = type === 'data' || flight === 0 ? sent : chosen;
+  const { counted, again } = one.send('server', at);
+  const stalls = again && at === acknowledged;
+  return [
+    stalls ? { type: 'again', from: 'server', mark: seq(acknowledged), silent, room, now } : undefined,
+    counted,
+  ];
+}
+
+function fromClient(one: Spliced, { type, which, room }: Move, now: number): Told {
+  const { sent, acknowledged } = one.client;
+  const at = type === 'upload' || sent === 0 ? sent : which % sent;
+  const { counted, again } = one.send('client', at);
+  const heard = again && at < acknowledged;
+  return [
+    heard ? { type: 'again', from: 'client', mark: seq(at), silent: true, room, now } : undefined,
+    counted,
+  ];
+}
 
 /** Makes the programs do it; what that is in the model, and what is counted. */
-function move(one: Spliced, { type, which, room }: Move): [ReturnEvent | undefined, Record<string, number>] {
-  const flight = one.sent - one.acknowledged;
-  if (type === 'egress' || type === 'bare') {
-    const { 'encap-ok': ok, 'encap-udp-ok': inUdp, ...counted } = one.egress(type === 'bare' ? 0 : SIZE);
-    const left = (ok ?? inUdp) !== undefined && type === 'egress';
-    return [left ? { type: 'sent' } : undefined, counted];
-  }
-  if (type === 'ack') {
-    one.acknowledge(one.acknowledged + (which % (flight + 1)));
+function move(one: Spliced, each: Move, now: number): Told {
+  const { type, which, room } = each;
+  if (type === 'wait') {
+    one.wait();
     return [undefined, {}];
   }
-  const first = type === 'first' ? one.acknowledged : one.acknowledged + (which % Math.max(1, flight));
-  const at = type === 'new' || flight === 0 ? one.sent : first;
-  const { counted, again } = one.serve(at);
-  const unacknowledged = seq(one.acknowledged);
-  return [again ? { type: 'sent-again', unacknowledged, room } : undefined, counted];
+  if (type === 'acks') {
+    const of = which % 3 === 0 ? 'server' : 'client';
+    const { sent, acknowledged } = one[of];
+    one.acknowledge(of, acknowledged + (which % (sent - acknowledged + 1)));
+    return [undefined, {}];
+  }
+  if (type === 'egress') {
+    const { 'encap-ok': ok, 'encap-udp-ok': inUdp, ...counted } = one.egress();
+    return [ok === undefined && inUdp === undefined ? undefined : { type: 'sent', room, now }, counted];
+  }
+  return type.startsWith('upload') ? fromClient(one, each, now) : fromServer(one, each, now);
 }
 
 describe('the return tunnel of a spliced connection', () => {
-  it('begins, changes, is proven and given up as in the model', () => {
-    const seen = new Set<string>();
+  it('begins, is left, and is taken up again as in the model', () => {
+    const seen = new Map<string, number>();
     const property = fc.property(
       fc.constantFrom(...FAMILIES),
       fc.boolean(),
-      fc.array(anyMove, { minLength: 1, maxLength: 60 }),
+      fc.array(anyMove, { minLength: 1, maxLength: 80 }),
       (of, udp, moves) => {
-        const kind = { udp, returns: true };
-        enter(of, kind);
+        leave(of); // of a run that failed
+        enter(of, { udp, returns: true });
         const one = new Spliced(of);
-        one.serve(0);
         let { state } = startReturn(undefined, 0, true);
-        let remembered = false;
+        let now = 0;
         for (const each of moves) {
           kernel.programs.configure({ maxTunnels: each.room ? MAX_TUNNELS : 0 });
-          const [event, counted] = move(one, each);
+          if (each.type === 'wait') now += 4000;
+          const [event, counted] = move(one, each, now);
           const step = event && stepReturn(state, event);
           expect(Object.keys(counted)).toEqual(step?.reasons ?? []);
-          for (const said of [...(step?.reasons ?? []), ...(step?.actions ?? [])]) seen.add(said);
-          if (step?.actions.length === 1) remembered = step.actions[0] === 'remember-source';
+          const taken = step?.state.way === 'tunnel' && state.opened && state.way === 'plain';
+          for (const said of [...(step?.reasons ?? []), ...(taken ? ['taken up again'] : [])])
+            seen.set(said, (seen.get(said) ?? 0) + 1);
           state = step?.state ?? state;
-          expectState(of, state, kind);
-          expect([isRemembered(of), gauge()]).toEqual([remembered, state.opened ? 1n : 0n]);
+          expectState(of, state);
+          expect(gauge()).toBe(state.opened ? 1n : 0n);
         }
+        // Nothing is remembered of a spliced one: every node of a chain sees the same.
+        expect(isRemembered(of)).toBe(false);
         leave(of);
         expect([tunnelOf(of), gauge()]).toEqual([undefined, 0n]);
       },
     );
-    const again = (count: number, type: Move['type']): Move[] =>
-      Array.from({ length: count }, () => ({ type, which: 0, room: true }));
-    const proven = [...again(3, 'first'), ...again(7, 'egress'), ...again(9, 'bare'), ...again(2, 'egress')];
-    const examples = FAMILIES.map((of): [Family, boolean, Move[]] => [of, of === 6, proven]);
-    fc.assert(property, { numRuns: 100, examples });
-    expect([...seen].sort()).toEqual([
-      'forget-source',
-      'remember-source',
+    const repeat = (count: number, ...types: Move['type'][]): Move[] =>
+      Array.from({ length: count }, () => types)
+        .flat()
+        .map((type) => ({ type, which: 0, room: true }));
+    const stalls = [
+      ...repeat(3, 'stall'),
+      ...repeat(4, 'wait', 'stall'),
+      ...repeat(4, 'wait', 'stall'),
+      ...repeat(2, 'egress'),
+    ];
+    const noRoom = stalls.map((one, index) => ({ ...one, room: index > 4 }));
+    const examples = FAMILIES.map((of): [Family, boolean, Move[]] => [
+      of,
+      of === 6,
+      of === 6 ? noRoom : stalls,
+    ]);
+    fc.assert(property, { numRuns: 150, examples });
+    expect([...seen.keys()].sort()).toEqual([
       'return-given-up',
       'return-tunnel',
       'table-full',
+      'taken up again',
     ]);
+  });
+
+  it.each(FAMILIES)('is of the kind by which its client sends: IPv%i', (of) => {
+    for (const udp of [false, true]) {
+      enter(of, { udp, returns: true });
+      const one = new Spliced(of);
+      for (let time = 0; time < 4; time++) one.send('server', 0);
+      expect(tunnelOf(of)).toMatchObject({ udp: Number(udp), remote: toMapped(flows[of].source) });
+      expect(one.egress()).toEqual({ [udp ? 'encap-udp-ok' : 'encap-ok']: 1 });
+      leave(of);
+    }
   });
 
   it('is none of a client that takes none', () => {
     for (const of of FAMILIES) {
       enter(of, { udp: false, returns: false });
       const one = new Spliced(of);
-      for (let time = 0; time < 20; time++) expect(one.serve(0).counted).toEqual({});
+      for (let time = 0; time < 20; time++) expect(one.send('server', 0).counted).toEqual({});
       expect(tunnelOf(of)).toBeUndefined();
-      leave(of);
-    }
-  });
-
-  it('is none of what a client sends again to its server', () => {
-    for (const of of FAMILIES) {
-      enter(of, { udp: false, returns: true });
-      const packet = buildTcp({
-        ...flows[of],
-        flags: ['ack'],
-        seq: 1,
-        ack: add(START, DELTA),
-        payload: new Uint8Array(9),
-      });
-      for (let time = 0; time < 20; time++) kernel.run('tpot_ingress', frameOf(packet, of));
-      expect([...kernel.programs.map('tpotTunnels').keys()]).toEqual([]);
       leave(of);
     }
   });
@@ -222,7 +295,7 @@ describe('the return tunnel of a spliced connection', () => {
 describe('from the return tunnel of the next node into the one of the client', () => {
   const cases = FAMILIES.flatMap((of) => [false, true].map((udp): [Family, boolean] => [of, udp]));
 
-  it.each(cases)('a segment goes with its outer header renewed, and proves it: IPv%i, UDP %s', (of, udp) => {
+  it.each(cases)('a segment goes with its outer header renewed, and counts: IPv%i, UDP %s', (of, udp) => {
     enter(of, { udp, returns: true });
     const tunnels = kernel.programs.map('tpotTunnels');
     const kind = { udp: Number(udp), udpPort: UDP_TUNNEL_PORT };
@@ -235,7 +308,7 @@ describe('from the return tunnel of the next node into the one of the client', (
       ends: { source: (typeof nextNodes)[4]; destination: (typeof nextNodes)[4] },
     ): Uint8Array => (udp ? encapsulateInUdp(inner, { ...ends, ...port }) : encapsulate(inner, ends));
     for (let at = 0; at < 8; at++) {
-      expect(isRemembered(of)).toBe(false);
+      expect(tunnelOf(of)?.repeats).toBe(at);
       const payload = new Uint8Array(SIZE).fill(at);
       const inner = buildTcp({
         ...reverse(OUT[of]),
@@ -253,7 +326,6 @@ describe('from the return tunnel of the next node into the one of the client', (
       expectBytes(outcome.packet, leaving);
       expect(leaving.length).toBeGreaterThan(2 * TUNNEL_OVERHEAD[of] + SIZE);
     }
-    expect(isRemembered(of)).toBe(true);
     leave(of);
     kernel.programs.map('tpotGauges').set(0, { taken: 0n, tunnels: 0n, unused: 0, padding: 0 });
   });
