@@ -58,7 +58,8 @@ static __always_inline int open_return(const struct tpot_flow *out, int udp, __u
 	tunnel.udp_port = config->udp_port;
 	copy_address(tunnel.remote, out->destination);
 	use_tables(TPOT_UNUSED_TUNNELS);
-	if (gauges->tunnels >= config->max_tunnels || bpf_map_update_elem(&tpot_tunnels, out, &tunnel, BPF_NOEXIST)) {
+	/* The other half is for next hops: an outage of many sources at once must not take the tunnels of further ones. */
+	if (gauges->tunnels >= config->max_tunnels / 2 || bpf_map_update_elem(&tpot_tunnels, out, &tunnel, BPF_NOEXIST)) {
 		count(TPOT_R_TABLE_FULL);
 		return 0;
 	}

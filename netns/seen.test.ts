@@ -46,7 +46,10 @@ test('what is in a tunnel is not plain, in IP or in UDP', () => {
     returned: 0,
   });
   const answer = encapsulate(buildTcp(back), { source: node, destination: client });
+  const ends = { source: node, destination: client, port: UDP_TUNNEL_PORT, back: true };
+  const answerInUdp = encapsulateInUdp(buildTcp(back), ends);
   expect(seen(answer, inIp)).toMatchObject({ tunnelled: 2, returned: 1 });
+  expect(seen(answerInUdp)).toMatchObject({ tunnelled: 1, tunnelledInUdp: 1, returned: 1 });
 });
 
 test('requests are counted on their way there, replies on their way back', () => {

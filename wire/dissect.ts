@@ -11,7 +11,7 @@ import { ipip } from './ipip.js';
 import { PROTOCOL } from './protocols.js';
 import { tcp, type TcpRepr } from './tcp.js';
 import { tcpOptions, type TcpOption } from './tcp-options.js';
-import { parseUdpTunnel } from './udp-tunnel.js';
+import { parseUdpReturn, parseUdpTunnel } from './udp-tunnel.js';
 
 interface Enclosed {
   /** The tunnel's IP header; undefined when the packet came plain. Its protocol tells IP in IP from UDP. */
@@ -95,11 +95,13 @@ function dissectInner(packet: Uint8Array, headersValid: boolean, outer?: IpRepr)
   return { kind: 'other', outer, ip: header, payload };
 }
 
-/** Dissects a packet that starts at its (outermost) IP header. Tunnels in UDP are those to their registered port. */
+/** Dissects a packet that starts at its (outermost) IP header. Tunnels in UDP are those to their registered port, and back. */
 export function dissect(packet: Uint8Array): Dissection {
-  const inUdp = parseUdpTunnel(packet);
-  if (inUdp.ok)
+  for (const parse of [parseUdpTunnel, parseUdpReturn]) {
+    const inUdp = parse(packet);
+    if (!inUdp.ok) continue;
     return dissectInner(inUdp.value.inner, headerValid(inUdp.value.outer, packet), inUdp.value.outer);
+  }
   const tunnel = ipip.parse(packet);
   if (!tunnel.ok || isFragment(tunnel.value.outer)) return dissectInner(packet, true);
   const { outer, inner } = tunnel.value;

@@ -79,13 +79,22 @@ export function encapsulateInUdp(inner: Uint8Array, ends: UdpTunnelEnds): Uint8A
 
 /** The tunnel packet in `bytes`; `not-encapsulated` when it is no UDP packet to that port. */
 export function parseUdpTunnel(bytes: Uint8Array, port = UDP_TUNNEL_PORT): Parsed<UdpTunnelRepr> {
+  return parse(bytes, ({ destinationPort }) => destinationPort === port);
+}
+
+/** The same of a return tunnel: from that port, and to one that stands for a connection. */
+export function parseUdpReturn(bytes: Uint8Array, port = UDP_TUNNEL_PORT): Parsed<UdpTunnelRepr> {
+  return parse(bytes, (ports) => ports.sourcePort === port && ports.destinationPort >= FIRST_ENTROPY_PORT);
+}
+
+function parse(bytes: Uint8Array, belongs: (header: UdpRepr) => boolean): Parsed<UdpTunnelRepr> {
   const outer = ip.parse(bytes);
   if (!outer.ok) return outer;
   if (protocolOf(outer.value) !== PROTOCOL.udp) return { ok: false, fault: 'not-encapsulated' };
   if (isFragment(outer.value)) return { ok: false, fault: 'fragment' };
   const header = udp.parse(outer.payload);
   if (!header.ok) return header;
-  if (header.value.destinationPort !== port) return { ok: false, fault: 'not-encapsulated' };
+  if (!belongs(header.value)) return { ok: false, fault: 'not-encapsulated' };
   const inner = header.payload;
   return { ok: true, value: { outer: outer.value, udp: header.value, inner }, payload: inner };
 }
