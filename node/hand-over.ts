@@ -210,11 +210,16 @@ export class HandOver implements HandOverPort {
   #endInSockets(): void {
     const { programs } = this.#ports;
     this.#tap?.cancel();
-    const out = kernelFlow(reverse(this.#server.flow));
-    const tunnel = programs.map('tpotTunnels').get(out);
+    const legs = [this.#client, this.#server];
+    const tunnels = legs.map(({ flow }) => {
+      const out = kernelFlow(reverse(flow));
+      return { out, tunnel: programs.map('tpotTunnels').get(out) };
+    });
     forget(programs, kernelFlow(this.#client.flow));
-    if (tunnel !== undefined) programs.map('tpotTunnelsClosed').set(out, tunnel);
-    for (const { fd } of [this.#client, this.#server]) tcp.endRepair(fd);
+    for (const { out, tunnel } of tunnels) {
+      if (tunnel !== undefined) programs.map('tpotTunnelsClosed').set(out, tunnel);
+    }
+    for (const { fd } of legs) tcp.endRepair(fd);
   }
 
   #stateOf({ fd, flow }: Leg): LegState | undefined {
