@@ -129,8 +129,11 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
 		return TC_ACT_UNSPEC;
 	if ((p.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
 		/* One that came in here is D's or another node's: of a connection that we took and that passes us all the same. */
-		if (skb->ingress_ifindex == 0)
+		if (skb->ingress_ifindex == 0) {
+			if (!tables_unused(TPOT_UNUSED_TUNNELS)) /* of an earlier connection with the same ends */
+				bpf_map_delete_elem(&tpot_tunnels_closed, &p.flow);
 			finish_syn_ack(skb, &p);
+		}
 		return TC_ACT_UNSPEC;
 	}
 	return tables_unused(TPOT_UNUSED_TUNNELS) ? TC_ACT_UNSPEC : send_tunnelled(skb, &p);

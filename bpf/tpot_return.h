@@ -71,7 +71,11 @@ static __always_inline int open_return(const struct tpot_flow *out, int udp, __u
 #define STALL_IN_UDP 2
 #define STALL_REVERSED 4
 
-/* A sign that what leaves as this flow does not get through. Whether its way is a tunnel that it has just begun with. */
+#define RETURN_STAYS 0
+#define RETURN_BEGINS 1 /* it goes on in the tunnel, */
+#define RETURN_ENDS 2   /* or plain, as it has begun */
+
+/* A sign that what leaves as this flow does not get through: RETURN_*. */
 static __noinline int note_stall(const struct tpot_flow *flow, __u32 what)
 {
 	int udp = (what & STALL_IN_UDP) != 0;
@@ -79,7 +83,7 @@ static __noinline int note_stall(const struct tpot_flow *flow, __u32 what)
 	struct tpot_flow out;
 
 	if (!flow)
-		return 0;
+		return RETURN_STAYS;
 	if (what & STALL_REVERSED)
 		flow_reverse(&out, flow);
 	else
@@ -87,32 +91,32 @@ static __noinline int note_stall(const struct tpot_flow *flow, __u32 what)
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &out);
 	if (!tunnel) {
 		if (!open_return(&out, udp, 0))
-			return 0;
+			return RETURN_STAYS;
 		count(TPOT_R_RETURN_TUNNEL);
-		return 1;
+		return RETURN_BEGINS;
 	}
 	if (!tunnel->back)
-		return 0;
+		return RETURN_STAYS;
 	__u8 now = coarse_instant();
 
 	if ((__u8)(now - tunnel->answered) < TPOT_ONE_SIGN)
-		return 0;
+		return RETURN_STAYS;
 	tunnel->answered = now;
 	tunnel->stalls = tunnel->repeats >= TPOT_RETURN_MOVES ? 1 : tunnel->stalls + 1;
 	tunnel->repeats = 0;
 	if (tunnel->stalls < TPOT_SIGNS_TO_LEAVE)
-		return 0;
+		return RETURN_STAYS;
 	tunnel->stalls = 0;
 	tunnel->udp = udp; /* as its source sends, who may have changed that */
 	tunnel->plain = !tunnel->plain;
 	if (!tunnel->plain)
-		return 1;
+		return RETURN_BEGINS;
 	forget_episode(&tpot_return_sources, tunnel->remote);
 	count(TPOT_R_RETURN_GIVEN_UP);
-	return 0;
+	return RETURN_ENDS;
 }
 
-/* A segment is about to leave in a return tunnel: after some of them the next sign is not one more in a row. */
+/* A segment is about to leave, in a return tunnel or where one was left: after some the next sign is not one more in a row. */
 static __always_inline void note_returned(struct tpot_tunnel *tunnel)
 {
 	if (tunnel->repeats < TPOT_RETURN_MOVES)
@@ -142,19 +146,45 @@ static __always_inline int begin_returned(const struct tpot_flow *taken, int udp
 /* The same for a connection that has its socket; `acknowledged`: by its source. */
 static __always_inline void note_stalled(struct tpot_taken *taken, const struct tpot_flow *flow, __u32 what, __u32 acknowledged)
 {
-	if (!note_stall(flow, what | (taken->udp ? STALL_IN_UDP : STALL_IN_IP)))
+	int way = note_stall(flow, what | (taken->udp ? STALL_IN_UDP : STALL_IN_IP));
+
+	if (way == RETURN_STAYS)
 		return;
-	taken->returning = 1;
+	taken->returning = way == RETURN_BEGINS; /* what arrives plain says nothing for the tunnel */
 	taken->acknowledged = acknowledged;
 }
 
+/*
+ * Whether a segment has arrived before, and what it acknowledges has been sent: so much is known to nobody who has seen no
+ * segment of the connection, only its addresses and ports.
+ */
+static __noinline int is_heard(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *sk;
+	int result = 0;
+
+	if (!p)
+		return 0;
+	fill_tuple(&tuple, p);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, tuple_size(p), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	tcp = bpf_tcp_sock(sk);
+	if (tcp)
+		result = tcp->rcv_nxt - (p->seq + payload_of(p)) <= MAX_FLIGHT && tcp->snd_nxt - p->ack <= MAX_FLIGHT;
+	bpf_sk_release(sk);
+	return result;
+}
+
 /* The third time in a row that a segment comes: its source hears nothing of us. */
-static __noinline int note_again(const struct packet *p, struct tpot_taken *taken)
+static __noinline int note_again(struct __sk_buff *skb, const struct packet *p, struct tpot_taken *taken)
 {
 	if (!p || !taken)
 		return 0;
 	taken->again++;
-	if (taken->again >= TPOT_SENT_AGAIN && takes_returns(taken))
+	if (taken->again >= TPOT_SENT_AGAIN && takes_returns(taken) && is_heard(skb, p))
 		note_stalled(taken, &p->flow, STALL_REVERSED, p->ack);
 	return 0;
 }
@@ -172,14 +202,14 @@ static __noinline int note_answered(const struct packet *p, struct tpot_taken *t
 }
 
 /* A segment of a taken connection has come in its tunnel. */
-static __always_inline void follow_source(const struct packet *p, struct tpot_taken *taken, __u32 payload)
+static __always_inline void follow_source(struct __sk_buff *skb, const struct packet *p, struct tpot_taken *taken, __u32 payload)
 {
 	if (taken->returning && ((__s32)(p->ack - taken->acknowledged) > 0 || (payload > 0 && (__s32)(p->seq - taken->last) > 0)))
 		note_answered(p, taken);
 	if (payload == 0)
 		return;
 	if (p->seq == taken->last) {
-		note_again(p, taken);
+		note_again(skb, p, taken);
 		return;
 	}
 	taken->last = p->seq;
@@ -203,7 +233,7 @@ static __noinline int note_sent_again(const struct packet *p, struct tpot_splice
 		return 0;
 	expected = other->acknowledged - splice->sequence_delta; /* in the numbers of `p` */
 	if (splice->flags & TPOT_SPLICE_FROM_CLIENT) {
-		if ((__s32)(p->seq + payload - expected) > 0)
+		if (expected - (p->seq + payload) > MAX_FLIGHT) /* not acknowledged, or made up */
 			return 0;
 		from_client = splice;
 		mark = p->seq;

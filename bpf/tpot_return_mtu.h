@@ -32,7 +32,16 @@ static __noinline int tell_own_socket(struct __sk_buff *skb, struct packet *p, _
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
-/* A segment is about to go into a return tunnel. TC_ACT_OK: it fits. */
+/*
+ * Whether a segment comes through here from somebody who has the destination's address, or says so: neither a socket of ours
+ * nor a spliced connection has sent it. It gets no outer header that a filter lets in.
+ */
+static __noinline int is_only_passing(const struct __sk_buff *skb, const struct packet *p)
+{
+	return p && skb->ingress_ifindex != 0 && !find_splice_by_out(&p->flow);
+}
+
+/* A segment is about to go into a return tunnel. TC_ACT_OK: it fits; TC_ACT_UNSPEC: it goes on plain. */
 static __noinline int prepare_return(struct __sk_buff *skb, struct packet *p, struct tpot_tunnel *tunnel)
 {
 	struct tpot_splice *splice;
@@ -40,11 +49,16 @@ static __noinline int prepare_return(struct __sk_buff *skb, struct packet *p, st
 
 	if (!p || !tunnel)
 		return TC_ACT_OK;
-	note_returned(tunnel);
+	if (tunnel->plain) {
+		note_returned(tunnel);
+		return TC_ACT_UNSPEC;
+	}
 	room = outer_room(p->family, tunnel->udp);
 	bpf_check_mtu(skb, 0, &mtu, 0, 0);
-	if (mtu <= room || segment_length(skb, p) + room <= mtu)
+	if (mtu <= room || segment_length(skb, p) + room <= mtu) {
+		note_returned(tunnel);
 		return TC_ACT_OK;
+	}
 	splice = find_splice_by_out(&p->flow);
 	return splice ? drop_too_big(p, splice, mtu - room) : tell_own_socket(skb, p, mtu - room);
 }

@@ -113,7 +113,7 @@ static __noinline int check_syn_ack(struct __sk_buff *skb, const struct packet *
 
 	struct tpot_tunnel *tunnel = pending ? 0 : bpf_map_lookup_elem(&tpot_tunnels, &flow);
 
-	if ((!pending && !tunnel) || !read_options(skb, p, config, &scan) || !scan.has_reply)
+	if ((!pending && (!tunnel || tunnel->back)) || !read_options(skb, p, config, &scan) || !scan.has_reply)
 		return TC_ACT_UNSPEC;
 	if (!pending) {
 		note_repeated_syn_ack(skb, p, &scan, tunnel);

@@ -289,10 +289,12 @@ static __always_inline int renew_outer_ip(struct __sk_buff *skb, const struct pa
 }
 
 static __noinline int renew_outer(struct __sk_buff *skb, const struct packet *p, const struct tpot_flow *out,
-				  const struct tpot_tunnel *tunnel)
+				  struct tpot_tunnel *tunnel)
 {
 	if (!p || !out || !tunnel)
 		return -1;
+	if (tunnel->back)
+		note_returned(tunnel);
 	__u32 l3 = p->l3 - p->outer, udp = l3 + outer_room(p->family, 0);
 
 	if (renew_outer_ip(skb, p, l3, out, tunnel))
@@ -312,7 +314,7 @@ static __always_inline __u32 outer_protocol(const struct packet *p, const struct
  * `tunnel`, it is still in a tunnel packet and goes on in this one of the same kind, with its outer header renewed.
  */
 __noinline int forward_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
-				      const struct tpot_tunnel *tunnel)
+				      struct tpot_tunnel *tunnel)
 {
 	__u32 protocol = IPPROTO_TCP_;
 	const __be32 *destination;
@@ -339,7 +341,7 @@ __noinline int forward_spliced(struct __sk_buff *skb, struct packet *p, struct t
 
 /* The same for a segment of any size. What fits it is called from here, for the stack of the other is large. */
 static __always_inline int handle_spliced(struct __sk_buff *skb, struct packet *p, struct tpot_splice *splice,
-					  const struct tpot_tunnel *tunnel)
+					  struct tpot_tunnel *tunnel)
 {
 	int verdict = forward_spliced(skb, p, splice, tunnel), first;
 

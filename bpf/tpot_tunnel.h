@@ -85,7 +85,7 @@ static __always_inline __u32 check_inner_tcp(struct __sk_buff *skb, struct packe
 }
 
 /* Rule 7: only what a known connection's own source sent comes out of a tunnel. TPOT_R_NONE, or why it does not. */
-static __always_inline __u32 check_known(const struct packet *p, struct outer *outer)
+static __always_inline __u32 check_known(struct __sk_buff *skb, const struct packet *p, struct outer *outer)
 {
 	struct tpot_splice *splice = outer->splice;
 
@@ -106,7 +106,7 @@ static __always_inline __u32 check_known(const struct packet *p, struct outer *o
 		return TPOT_R_DROP_DECAP_SOURCE;
 	taken->state = TPOT_STATE_TUNNELLED;
 	taken->udp = outer->udp;
-	follow_source(p, taken, payload_of(p));
+	follow_source(skb, p, taken, payload_of(p));
 	return TPOT_R_NONE;
 }
 
@@ -129,8 +129,11 @@ static __always_inline int is_returned(const struct packet *p, const struct oute
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &out);
 	if (!tunnel)
 		tunnel = bpf_map_lookup_elem(&tpot_tunnels_closed, &out);
-	return tunnel && !tunnel->plain && !tunnel->back && same_address(tunnel->remote, outer->source) &&
-	       (!outer->udp || tunnel->udp_port == outer->source_port);
+	if (!tunnel || tunnel->plain || tunnel->back || !same_address(tunnel->remote, outer->source) ||
+	    (outer->udp && tunnel->udp_port != outer->source_port))
+		return 0;
+	/* What is for a connection that was taken comes in the tunnel of its source (rule 7). */
+	return !(outer->splice && (outer->splice->flags & TPOT_SPLICE_TUNNELLED)) && !find_taken(&p->flow);
 }
 
 /* The packet becomes the inner one, where it is. */
@@ -153,7 +156,7 @@ static __noinline int judge_inner(struct __sk_buff *skb, struct packet *p, struc
 	outer->returned = is_returned(p, outer, destination, config);
 	if (outer->returned)
 		return TPOT_R_NONE;
-	return p->ours ? check_known(p, outer) : TPOT_R_DROP_DECAP_UNKNOWN;
+	return p->ours ? check_known(skb, p, outer) : TPOT_R_DROP_DECAP_UNKNOWN;
 }
 
 /* What the outer header says; 0 when it announces more than there is. */
@@ -389,7 +392,7 @@ static __always_inline struct tpot_tunnel *find_tunnel(struct __sk_buff *skb, co
 	/* What is left of a closed connection (TIME_WAIT) sends bare segments only. */
 	if (!tunnel && skb->len <= (__u32)p->l4 + p->tcp_header_len)
 		tunnel = bpf_map_lookup_elem(&tpot_tunnels_closed, &p->flow);
-	return tunnel && !tunnel->plain ? tunnel : 0;
+	return tunnel && (!tunnel->plain || tunnel->back) ? tunnel : 0;
 }
 
 /* A segment of a pinned connection goes to its node; everything else leaves as it came. */
@@ -408,7 +411,7 @@ static __noinline int send_tunnelled(struct __sk_buff *skb, struct packet *p)
 	if (!found)
 		return TC_ACT_UNSPEC;
 	if (found->back) {
-		int verdict = prepare_return(skb, p, found);
+		int verdict = is_only_passing(skb, p) ? TC_ACT_UNSPEC : prepare_return(skb, p, found);
 
 		if (verdict != TC_ACT_OK)
 			return verdict;

@@ -232,6 +232,23 @@ describe('what does not come out of a return tunnel', () => {
     });
   });
 
+  it('what is for a connection that was taken: that comes in the tunnel of its source (rule 7)', () => {
+    const taken = kernel.programs.map('tpotTransient');
+    for (const of of FAMILIES) {
+      const flow = flows[of];
+      const key = mapFlow(reversed(flow));
+      kernel.programs.map('tpotTunnels').set(key, tunnelEntry(nextNodes[of]));
+      become(kernel, 'source');
+      const out = buildTcp({ ...flow, flags: ['ack'] });
+      const frame = frameOf(encapsulate(out, { source: nextNodes[of], destination: flow.destination }), of);
+      kernel.expect('tpot_ingress', frame, { verdict: 'untouched', reason: 'decap-ok', packet: out });
+      taken.set(mapFlow(flow), entry(of, TpotState.TUNNELLED));
+      kernel.expect('tpot_ingress', frame, { verdict: 'untouched' });
+      taken.delete(mapFlow(flow));
+      kernel.programs.map('tpotTunnels').delete(key);
+    }
+  });
+
   it('is as in the model, however a packet was spoilt', () => {
     const verdicts = new Set<string>();
     const value = fc.oneof(u8, fc.constantFrom(0, 1, 4, 6, 17, 41, 0x45, 0x60));

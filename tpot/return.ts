@@ -3,41 +3,78 @@
  * sends, for one connection whose source takes them: a pure function of state and event.
  *
  * ```
- *   plain ── a second timeout in a row, or sent again a third time ──▶ return tunnel ── the next one ──▶ plain …
- *     ▲                                                                │ 8 segments with data
- *     └─ the source has needed one before: it begins in the tunnel ◀───┴─▶ remembered; forgotten when given up
+ *   plain ── a sign that nothing gets through ──▶ return tunnel ── 4 more in a row ──▶ plain ── as many ──▶ …
+ *                                                   │ its source goes on
+ *                                                   └──▶ remembered: its connections begin in a return tunnel
  * ```
  *
- * The first timeout may be a lost segment. A way on which nothing gets through sees one segment for each timeout and is left
- * at the next, so several in a row are an answer. Bare acknowledgments are none: they answer what arrives.
+ * Signs, of a connection that has its socket: its retransmission timer runs out twice in a row, or its source sends the same
+ * segment for the third time in a row. Of a spliced one: what comes for the third time, from the server the first segment
+ * that a silent client has not acknowledged, from the client one that the server has. Nothing is remembered of the latter:
+ * every node of a chain sees the same. Signs within a second are one, as both directions show them.
  */
 import { isBlackHole, type BlackHoleEntry } from './black-hole.js';
 import type { ReasonCode } from './reasons.js';
-import type { Seq } from '../wire/seq.js';
+import { diff, seq, type Seq } from '../wire/seq.js';
 
-const UNANSWERED_TIMEOUTS = 1;
-/** Of a spliced connection, segments at the edge of what is acknowledged: one may be a fast retransmission. */
-const SENT_AGAIN = 3;
-const PROVEN = 8;
+const TIMEOUTS_BEFORE = 1;
+/** Links make copies, and acknowledgments are lost: once is no sign. */
+const SENT_AGAIN = 2;
+/** The next node of a chain may have to find out the same, so the tunnel, the likelier way by then, is kept for some time. */
+const SIGNS_TO_LEAVE = 4;
+const ONE_SIGN_MS = 1000;
+/** Segments between two signs: by a way that does not get through there leave two at most. */
+const MOVES = 8;
+
+/** What came last, and how often again. */
+interface Repeated {
+  readonly sequence: Seq;
+  readonly times: number;
+}
 
 export interface ReturnState {
   readonly way: 'plain' | 'tunnel';
   /** It has an entry in the table of tunnels, which it keeps to its end. */
   readonly opened: boolean;
-  /** With data, by the tunnel since it was taken up; counted until they are enough. */
-  readonly segments: number;
-  /** What was sent again last, and how often in a row. */
-  readonly stalled: { readonly sequence: Seq; readonly times: number } | undefined;
+  /** Segments since the last sign, once there is an entry; counted until they are enough. */
+  readonly moves: number;
+  /** In a row. */
+  readonly signs: number;
+  /** When the last one was, or the tunnel was opened, on the clock of the caller in milliseconds. */
+  readonly signAt: number;
+  /** The last segment with data of the source, of a connection that has its socket. */
+  readonly last: Repeated;
+  /** What had been acknowledged when the tunnel was taken up; undefined once it is answered, and on the plain way. */
+  readonly unanswered: Seq | undefined;
+  /** Of a spliced connection, what came again from either end. */
+  readonly stalled: Readonly<Record<'client' | 'server', Repeated | undefined>>;
 }
 
-/** `room`: whether the table of tunnels has room. */
-export type ReturnEvent =
-  /** A retransmission timer has run out, `retransmissions` times in a row before. */
-  | { readonly type: 'timeout'; readonly retransmissions: number; readonly room: boolean }
-  /** A segment with data has left by the tunnel. */
+/** `room`: whether the table of tunnels has room. `now` in milliseconds. */
+export type ReturnEvent = { readonly room: boolean; readonly now: number } & (
+  | /** A retransmission timer has run out, `before` times in a row before that. */
+    { readonly type: 'timeout'; readonly before: number; readonly acknowledged: Seq }
+    /** A segment of the source of a connection that has its socket. `heard`: that has got it before. */
+  | {
+      readonly type: 'source';
+      readonly seq: Seq;
+      readonly ack: Seq;
+      readonly payload: number;
+      readonly heard: boolean;
+    }
+  /** A segment has left for the source. */
   | { readonly type: 'sent' }
-  /** Of a spliced connection: the segment that holds `unacknowledged`, the first byte that is, comes again. */
-  | { readonly type: 'sent-again'; readonly unacknowledged: Seq; readonly room: boolean };
+  /**
+   * Of a spliced connection: `mark`, from the server what the client has not acknowledged, from the client what the server
+   * has, comes again. `silent`: the client has sent nothing for half a second.
+   */
+  | {
+      readonly type: 'again';
+      readonly from: 'client' | 'server';
+      readonly mark: Seq;
+      readonly silent: boolean;
+    }
+);
 
 /** Further connections of the source begin in a return tunnel, for as long as a black hole is remembered; or do so no more. */
 export type ReturnAction = 'remember-source' | 'forget-source';
@@ -54,41 +91,76 @@ const step = (
   actions: readonly ReturnAction[] = [],
 ): ReturnStep => ({ state, actions, reasons });
 
+const PLAIN: ReturnState = {
+  way: 'plain',
+  opened: false,
+  moves: 0,
+  signs: 0,
+  signAt: 0,
+  last: { sequence: seq(0), times: 0 },
+  unanswered: undefined,
+  stalled: { client: undefined, server: undefined },
+};
+
 /** `known` is what is remembered of the source: that it has needed a return tunnel. `now` in milliseconds. */
 export function startReturn(known: BlackHoleEntry | undefined, now: number, room: boolean): ReturnStep {
-  const plain: ReturnState = { way: 'plain', opened: false, segments: 0, stalled: undefined };
-  if (!isBlackHole(known, now)) return step(plain);
-  if (!room) return step(plain, ['table-full']);
-  return step({ ...plain, way: 'tunnel', opened: true, segments: PROVEN }, ['return-remembered']);
+  if (!isBlackHole(known, now)) return step(PLAIN);
+  if (!room) return step(PLAIN, ['table-full']);
+  return step({ ...PLAIN, way: 'tunnel', opened: true, moves: MOVES, signAt: now }, ['return-remembered']);
 }
 
-/** The way that nothing has got through is left for the other one. */
-function changeWay(state: ReturnState, room: boolean): ReturnStep {
+/** `acknowledged`: what the source has; undefined where nothing is remembered. */
+function noteSign(state: ReturnState, { room, now }: ReturnEvent, acknowledged?: Seq): ReturnStep {
   if (!state.opened) {
     if (!room) return step(state, ['table-full']);
-    return step({ ...state, way: 'tunnel', opened: true, segments: 0 }, ['return-tunnel']);
+    const open = { way: 'tunnel', opened: true, signAt: now, unanswered: acknowledged } as const;
+    return step({ ...state, ...open }, ['return-tunnel']);
   }
-  if (state.way === 'plain') return step({ ...state, way: 'tunnel', segments: 0 });
-  return step({ ...state, way: 'plain', segments: 0 }, ['return-given-up'], ['forget-source']);
+  if (now - state.signAt < ONE_SIGN_MS) return step(state);
+  const signs = state.moves >= MOVES ? 1 : state.signs + 1;
+  const noted = { ...state, moves: 0, signAt: now };
+  if (signs < SIGNS_TO_LEAVE) return step({ ...noted, signs });
+  if (state.way === 'plain') return step({ ...noted, signs: 0, way: 'tunnel', unanswered: acknowledged });
+  const left = { ...noted, signs: 0, way: 'plain', unanswered: undefined } as const;
+  return step(left, ['return-given-up'], ['forget-source']);
 }
 
-function noteSent(state: ReturnState): ReturnStep {
-  if (state.way === 'plain' || state.segments === PROVEN) return step(state);
-  const segments = state.segments + 1;
-  return step({ ...state, segments }, [], segments === PROVEN ? ['remember-source'] : []);
+type Of<T extends ReturnEvent['type']> = Extract<ReturnEvent, { readonly type: T }>;
+
+function noteAgain(state: ReturnState, event: Of<'again'>): ReturnStep {
+  const { from, mark, silent } = event;
+  const known = state.stalled[from];
+  const times = known?.sequence === mark ? Math.min(known.times + 1, SENT_AGAIN) : 1;
+  const noted = { ...state, stalled: { ...state.stalled, [from]: { sequence: mark, times } } };
+  const first = known?.sequence !== mark;
+  return first || (from === 'server' && !silent) ? step(noted) : noteSign(noted, event);
 }
 
-function noteSentAgain(state: ReturnState, sequence: Seq, room: boolean): ReturnStep {
-  const { stalled } = state;
-  if (stalled?.sequence !== sequence) return step({ ...state, stalled: { sequence, times: 1 } });
-  const times = stalled.times + 1;
-  if (times >= SENT_AGAIN) return changeWay(state, room);
-  return step({ ...state, stalled: { sequence, times } });
+function noteSource(state: ReturnState, event: Of<'source'>): ReturnStep {
+  const { unanswered, last } = state;
+  const goesOn = event.payload > 0 && diff(event.seq, last.sequence) > 0;
+  const answered = unanswered !== undefined && (diff(event.ack, unanswered) > 0 || goesOn);
+  const heard = answered ? { ...state, unanswered: undefined } : state;
+  const actions: ReturnAction[] = answered ? ['remember-source'] : [];
+  if (event.payload === 0) return step(heard, [], actions);
+  if (event.seq !== last.sequence)
+    return step({ ...heard, last: { sequence: event.seq, times: 0 } }, [], actions);
+  const again = { ...heard, last: { ...last, times: last.times + 1 } };
+  if (again.last.times < SENT_AGAIN || !event.heard) return step(again, [], actions);
+  const sign = noteSign(again, event, event.ack);
+  return { ...sign, actions: [...actions, ...sign.actions] };
 }
 
 /** One step of a connection whose source takes return tunnels. */
 export function stepReturn(state: ReturnState, event: ReturnEvent): ReturnStep {
-  if (event.type === 'sent') return noteSent(state);
-  if (event.type === 'sent-again') return noteSentAgain(state, event.unacknowledged, event.room);
-  return event.retransmissions < UNANSWERED_TIMEOUTS ? step(state) : changeWay(state, event.room);
+  switch (event.type) {
+    case 'sent':
+      return step(state.opened ? { ...state, moves: Math.min(state.moves + 1, MOVES) } : state);
+    case 'again':
+      return noteAgain(state, event);
+    case 'source':
+      return noteSource(state, event);
+    case 'timeout':
+      return event.before < TIMEOUTS_BEFORE ? step(state) : noteSign(state, event, event.acknowledged);
+  }
 }
