@@ -117,7 +117,7 @@ static __noinline int note_stall(const struct tpot_flow *flow, __u32 what)
 	return RETURN_ENDS;
 }
 
-/* A segment is about to leave in a return tunnel: after some of them the next sign is not one more in a row. */
+/* A segment is about to leave, in a return tunnel or where one was left: after some the next sign is not one more in a row. */
 static __always_inline void note_returned(struct tpot_tunnel *tunnel)
 {
 	if (tunnel->repeats < TPOT_RETURN_MOVES)
@@ -234,7 +234,7 @@ static __noinline int note_sent_again(const struct packet *p, struct tpot_splice
 		return 0;
 	expected = other->acknowledged - splice->sequence_delta; /* in the numbers of `p` */
 	if (splice->flags & TPOT_SPLICE_FROM_CLIENT) {
-		if ((__s32)(p->seq + payload - expected) > 0)
+		if (expected - (p->seq + payload) > MAX_FLIGHT) /* not acknowledged, or made up */
 			return 0;
 		from_client = splice;
 		mark = p->seq;

@@ -41,7 +41,7 @@ static __noinline int is_only_passing(const struct __sk_buff *skb, const struct 
 	return p && skb->ingress_ifindex != 0 && !find_splice_by_out(&p->flow);
 }
 
-/* A segment is about to go into a return tunnel. TC_ACT_OK: it fits. */
+/* A segment is about to go into a return tunnel. TC_ACT_OK: it fits; TC_ACT_UNSPEC: it goes on plain. */
 static __noinline int prepare_return(struct __sk_buff *skb, struct packet *p, struct tpot_tunnel *tunnel)
 {
 	struct tpot_splice *splice;
@@ -49,6 +49,10 @@ static __noinline int prepare_return(struct __sk_buff *skb, struct packet *p, st
 
 	if (!p || !tunnel)
 		return TC_ACT_OK;
+	if (tunnel->plain) {
+		note_returned(tunnel);
+		return TC_ACT_UNSPEC;
+	}
 	room = outer_room(p->family, tunnel->udp);
 	bpf_check_mtu(skb, 0, &mtu, 0, 0);
 	if (mtu <= room || segment_length(skb, p) + room <= mtu) {

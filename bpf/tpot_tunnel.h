@@ -392,7 +392,7 @@ static __always_inline struct tpot_tunnel *find_tunnel(struct __sk_buff *skb, co
 	/* What is left of a closed connection (TIME_WAIT) sends bare segments only. */
 	if (!tunnel && skb->len <= (__u32)p->l4 + p->tcp_header_len)
 		tunnel = bpf_map_lookup_elem(&tpot_tunnels_closed, &p->flow);
-	return tunnel && !tunnel->plain ? tunnel : 0;
+	return tunnel && (!tunnel->plain || tunnel->back) ? tunnel : 0;
 }
 
 /* A segment of a pinned connection goes to its node; everything else leaves as it came. */

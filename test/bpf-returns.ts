@@ -82,3 +82,13 @@ export function unpinLegs({ programs }: ProgramsUnderTest): void {
     for (const of of [4, 6] as const) programs.map(table).delete(mapFlow(legs[of]));
   }
 }
+
+/** A moment ago on CLOCK_MONOTONIC: the programs read it by steps of the kernel's timer, and must not find it ahead of them. */
+export function justNow(): bigint {
+  return process.hrtime.bigint() - 20_000_000n;
+}
+
+/** What the programs note just now, or have noted seconds ago, as the instant of a sign: `coarse_instant()` in bpf/tpot_packet.h. */
+export function instant(long: boolean): number {
+  return Number(((justNow() >> 26n) + (long ? 192n : 0n)) & 255n);
+}

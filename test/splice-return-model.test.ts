@@ -15,7 +15,7 @@ import { encapsulate, TUNNEL_OVERHEAD } from '../wire/ipip.js';
 import { add, seq } from '../wire/seq.js';
 import { encapsulateInUdp, UDP_TUNNEL_PORT } from '../wire/udp-tunnel.js';
 import { expectBytes, flows, frameOf, mapFlow, nodeAddresses } from './bpf-programs.js';
-import { legs, nextNodes, tunnelEntry } from './bpf-returns.js';
+import { instant, justNow, legs, nextNodes, tunnelEntry } from './bpf-returns.js';
 import { OUT, SplicingPrograms, UNMAPPED } from './splicing-programs.js';
 
 const FAMILIES = [4, 6] as const;
@@ -123,17 +123,16 @@ class Spliced {
     return kernel.run('tpot_egress', frameOf(packet, this.of), { ingressIfindex: 1 }).counted;
   }
 
-  /** Some seconds go by: the programs' notes of instants become older. */
-  wait(): void {
+  /** The programs' notes are as old as they should be, however long this test has been kept waiting: `long` ago, or new. */
+  setClock(long: boolean): void {
     const splices = kernel.programs.map('tpotSplices');
+    const seenNs = this.silent ? 1n : justNow();
     const client = splices.get(mapFlow(flows[this.of]));
-    if (client !== undefined) splices.set(mapFlow(flows[this.of]), { ...client, seenNs: 1n });
+    if (client !== undefined) splices.set(mapFlow(flows[this.of]), { ...client, seenNs });
     const tunnel = tunnelOf(this.of);
-    if (tunnel !== undefined) {
-      const answered = (tunnel.answered + 256 - 64) % 256;
-      kernel.programs.map('tpotTunnels').set(mapFlow(reverse(flows[this.of])), { ...tunnel, answered });
-    }
-    this.silent = true;
+    const key = mapFlow(reverse(flows[this.of]));
+    if (tunnel !== undefined)
+      kernel.programs.map('tpotTunnels').set(key, { ...tunnel, answered: instant(long) });
   }
 }
 
@@ -197,7 +196,7 @@ function fromClient(one: Spliced, { type, which, room }: Move, now: number): Tol
 function move(one: Spliced, each: Move, now: number): Told {
   const { type, which, room } = each;
   if (type === 'wait') {
-    one.wait();
+    one.silent = true;
     return [undefined, {}];
   }
   if (type === 'acks') {
@@ -208,7 +207,8 @@ function move(one: Spliced, each: Move, now: number): Told {
   }
   if (type === 'egress') {
     const { 'encap-ok': ok, 'encap-udp-ok': inUdp, ...counted } = one.egress();
-    return [ok === undefined && inUdp === undefined ? undefined : { type: 'sent', room, now }, counted];
+    expect((ok ?? inUdp) === 1).toBe(tunnelOf(one.of)?.plain === 0);
+    return [{ type: 'sent', room, now }, counted];
   }
   return type.startsWith('upload') ? fromClient(one, each, now) : fromServer(one, each, now);
 }
@@ -229,6 +229,7 @@ describe('the return tunnel of a spliced connection', () => {
         for (const each of moves) {
           kernel.programs.configure({ maxTunnels: each.room ? MAX_TUNNELS : 0 });
           if (each.type === 'wait') now += 4000;
+          one.setClock(now - state.signAt >= 1000);
           const [event, counted] = move(one, each, now);
           const step = event && stepReturn(state, event);
           expect(Object.keys(counted)).toEqual(step?.reasons ?? []);
@@ -277,6 +278,25 @@ describe('the return tunnel of a spliced connection', () => {
       for (let time = 0; time < 4; time++) one.send('server', 0);
       expect(tunnelOf(of)).toMatchObject({ udp: Number(udp), remote: toMapped(flows[of].source) });
       expect(one.egress()).toEqual({ [udp ? 'encap-udp-ok' : 'encap-ok']: 1 });
+      leave(of);
+    }
+  });
+
+  it('begins with nothing that somebody makes up who has not seen the connection', () => {
+    for (const of of FAMILIES) {
+      enter(of, { udp: false, returns: true });
+      const one = new Spliced(of);
+      const last = 50_000;
+      one.send('client', last);
+      one.acknowledge('client', last + 1);
+      const end = (last + 1) * SIZE;
+      for (const far of [end, 2 ** 22 + SIZE + 1, 2 ** 22 + SIZE]) {
+        const from = { ...flows[of], flags: ['ack'] as const, payload: new Uint8Array(SIZE) };
+        const made = buildTcp({ ...from, seq: end - far, ack: add(START, DELTA) });
+        one.send('client', last);
+        for (let time = 0; time < 4; time++) kernel.run('tpot_ingress', frameOf(made, of));
+        expect(tunnelOf(of) !== undefined).toBe(far === 2 ** 22 + SIZE);
+      }
       leave(of);
     }
   });

@@ -111,6 +111,8 @@ describe('a return tunnel', () => {
     const moves = Array.from({ length: 8 }, () => sent);
     const events = signs(40).flatMap((one) => [...moves, one]);
     expect(run(fresh, timeout(0), ...events).state).toMatchObject({ way: 'tunnel', signs: 1 });
+    const left = run(fresh, timeout(0), ...signs(4)).state;
+    expect(run(left, ...signs(40, 5).flatMap((one) => [...moves, one])).state.way).toBe('plain');
     const few = signs(4).flatMap((one) => [sent, sent, one]);
     expect(run(fresh, timeout(0), ...few).state.way).toBe('plain');
   });

@@ -36,7 +36,7 @@ export interface ReturnState {
   readonly way: 'plain' | 'tunnel';
   /** It has an entry in the table of tunnels, which it keeps to its end. */
   readonly opened: boolean;
-  /** Segments by the tunnel since the last sign, counted until they are enough. */
+  /** Segments since the last sign, once there is an entry; counted until they are enough. */
   readonly moves: number;
   /** In a row. */
   readonly signs: number;
@@ -62,7 +62,7 @@ export type ReturnEvent = { readonly room: boolean; readonly now: number } & (
       readonly payload: number;
       readonly heard: boolean;
     }
-  /** A segment has left by the tunnel. */
+  /** A segment has left for the source. */
   | { readonly type: 'sent' }
   /**
    * Of a spliced connection: `mark`, from the server what the client has not acknowledged, from the client what the server
@@ -155,7 +155,7 @@ function noteSource(state: ReturnState, event: Of<'source'>): ReturnStep {
 export function stepReturn(state: ReturnState, event: ReturnEvent): ReturnStep {
   switch (event.type) {
     case 'sent':
-      return step(state.way === 'plain' ? state : { ...state, moves: Math.min(state.moves + 1, MOVES) });
+      return step(state.opened ? { ...state, moves: Math.min(state.moves + 1, MOVES) } : state);
     case 'again':
       return noteAgain(state, event);
     case 'source':
