@@ -23,7 +23,7 @@ import { BpfObject, type LoadOptions } from './object.js';
 import { testRun } from './test-run.js';
 
 /** Changes with TPOT_LAYOUT_VERSION in tpot_consts.h; pinned maps of another version are not adopted. */
-export const LAYOUT_VERSION = 6;
+export const LAYOUT_VERSION = 7;
 export const POLICY_ROWS = 256;
 export const MAX_KEYS = 4;
 

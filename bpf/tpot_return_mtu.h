@@ -23,12 +23,14 @@ static __noinline int tell_own_socket(struct __sk_buff *skb, struct packet *p, _
 	struct tpot_address source;
 	__u32 ethernet;
 
-	if (!p || !is_quotable(p))
+	if (!p)
 		return TC_ACT_SHOT;
 	ethernet = p->l3 != 0;
 	copy_address(source.address, p->flow.destination);
-	if (!make_error(skb, p, &source, mtu) || (ethernet && address_to_us(skb, p)))
+	if (!is_quotable(p) || !make_error(skb, p, &source, mtu) || (ethernet && address_to_us(skb, p))) {
+		count(TPOT_R_ENCAP_FAILED);
 		return TC_ACT_SHOT;
+	}
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 

@@ -153,10 +153,11 @@ static __noinline int judge_inner(struct __sk_buff *skb, struct packet *p, struc
 	if (reason != TPOT_R_NONE)
 		return reason;
 	outer->splice = find_splice(&p->flow, config);
+	reason = p->ours ? check_known(skb, p, outer) : TPOT_R_DROP_DECAP_UNKNOWN;
+	if (reason != TPOT_R_DROP_DECAP_UNKNOWN)
+		return reason;
 	outer->returned = is_returned(p, outer, destination, config);
-	if (outer->returned)
-		return TPOT_R_NONE;
-	return p->ours ? check_known(skb, p, outer) : TPOT_R_DROP_DECAP_UNKNOWN;
+	return outer->returned ? TPOT_R_NONE : reason;
 }
 
 /* What the outer header says; 0 when it announces more than there is. */
@@ -311,7 +312,10 @@ static __always_inline __u64 room_flags(__u64 family_flag, const struct tpot_tun
 	return family_flag | BPF_F_ADJ_ROOM_FIXED_GSO | (tunnel->udp ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : 0);
 }
 
-/* RFC 2003 section 3.1. The outer source is the inner one, of a return tunnel the node; DF always, so a small MTU is told, not hidden. */
+/*
+ * RFC 2003 section 3.1. The outer source is the inner one, of a return tunnel the node; DF always, so a small MTU is told,
+ * not hidden.
+ */
 static __always_inline int push_outer4(struct __sk_buff *skb, const struct packet *p, const struct tpot_tunnel *tunnel)
 {
 	__u32 room = outer_room(4, tunnel->udp), length = p->end - p->l3 + room;

@@ -181,7 +181,7 @@ describe('a segment that is too large for the return tunnel on this link', () =>
     for (let at = 0; at < 20; at++) kernel.run('tpot_egress', frameOf(packet, 4));
     expect(tunnels().get(mapFlow(reversed(flows[4])))?.repeats).toBe(0);
     const optioned = segment(4, { payload: new Uint8Array(1457), ipOptions: Uint8Array.of(1, 1, 1, 0) });
-    kernel.expect('tpot_egress', frameOf(optioned, 4), { verdict: 'drop' });
+    kernel.expect('tpot_egress', frameOf(optioned, 4), { verdict: 'drop', reason: 'encap-failed' });
   });
 });
 

@@ -6,6 +6,7 @@
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DataPath } from '../node/data-path.js';
+import { CAPABILITY } from '../tpot/option.js';
 import { REASONS } from '../tpot/reasons.js';
 import type { Host } from '../netns/host.js';
 import { createTopology, type Topology } from '../netns/topology.js';
@@ -153,9 +154,9 @@ export function dataPathContract(kind: DataPath['kind'], hooks: ContractHooks): 
   it('reports what its reply accepts of the capabilities of the request', async () => {
     const p1 = await start('p1');
     await p1.call('setCapabilities', { bits: 3 });
-    const opened = await client.connect(addressesOf.origin[4], 80, HOPS, 0x4001);
+    const opened = await client.connect(addressesOf.origin[4], 80, HOPS, 0x2001);
     expect(await client.line(opened.connection)).toBe(nameOf('p1'));
-    expect(await p1.connections()).toMatchObject([{ capabilities: 1 }]);
+    expect(await p1.connections()).toMatchObject([{ capabilities: 1 | CAPABILITY.returnTunnel }]);
   });
 
   it('takes SYNs without a request at an edge, and only there', async () => {

@@ -61,7 +61,10 @@ test('after one that the node ended: past its TIME_WAIT to the destination, with
 
 test('after one that was tunnelled, under the same shim: a plain one sends nothing into that tunnel', async () => {
   const chain = await standChain({ nodes: { p1: {} }, offload: false });
-  const script = `"$@" && kill -9 ${chain.net.node('p1').pid} && "$@"`;
+  const { pid } = chain.net.node('p1');
+  // A signal is sent before its process has ended, and until then the node takes connections.
+  const killed = `kill -9 ${pid} && while kill -0 ${pid} 2> /dev/null; do sleep 0.01; done`;
+  const script = `"$@" && ${killed} && "$@"`;
   const segments = await captured(chain, async () => {
     expect(await chain.must('c1', ['sh', '-c', script, 'sh', ...fetching('reset')])).toBe('1000\n1000\n');
   });

@@ -19,7 +19,7 @@ const ORIGINS = { IPv4: ORIGIN, IPv6: ORIGIN_V6 } as const;
 const begunInside = (inside: string): string[] => [
   'ct state established,related accept',
   `iifname "${inside}" ct state new accept`,
-  'meta l4proto ipv6-icmp accept', // neighbour discovery
+  'meta l4proto 58 accept', // neighbour discovery
   'drop',
 ];
 const NOTHING_INVALID = ['ct state invalid drop'];

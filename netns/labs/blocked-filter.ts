@@ -15,7 +15,7 @@ const INVALID = 'ct state invalid drop';
 const OFFICE = [
   'ct state established,related accept',
   'ip6 saddr 2001:db8:1::/64 ct state new accept',
-  'meta l4proto ipv6-icmp accept', // neighbour discovery
+  'meta l4proto 58 accept', // neighbour discovery
   'drop',
 ];
 const CONTROL_TIMEOUT_MS = 5000;
