@@ -346,7 +346,7 @@ static __noinline int on_passive_established(struct bpf_sock_ops *ops)
 		socket->udp = taken.udp;
 	}
 	if (returns)
-		begin_returned(&flow, taken.udp);
+		begin_returned(&flow, &taken);
 	count(TPOT_R_ESTABLISHED);
 	return 0;
 }

@@ -6,7 +6,7 @@
  * segments stay without an answer goes on in the other direction of that tunnel. tpot/return.ts is the reference.
  *
  *   plain ── a sign that nothing gets through ──▶ return tunnel ── TPOT_SIGNS_TO_LEAVE more ──▶ plain ── as many ──▶ …
- *                                                   │ its source goes on
+ *                                                   │ its source goes on soon
  *                                                   └──▶ remembered: for 10 minutes its connections begin there
  *
  * Signs are, of a connection that has its socket: its retransmission timer runs out twice in a row, or its source sends the
@@ -30,6 +30,8 @@
 #define TPOT_SILENCE 8
 /* Segments between two signs: by a way that does not get through there leave two at most. */
 #define TPOT_RETURN_MOVES 8
+/* Signs after the one with which a return tunnel has begun, when it is answered soon. */
+#define TPOT_SOON 1
 
 /* The outer source is the inner one, so that a node needs no second address to check; a return tunnel is the node's. */
 static __always_inline __be32 outer_source4(const struct tpot_flow *flow, const struct tpot_tunnel *tunnel)
@@ -46,10 +48,31 @@ static __always_inline void outer_source6(__be32 *source, const struct tpot_flow
 	copy_address(source, config ? config->address6 : flow->source);
 }
 
-/* Whether a segment that leaves as `out` is in a return tunnel from now on. */
-static __always_inline int open_return(const struct tpot_flow *out, int udp, __u32 repeats)
+/* What a sign is of: how the source sends, whether the flow is the one from it, and above that its largest packet. */
+#define STALL_IN_IP 1
+#define STALL_IN_UDP 2
+#define STALL_REVERSED 4
+#define STALL_LARGEST 16 /* shift */
+
+/*
+ * The largest packet that is known to pass to a source, by the MSS of its SYN: where routers have set that, they may drop what
+ * is larger without a word. 0: not known.
+ */
+static __always_inline __u32 largest_packet(const __be32 *source, __u32 segment)
 {
-	struct tpot_tunnel tunnel = { .back = 1, .udp = udp, .repeats = repeats, .answered = coarse_instant() };
+	return segment == 0 ? 0 : segment + (is_mapped_ipv4(source) ? IPV4_HLEN : IPV6_HLEN);
+}
+
+/* Whether a segment that leaves as `out` is in a return tunnel from now on. */
+static __always_inline int open_return(const struct tpot_flow *out, __u32 what, __u32 repeats)
+{
+	struct tpot_tunnel tunnel = {
+		.back = 1,
+		.udp = (what & STALL_IN_UDP) != 0,
+		.repeats = repeats,
+		.largest = what >> STALL_LARGEST,
+		.answered = coarse_instant(),
+	};
 	struct tpot_config *config = config_get();
 	struct tpot_gauges *gauges = gauges_get();
 
@@ -67,11 +90,6 @@ static __always_inline int open_return(const struct tpot_flow *out, int udp, __u
 	return 1;
 }
 
-/* What a sign is of: how the source sends, and whether the flow is the one from it. */
-#define STALL_IN_IP 1
-#define STALL_IN_UDP 2
-#define STALL_REVERSED 4
-
 #define RETURN_STAYS 0
 #define RETURN_BEGINS 1 /* it goes on in the tunnel, */
 #define RETURN_ENDS 2   /* or plain, as it has begun */
@@ -79,7 +97,6 @@ static __always_inline int open_return(const struct tpot_flow *out, int udp, __u
 /* A sign that what leaves as this flow does not get through: RETURN_*. */
 static __noinline int note_stall(const struct tpot_flow *flow, __u32 what)
 {
-	int udp = (what & STALL_IN_UDP) != 0;
 	struct tpot_tunnel *tunnel;
 	struct tpot_flow out;
 
@@ -91,7 +108,7 @@ static __noinline int note_stall(const struct tpot_flow *flow, __u32 what)
 		out = *flow; /* verifiers of before Linux 6.2 want a key on the stack */
 	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &out);
 	if (!tunnel) {
-		if (!open_return(&out, udp, 0))
+		if (!open_return(&out, what, 0))
 			return RETURN_STAYS;
 		count(TPOT_R_RETURN_TUNNEL);
 		return RETURN_BEGINS;
@@ -108,7 +125,7 @@ static __noinline int note_stall(const struct tpot_flow *flow, __u32 what)
 	if (tunnel->stalls < TPOT_SIGNS_TO_LEAVE)
 		return RETURN_STAYS;
 	tunnel->stalls = 0;
-	tunnel->udp = udp; /* as its source sends, who may have changed that */
+	tunnel->udp = (what & STALL_IN_UDP) != 0; /* as its source sends, who may have changed that */
 	tunnel->plain = !tunnel->plain;
 	if (!tunnel->plain)
 		return RETURN_BEGINS;
@@ -130,15 +147,23 @@ static __always_inline int takes_returns(const struct tpot_taken *taken)
 	return taken->state == TPOT_STATE_TUNNELLED && (taken->capabilities & TPOT_CAPABILITY_RETURN);
 }
 
+/* How a taken connection's source sends, and its largest packet. */
+static __always_inline __u32 stall_of(const struct tpot_taken *taken)
+{
+	__u32 segment = taken->mss == 0 ? 0 : taken->mss + TCP_HLEN;
+
+	return (taken->udp ? STALL_IN_UDP : STALL_IN_IP) | largest_packet(taken->outer_source, segment) << STALL_LARGEST;
+}
+
 /* A connection of a source that has needed one begins in a return tunnel. */
-static __always_inline int begin_returned(const struct tpot_flow *taken, int udp)
+static __always_inline int begin_returned(const struct tpot_flow *flow, const struct tpot_taken *taken)
 {
 	struct tpot_flow out;
 
-	if (!is_remembered(&tpot_return_sources, taken->source))
+	if (!is_remembered(&tpot_return_sources, flow->source))
 		return 0;
-	flow_reverse(&out, taken);
-	if (!open_return(&out, udp, TPOT_RETURN_MOVES))
+	flow_reverse(&out, flow);
+	if (!open_return(&out, stall_of(taken), TPOT_RETURN_MOVES))
 		return 0;
 	count(TPOT_R_RETURN_REMEMBERED);
 	return 1;
@@ -147,7 +172,7 @@ static __always_inline int begin_returned(const struct tpot_flow *taken, int udp
 /* The same for a connection that has its socket; `acknowledged`: by its source. */
 static __always_inline void note_stalled(struct tpot_taken *taken, const struct tpot_flow *flow, __u32 what, __u32 acknowledged)
 {
-	int way = note_stall(flow, what | (taken->udp ? STALL_IN_UDP : STALL_IN_IP));
+	int way = note_stall(flow, what | stall_of(taken));
 
 	if (way == RETURN_STAYS)
 		return;
@@ -190,15 +215,23 @@ static __noinline int note_again(struct __sk_buff *skb, const struct packet *p, 
 	return 0;
 }
 
-/* What has been sent in a return tunnel has arrived: its source goes on. */
+/*
+ * What has been sent in a return tunnel has arrived: its source goes on. That was the tunnel's doing if it came soon; what
+ * took more signs than one was something else, as a path that drops large packets until TCP has found out.
+ */
 static __noinline int note_answered(const struct packet *p, struct tpot_taken *taken)
 {
 	struct tpot_config *config = config_get();
+	struct tpot_tunnel *tunnel;
+	struct tpot_flow out;
 
 	if (!p || !taken || !config)
 		return 0;
 	taken->returning = 0;
-	remember(&tpot_return_sources, taken->outer_source, config);
+	flow_reverse(&out, &p->flow);
+	tunnel = bpf_map_lookup_elem(&tpot_tunnels, &out);
+	if (tunnel && tunnel->stalls <= TPOT_SOON)
+		remember(&tpot_return_sources, taken->outer_source, config);
 	return 0;
 }
 
@@ -224,7 +257,7 @@ static __always_inline void follow_source(struct __sk_buff *skb, const struct pa
  */
 static __noinline int note_sent_again(const struct packet *p, struct tpot_splice *splice, __u32 payload)
 {
-	struct tpot_splice *other, *from_client;
+	struct tpot_splice *other, *from_client, *to_client;
 	__u32 expected, mark, what = 0;
 
 	if (!p || !splice)
@@ -237,12 +270,14 @@ static __noinline int note_sent_again(const struct packet *p, struct tpot_splice
 		if (expected - (p->seq + payload) > MAX_FLIGHT) /* not acknowledged, or made up */
 			return 0;
 		from_client = splice;
+		to_client = other;
 		mark = p->seq;
 		what = STALL_REVERSED;
 	} else {
 		if (expected - p->seq >= payload)
 			return 0;
 		from_client = other;
+		to_client = splice;
 		mark = expected;
 	}
 	if (splice->stalled != mark || splice->stalls == 0) {
@@ -254,7 +289,8 @@ static __noinline int note_sent_again(const struct packet *p, struct tpot_splice
 		splice->stalls++;
 	if (!what && (bpf_ktime_get_coarse_ns() - other->seen_ns) >> 26 < TPOT_SILENCE)
 		return 0;
-	return what | (from_client->flags & TPOT_SPLICE_UDP ? STALL_IN_UDP : STALL_IN_IP);
+	what |= from_client->flags & TPOT_SPLICE_UDP ? STALL_IN_UDP : STALL_IN_IP;
+	return what | largest_packet(p->flow.source, to_client->max_segment) << STALL_LARGEST;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Segments that are too large for a return tunnel on this machine's own link. Nobody has lowered the MSS for it, since most
+ * Segments that are too large for a return tunnel on this machine's own link, or on the way by what the MSS says. Nobody has lowered the MSS for it, since most
  * connections never need one: the sender is told as a router on the way would, by ICMP, and TCP sends it again in
  * smaller ones. Errors of routers about return tunnels: tpot_icmp.h.
  */
@@ -57,6 +57,8 @@ static __noinline int prepare_return(struct __sk_buff *skb, struct packet *p, st
 	}
 	room = outer_room(p->family, tunnel->udp);
 	bpf_check_mtu(skb, 0, &mtu, 0, 0);
+	if (tunnel->largest != 0 && tunnel->largest < mtu)
+		mtu = tunnel->largest;
 	if (mtu <= room || segment_length(skb, p) + room <= mtu) {
 		note_returned(tunnel);
 		return TC_ACT_OK;

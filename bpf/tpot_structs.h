@@ -238,8 +238,8 @@ struct tpot_tunnel {
 	__u8 udp;     /* IP in IP does not pass here: in UDP */
 	__u8 answered; /* when the last SYN-ACK, of a return tunnel the last sign, came that counts: coarse_instant() */
 	__u8 back;    /* a return tunnel: to the source of a connection we have taken */
-	__u8 stalls;  /* of a return tunnel: signs in a row that nothing gets through this way */
-	__u16 unused;
+	__u8 stalls;  /* of a return tunnel: signs in a row that nothing gets through this way, */
+	__u16 largest; /* and the largest packet that is known to pass outside it; 0: not known */
 };
 
 /* After so many bytes a direction's base is history: see BASE_HOLDS in splice/mapping.ts. */

@@ -35,7 +35,7 @@ const tunnel: TpotTunnel = {
   answered: 0,
   back: 0,
   stalls: 0,
-  unused: 0,
+  largest: 0,
 };
 const other = (flow: FlowEnds): FlowEnds => ({ ...flow, sourcePort: flow.sourcePort + 1 });
 const client = { address: toMapped(clientOf(flows[4].source)) };

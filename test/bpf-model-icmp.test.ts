@@ -95,7 +95,7 @@ const pin = (of: Family, udp = false): void =>
     answered: 0,
     back: 0,
     stalls: 0,
-    unused: 0,
+    largest: 0,
   });
 const forget = (): void => {
   for (const of of [4, 6] as const) table.delete(mapFlow(flows[of]));

@@ -177,7 +177,7 @@ describe('a segment of a pinned connection', () => {
     answered: 0,
     back: 0,
     stalls: 0,
-    unused: 0,
+    largest: 0,
   });
   const segment = (of: Family, changes: Partial<TcpPacketSpec> = {}): Uint8Array =>
     buildTcp({ ...flows[of], flags: ['ack'], ...changes });

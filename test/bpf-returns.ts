@@ -34,7 +34,7 @@ export const tunnelEntry = (remote: IpAddress, changes: Partial<TpotTunnel> = {}
   answered: 0,
   back: 0,
   stalls: 0,
-  unused: 0,
+  largest: 0,
   ...changes,
 });
 

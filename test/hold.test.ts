@@ -233,7 +233,7 @@ describe('a hand-over', () => {
       answered: 0,
       back: 0,
       stalls: 0,
-      unused: 0,
+      largest: 0,
     };
     table('tpotTunnels').set(out, tunnel);
     table('tpotGauges').set(0, { taken: 0n, tunnels: 1n, unused: 0, padding: 0 });

@@ -121,7 +121,7 @@ function enter({ of, direction }: Case): void {
       answered: 0,
       back: Number(direction.back === true),
       stalls: 0,
-      unused: 0,
+      largest: 0,
     };
     programs.map('tpotTunnels').set(mapFlow(OUT[of]), { ...tunnel, remote: toMapped(direction.remote) });
   }

@@ -334,7 +334,7 @@ describe('an entry', () => {
       answered: 0,
       back: 0,
       stalls: 0,
-      unused: 0,
+      largest: 0,
     };
     kernel.programs.map('tpotTunnels').set(mapFlow(OUT[4]), { ...pinned, udp });
     kernel.programs.configure({ udpPort: 6080 });

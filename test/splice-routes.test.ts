@@ -27,7 +27,7 @@ const TUNNEL = {
   answered: 0,
   back: 0,
   stalls: 0,
-  unused: 0,
+  largest: 0,
 };
 const HEADERS: Record<Family, number> = { 4: 40, 6: 60 };
 const OUT: Record<Family, FlowEnds> = {

@@ -4,7 +4,7 @@
  *
  * ```
  *   plain ── a sign that nothing gets through ──▶ return tunnel ── 4 more in a row ──▶ plain ── as many ──▶ …
- *                                                   │ its source goes on
+ *                                                   │ its source goes on soon
  *                                                   └──▶ remembered: its connections begin in a return tunnel
  * ```
  *
@@ -25,6 +25,8 @@ const SIGNS_TO_LEAVE = 4;
 const ONE_SIGN_MS = 1000;
 /** Segments between two signs: by a way that does not get through there leave two at most. */
 const MOVES = 8;
+/** What takes more signs than this to be answered was something else than a filter. */
+const SOON = 1;
 
 /** What came last, and how often again. */
 interface Repeated {
@@ -141,7 +143,7 @@ function noteSource(state: ReturnState, event: Of<'source'>): ReturnStep {
   const goesOn = event.payload > 0 && diff(event.seq, last.sequence) > 0;
   const answered = unanswered !== undefined && (diff(event.ack, unanswered) > 0 || goesOn);
   const heard = answered ? { ...state, unanswered: undefined } : state;
-  const actions: ReturnAction[] = answered ? ['remember-source'] : [];
+  const actions: ReturnAction[] = answered && state.signs <= SOON ? ['remember-source'] : [];
   if (event.payload === 0) return step(heard, [], actions);
   if (event.seq !== last.sequence)
     return step({ ...heard, last: { sequence: event.seq, times: 0 } }, [], actions);

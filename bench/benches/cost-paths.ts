@@ -126,7 +126,7 @@ function pin(programs: TpotPrograms): void {
     answered: 0,
     back: 0,
     stalls: 0,
-    unused: 0,
+    largest: 0,
   };
   programs.map('tpotTunnels').set(kernelFlow(flows.pinned), entry);
 }

@@ -677,11 +677,11 @@ export interface TpotTunnel {
   answered: number;
   back: number;
   stalls: number;
-  unused: number;
+  largest: number;
 }
 export const TpotTunnelCodec = {
   size: 28,
-  at: { remote: 0, udpPort: 16, capabilities: 18, repeats: 20, plain: 21, udp: 22, answered: 23, back: 24, stalls: 25, unused: 26 },
+  at: { remote: 0, udpPort: 16, capabilities: 18, repeats: 20, plain: 21, udp: 22, answered: 23, back: 24, stalls: 25, largest: 26 },
   read: (view, at = 0) => ({
     remote: bytesAt(view, at + 0, 16),
     udpPort: view.getUint16(at + 16, false),
@@ -692,7 +692,7 @@ export const TpotTunnelCodec = {
     answered: view.getUint8(at + 23),
     back: view.getUint8(at + 24),
     stalls: view.getUint8(at + 25),
-    unused: view.getUint16(at + 26, true),
+    largest: view.getUint16(at + 26, true),
   }),
   write: (view, value, at = 0) => {
     putBytes(view, at + 0, 16, value.remote);
@@ -704,7 +704,7 @@ export const TpotTunnelCodec = {
     view.setUint8(at + 23, value.answered);
     view.setUint8(at + 24, value.back);
     view.setUint8(at + 25, value.stalls);
-    view.setUint16(at + 26, value.unused, true);
+    view.setUint16(at + 26, value.largest, true);
   },
 } satisfies Codec<TpotTunnel> & Offsets<TpotTunnel>;
 
