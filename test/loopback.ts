@@ -50,10 +50,11 @@ export class Sockets {
   /** A port on which nobody listens. */
   async refusingPort(): Promise<number> {
     const server = await this.listen();
-    const port = portOf(server);
-    server.close();
-    await once(server, 'close');
-    return port;
+    const arrived = accepted(server);
+    const holder = this.dial(portOf(server));
+    await once(holder, 'connect');
+    this.keep(await arrived);
+    return holder.localPort ?? 0;
   }
 
   close(): void {
